@@ -1,1 +1,7 @@
+//! Millstream: a statistics engine for numbers that keep arriving.
 
+pub mod error;
+pub mod io;
+pub mod report;
+
+pub use error::{Error, Result};

@@ -1,0 +1,136 @@
+//! Where rows come from and where reports go: [`Source`], [`Sink`](crate::io) and the formats.
+//!
+//! A source is opened, its schema inspected, the wanted columns selected, then read to its end. Every source gives its
+//! rows as Arrow record batches of at most a few megabytes, in the order of the input, whatever the number of threads
+//! that decode it. Text becomes `Float64` or `Utf8`; the event-time column, if one is named, always comes as
+//! `Timestamp(Nanosecond, None)` without nulls (a row without a time is a bad row).
+
+use crate::error::{BadRow, Result};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use std::path::PathBuf;
+
+/// Rows as they come out of a source: the good ones as a batch, the bad ones with their reasons.
+#[derive(Debug, Clone)]
+pub struct Rows {
+    /// The rows that could be read, in the order of the input, with the selected columns in the selected order.
+    pub batch: RecordBatch,
+    /// The rows that could not, in the order of the input. Empty under [`BadRows::Fail`], where the first is an error.
+    pub rejected: Vec<BadRow>,
+    /// Bytes of input (compressed, as they stand on disk) consumed so far: what a progress bar shows.
+    pub bytes_read: u64,
+}
+
+/// A partition's place to resume from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Position {
+    /// Which partition of the source (a file of several, a connection group).
+    pub partition: u32,
+    /// Rows of the partition up to here, rejected ones included.
+    pub rows: u64,
+}
+
+/// The answer to one [`Source::read`].
+#[derive(Debug)]
+pub enum Read {
+    /// Rows, and the position behind them.
+    Batch(Rows, Position),
+    /// Nothing at the moment; more may come.
+    Idle,
+    /// The end: nothing more will come.
+    End,
+}
+
+/// Rows that arrive in an order that can be replayed.
+pub trait Source: Send {
+    /// Every column that the source has, with the type that it will have in the batches.
+    fn schema(&self) -> SchemaRef;
+    /// Reads only these columns from now on, in this order. To be called before the first read; without it every column is read.
+    ///
+    /// # Errors
+    /// [`Error::Usage`](crate::Error::Usage) for a name that the source does not have.
+    fn select(&mut self, columns: &[String]) -> Result<()>;
+    /// The next rows.
+    ///
+    /// # Errors
+    /// [`Error::Row`](crate::Error::Row) for a bad row under [`BadRows::Fail`], [`Error::Data`](crate::Error::Data) for
+    /// a damaged input, [`Error::Limit`](crate::Error::Limit) where a bound is passed.
+    fn read(&mut self) -> Result<Read>;
+    /// Everything up to `upto` has been dealt with and will not be asked for again.
+    ///
+    /// # Errors
+    /// What the source says; a file has nothing to do.
+    fn commit(&mut self, upto: &Position) -> Result<()> {
+        let _ = upto;
+        Ok(())
+    }
+}
+
+/// The format of an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Format {
+    /// Comma-separated values with a header line (RFC 4180).
+    Csv,
+    /// The same, separated by tabs.
+    Tsv,
+    /// One JSON object a line, or one JSON array of objects.
+    Ndjson,
+    /// Apache Parquet.
+    Parquet,
+    /// Arrow IPC, file or stream.
+    Arrow,
+}
+
+/// The unit of numeric event times, counted from 1970-01-01T00:00:00Z.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TimeUnit {
+    /// Seconds.
+    Seconds,
+    /// Milliseconds.
+    #[default]
+    Milliseconds,
+    /// Microseconds.
+    Microseconds,
+    /// Nanoseconds.
+    Nanoseconds,
+}
+
+/// What to do with a row that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum BadRows {
+    /// Stop with an error that names the row.
+    #[default]
+    Fail,
+    /// Leave it out and count it.
+    Skip,
+    /// Leave it out, count it, and append it to this file.
+    Quarantine(PathBuf),
+}
+
+/// How inputs are read.
+#[derive(Debug, Clone)]
+pub struct ReadOptions {
+    /// The format; by the name's extension where absent.
+    pub format: Option<Format>,
+    /// The column of the event time and the unit of numbers in it.
+    pub time: Option<(String, TimeUnit)>,
+    /// What happens to bad rows (the quarantine file itself is the caller's).
+    pub bad_rows: BadRows,
+    /// Decompressed size over compressed size at which reading stops with an error.
+    pub max_expansion: u64,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self {
+            format: None,
+            time: None,
+            bad_rows: BadRows::Fail,
+            max_expansion: MAX_EXPANSION,
+        }
+    }
+}
+
+/// The default bound on decompressed over compressed size: ten times what the best real feeds reach, far below a bomb.
+pub const MAX_EXPANSION: u64 = 1000;

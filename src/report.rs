@@ -1,0 +1,320 @@
+//! Finished numbers: what a [`Summary`](crate::Summary) comes to once divisor, correlation and quantile values are asked for.
+//!
+//! A report is plain data and serialises to the documented JSON (`millstream.report/1`). A number that does not exist
+//! (a variance of one value) is `None` and prints as `null`; a number that is not finite prints as the string `"NaN"`,
+//! `"Infinity"` or `"-Infinity"`, because JSON has no other way to say it.
+
+use serde::Serialize;
+use serde::ser::{SerializeMap, SerializeSeq, Serializer};
+
+/// The name and version of the JSON form.
+pub const SCHEMA: &str = "millstream.report/1";
+
+/// The statistics of an input, one group per window and key.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// Rows aggregated.
+    pub rows: u64,
+    /// Rows that the filter left out.
+    pub filtered_rows: u64,
+    /// Rows that could not be read.
+    pub rejected_rows: u64,
+    /// Rows that came after their window had closed.
+    pub late_rows: u64,
+    /// The backend that reduced them: `cpu` or `gpu`.
+    pub backend: String,
+    /// `exact` or `fast`.
+    pub precision: String,
+    /// What it ran on.
+    pub device: String,
+    /// Wall time from the first read to the finished report, in seconds.
+    pub elapsed_seconds: f64,
+    /// Ordered by window, then key.
+    pub groups: Vec<Group>,
+}
+
+/// The statistics of one window and key.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Group {
+    /// The key's columns and values, in the order they were asked for; absent without keys.
+    pub key: Option<Named<KeyValue>>,
+    /// The window; absent without windows.
+    pub window: Option<WindowBounds>,
+    /// Rows in the group.
+    pub rows: u64,
+    /// One entry a column, in the order of the columns.
+    pub columns: Named<ColumnReport>,
+    /// Covariances of the columns that have values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub covariance: Option<Matrix>,
+    /// Correlations of the columns that have values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<Matrix>,
+    /// Statistics of the differences between adjacent rows, by column.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub differences: Option<Named<DifferenceReport>>,
+    /// The least-squares fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regression: Option<RegressionReport>,
+}
+
+/// The statistics of one column.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ColumnReport {
+    /// Values that are not missing (infinite ones included).
+    pub count: u64,
+    /// Nulls and NaNs.
+    pub missing: u64,
+    /// Σx.
+    #[serde(serialize_with = "number")]
+    pub sum: Option<f64>,
+    /// Σx / n.
+    #[serde(serialize_with = "number")]
+    pub mean: Option<f64>,
+    /// Σ(x − mean)² / (n − ddof).
+    #[serde(serialize_with = "number")]
+    pub variance: Option<f64>,
+    /// The square root of the variance.
+    #[serde(serialize_with = "number")]
+    pub std: Option<f64>,
+    /// g1 = m3 / m2^1.5 (population form).
+    #[serde(serialize_with = "number")]
+    pub skewness: Option<f64>,
+    /// g2 = m4 / m2² − 3 (population form).
+    #[serde(serialize_with = "number")]
+    pub kurtosis: Option<f64>,
+    /// The least value.
+    #[serde(serialize_with = "number")]
+    pub min: Option<f64>,
+    /// The greatest value.
+    #[serde(serialize_with = "number")]
+    pub max: Option<f64>,
+    /// The values at the asked-for probabilities, by probability.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "named_numbers")]
+    pub quantiles: Option<Named<Option<f64>>>,
+}
+
+/// A symmetric matrix over named columns.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Matrix {
+    /// Names of its rows and columns.
+    pub columns: Vec<String>,
+    /// Rows of the data in which every one of these columns has a value.
+    pub rows: u64,
+    /// d × d, by rows.
+    #[serde(serialize_with = "matrix")]
+    pub matrix: Vec<Vec<Option<f64>>>,
+}
+
+/// Statistics of the differences between adjacent rows (per second of event time where there is one).
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DifferenceReport {
+    /// Differences counted.
+    pub count: u64,
+    /// Pairs of adjacent rows whose time did not advance.
+    pub unordered: u64,
+    /// Their mean.
+    #[serde(serialize_with = "number")]
+    pub mean: Option<f64>,
+    /// Their variance.
+    #[serde(serialize_with = "number")]
+    pub variance: Option<f64>,
+    /// The square root of the variance.
+    #[serde(serialize_with = "number")]
+    pub std: Option<f64>,
+    /// The least.
+    #[serde(serialize_with = "number")]
+    pub min: Option<f64>,
+    /// The greatest.
+    #[serde(serialize_with = "number")]
+    pub max: Option<f64>,
+}
+
+/// A least-squares fit.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RegressionReport {
+    /// The column that is explained.
+    pub target: String,
+    /// `intercept` first, then the explaining columns.
+    pub terms: Vec<String>,
+    /// One a term; null where the fit does not determine it.
+    #[serde(serialize_with = "numbers")]
+    pub coefficients: Vec<Option<f64>>,
+    /// One a term.
+    #[serde(serialize_with = "numbers")]
+    pub standard_errors: Vec<Option<f64>>,
+    /// 1 − residual sum of squares / total sum of squares.
+    #[serde(serialize_with = "number")]
+    pub r_squared: Option<f64>,
+    /// The square root of the residual sum of squares over its degrees of freedom.
+    #[serde(serialize_with = "number")]
+    pub residual_std: Option<f64>,
+    /// Linearly independent terms.
+    pub rank: usize,
+    /// Rows in which target and terms all have finite values.
+    pub rows: u64,
+}
+
+/// One value of a key.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum KeyValue {
+    /// A missing key.
+    Null,
+    /// A boolean.
+    Boolean(bool),
+    /// An integer.
+    Integer(i64),
+    /// A number.
+    #[serde(serialize_with = "finite")]
+    Number(f64),
+    /// Text; dates and times in RFC 3339.
+    Text(String),
+}
+
+/// A half-open window, of time or of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WindowBounds {
+    /// [start, end) in nanoseconds since 1970-01-01T00:00:00Z; prints as RFC 3339.
+    Time {
+        /// The first instant inside.
+        start_ns: i64,
+        /// The first instant behind.
+        end_ns: i64,
+    },
+    /// [start, end) in rows of the key, counted from 0.
+    Rows {
+        /// The first row inside.
+        start: u64,
+        /// The first row behind.
+        end: u64,
+    },
+}
+
+impl WindowBounds {
+    /// Start and end as text: RFC 3339 in UTC, or row numbers.
+    pub fn labels(&self) -> (String, String) {
+        match *self {
+            Self::Time { start_ns, end_ns } => (rfc3339(start_ns), rfc3339(end_ns)),
+            Self::Rows { start, end } => (start.to_string(), end.to_string()),
+        }
+    }
+}
+
+impl Serialize for WindowBounds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2))?;
+        match *self {
+            Self::Time { .. } => {
+                let (start, end) = self.labels();
+                map.serialize_entry("start", &start)?;
+                map.serialize_entry("end", &end)?;
+            }
+            Self::Rows { start, end } => {
+                map.serialize_entry("start", &start)?;
+                map.serialize_entry("end", &end)?;
+            }
+        }
+        map.end()
+    }
+}
+
+/// An instant as RFC 3339 in UTC, with as many digits of the second as it needs.
+pub fn rfc3339(time_ns: i64) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(time_ns)).map_or_else(|_| time_ns.to_string(), |t| t.to_string())
+}
+
+/// Values by name, in a fixed order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Named<T>(pub Vec<(String, T)>);
+
+impl<T> Named<T> {
+    /// The value of this name.
+    pub fn get(&self, name: &str) -> Option<&T> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v)
+    }
+
+    /// Names and values in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &T)> {
+        self.0.iter().map(|(n, v)| (n.as_str(), v))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<T> std::ops::Index<&str> for Named<T> {
+    type Output = T;
+
+    /// # Panics
+    /// If there is no such name; [`Named::get`] asks without panicking.
+    fn index(&self, name: &str) -> &T {
+        self.get(name).unwrap_or_else(|| panic!("no entry named `{name}`"))
+    }
+}
+
+impl<T: Serialize> Serialize for Named<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(n, v)| (n, v)))
+    }
+}
+
+/// How a number prints in JSON.
+struct Json(Option<f64>);
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            None => serializer.serialize_none(),
+            Some(x) if x.is_finite() => serializer.serialize_f64(x),
+            Some(x) => serializer.serialize_str(non_finite(x)),
+        }
+    }
+}
+
+/// The name of a number that is not finite: `NaN`, `Infinity` or `-Infinity`.
+pub fn non_finite(x: f64) -> &'static str {
+    if x.is_nan() {
+        "NaN"
+    } else if x > 0.0 {
+        "Infinity"
+    } else {
+        "-Infinity"
+    }
+}
+
+fn number<S: Serializer>(x: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    Json(*x).serialize(serializer)
+}
+
+fn finite<S: Serializer>(x: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    Json(Some(*x)).serialize(serializer)
+}
+
+fn numbers<S: Serializer>(xs: &[Option<f64>], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(xs.iter().map(|x| Json(*x)))
+}
+
+fn matrix<S: Serializer>(rows: &[Vec<Option<f64>>], serializer: S) -> Result<S::Ok, S::Error> {
+    let mut seq = serializer.serialize_seq(Some(rows.len()))?;
+    for row in rows {
+        seq.serialize_element(&row.iter().map(|x| Json(*x)).collect::<Vec<_>>())?;
+    }
+    seq.end()
+}
+
+fn named_numbers<S: Serializer>(xs: &Option<Named<Option<f64>>>, serializer: S) -> Result<S::Ok, S::Error> {
+    match xs {
+        None => serializer.serialize_none(),
+        Some(xs) => serializer.collect_map(xs.0.iter().map(|(n, x)| (n, Json(*x)))),
+    }
+}
