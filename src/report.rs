@@ -4,11 +4,25 @@
 //! (a variance of one value) is `None` and prints as `null`; a number that is not finite prints as the string `"NaN"`,
 //! `"Infinity"` or `"-Infinity"`, because JSON has no other way to say it.
 
+use crate::summary::Summary;
 use serde::Serialize;
+pub mod build;
+
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 
 /// The name and version of the JSON form.
 pub const SCHEMA: &str = "millstream.report/1";
+
+/// A finished window and key (or everything, where there are neither).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Closed {
+    /// The key's columns and values.
+    pub key: Option<Named<KeyValue>>,
+    /// The window.
+    pub window: Option<WindowBounds>,
+    /// What its rows come to.
+    pub summary: Summary,
+}
 
 /// The statistics of an input, one group per window and key.
 #[derive(Debug, Clone, PartialEq, Serialize)]

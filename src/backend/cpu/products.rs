@@ -1,0 +1,389 @@
+//! Co-moments of a leaf: the upper triangle of DᵀD for D = X − pivot, in register tiles.
+//!
+//! Columns are contiguous, so both operands of a product are read as they lie: a tile of 4 × 4 columns keeps sixteen vector sums
+//! in registers and takes eight loads for sixteen fused multiply-adds; no transposition is needed. Rows go through in steps
+//! that fit the second-level cache, after one pass that subtracts the pivot. Tiles below the diagonal are not computed.
+//! The double-double kernel carries sums of exact products ([`crate::summary::dd`]), eight rows side by side.
+
+use crate::batch::{Column, Values};
+use crate::summary::comoments::{CoMoments, ExactCoMoments, triangle};
+use crate::summary::dd::{Dd, exponent, ldexp, two_product, two_sum};
+use pulp::{Arch, NullaryFnOnce, Simd, WithSimd};
+use std::ops::Range;
+
+/// Columns of a tile, both ways.
+const TILE: usize = 4;
+/// Rows that are centred and multiplied at a time: with 256 columns 512 KiB, half a second-level cache.
+const STEP_ROWS: usize = 256;
+/// A mean this many standard deviations from the pivot asks for a second reduction around the means.
+const PIVOT_DISTANCE_MAX: f64 = 8.0;
+/// Rows side by side in the double-double kernel.
+const DD_LANES: usize = 8;
+
+/// The complete rows of a leaf.
+struct Listwise {
+    present: Vec<bool>,
+    infinite: Vec<u64>,
+    /// Rows in which every present column has a finite value; absent where all rows are.
+    kept: Option<Vec<usize>>,
+}
+
+/// Finds the complete rows (the fast way out is taken before: a leaf whose sums are finite needs no search).
+fn listwise(columns: &[&Column], rows: Range<usize>) -> Listwise {
+    let present: Vec<bool> = columns
+        .iter()
+        .map(|c| rows.clone().any(|i| !c.get(i).is_nan()))
+        .collect();
+    let mut infinite = vec![0; columns.len()];
+    let mut kept = Vec::with_capacity(rows.len());
+    for i in rows {
+        let values = || columns.iter().zip(&present).filter(|(_, p)| **p).map(|(c, _)| c.get(i));
+        if !present.contains(&true) || values().any(f64::is_nan) {
+            continue;
+        }
+        if values().any(f64::is_infinite) {
+            for ((count, column), present) in infinite.iter_mut().zip(columns).zip(&present) {
+                *count += u64::from(*present && column.get(i).is_infinite());
+            }
+        } else {
+            kept.push(i);
+        }
+    }
+    Listwise {
+        present,
+        infinite,
+        kept: Some(kept),
+    }
+}
+
+impl Listwise {
+    fn all(d: usize) -> Self {
+        Self {
+            present: vec![true; d],
+            infinite: vec![0; d],
+            kept: None,
+        }
+    }
+
+    fn rows(&self, rows: &Range<usize>) -> usize {
+        self.kept.as_ref().map_or(rows.len(), Vec::len)
+    }
+
+    /// Values of complete rows `from .. from + out.len()` of a column, minus the pivot.
+    fn centre(&self, column: &Column, present: bool, first: usize, from: usize, pivot: f64, out: &mut [f64]) {
+        match &self.kept {
+            _ if !present => out.fill(0.0),
+            None => {
+                let start = first + from;
+                let range = start..start + out.len();
+                match &column.values {
+                    Values::F64(v) => out.iter_mut().zip(&v[range]).for_each(|(o, x)| *o = x - pivot),
+                    Values::F32(v) => out
+                        .iter_mut()
+                        .zip(&v[range])
+                        .for_each(|(o, x)| *o = f64::from(*x) - pivot),
+                }
+            }
+            Some(kept) => out
+                .iter_mut()
+                .zip(&kept[from..])
+                .for_each(|(o, i)| *o = column.get(*i) - pivot),
+        }
+    }
+
+    fn pivots(&self, columns: &[&Column], first: usize) -> Vec<f64> {
+        let row = self.kept.as_ref().map_or(Some(first), |kept| kept.first().copied());
+        let at = |(c, p): (&&Column, &bool)| row.filter(|_| *p).map_or(0.0, |i| c.get(i));
+        columns.iter().zip(&self.present).map(at).collect()
+    }
+}
+
+/// The co-moments of rows of these columns in `f64`.
+pub(super) fn plain(columns: &[&Column], rows: Range<usize>) -> CoMoments {
+    if rows.is_empty() {
+        return CoMoments::new(columns.len());
+    }
+    if columns.iter().all(|c| c.nulls.is_none()) {
+        if let Some(result) = reduce(columns, &rows, Listwise::all(columns.len())) {
+            return result;
+        }
+    }
+    let complete = listwise(columns, rows.clone());
+    if complete.rows(&rows) == 0 {
+        let d = columns.len();
+        return CoMoments {
+            present: complete.present,
+            infinite: complete.infinite,
+            ..CoMoments::new(d)
+        };
+    }
+    let finite = Listwise {
+        kept: complete.kept.clone(),
+        present: complete.present.clone(),
+        infinite: complete.infinite.clone(),
+    };
+    reduce(columns, &rows, finite).unwrap_or_else(|| {
+        // Deviations of finite values that overflow: products would be infinite or undefined.
+        let (s1, s2, pivots, n) = sums(columns, &rows, &complete, None);
+        CoMoments::from_sums(n, complete.present, complete.infinite, &pivots, &s1, s2)
+    })
+}
+
+/// `None` where a sum is not finite: there are missing or infinite values (or deviations that overflow).
+fn reduce(columns: &[&Column], rows: &Range<usize>, complete: Listwise) -> Option<CoMoments> {
+    let (mut s1, mut s2, mut pivots, n) = sums(columns, rows, &complete, None);
+    if s1.iter().any(|s| !s.is_finite()) {
+        return None;
+    }
+    let d = columns.len();
+    let count = n as f64;
+    let variance = |i: usize, s1: &[f64], s2: &[f64]| s2[triangle(i, i, d)] / count - (s1[i] / count).powi(2);
+    let far = |i: usize| {
+        let distance = s1[i] / count;
+        distance != 0.0
+            && distance * distance > PIVOT_DISTANCE_MAX * PIVOT_DISTANCE_MAX * variance(i, &s1, &s2).max(0.0)
+    };
+    if (0..d).any(far) {
+        for i in 0..d {
+            let spread = variance(i, &s1, &s2).max(0.0).sqrt();
+            let mean = pivots[i] + s1[i] / count;
+            // A multiple of a quarter of the spread keeps later subtractions exact.
+            pivots[i] = if spread > 0.0 && spread.is_finite() && (mean / spread).abs() < 1e15 {
+                let quantum = exponent(spread) - 2;
+                ldexp(ldexp(mean, -quantum).round(), quantum)
+            } else {
+                mean
+            };
+        }
+        (s1, s2, pivots, _) = sums(columns, rows, &complete, Some(pivots));
+    }
+    Some(CoMoments::from_sums(
+        n,
+        complete.present,
+        complete.infinite,
+        &pivots,
+        &s1,
+        s2,
+    ))
+}
+
+/// Σd, the upper triangle of Σd dᵀ, the pivots and the number of rows.
+fn sums(
+    columns: &[&Column],
+    rows: &Range<usize>,
+    complete: &Listwise,
+    pivots: Option<Vec<f64>>,
+) -> (Vec<f64>, Vec<f64>, Vec<f64>, u64) {
+    let d = columns.len();
+    let n = complete.rows(rows);
+    let pivots = pivots.unwrap_or_else(|| complete.pivots(columns, rows.start));
+    // Columns beyond d that fill the last tile stay 0.
+    let padded = d.next_multiple_of(TILE);
+    let mut centred = vec![0.0; padded * STEP_ROWS];
+    let mut s1 = vec![0.0; d];
+    let mut s2 = vec![0.0; d * (d + 1) / 2];
+    for from in (0..n).step_by(STEP_ROWS) {
+        let step = STEP_ROWS.min(n - from);
+        for i in 0..d {
+            let column = &mut centred[i * STEP_ROWS..(i + 1) * STEP_ROWS];
+            column[step..].fill(0.0);
+            complete.centre(
+                columns[i],
+                complete.present[i],
+                rows.start,
+                from,
+                pivots[i],
+                &mut column[..step],
+            );
+            s1[i] += Arch::new().dispatch(Sum { values: column });
+        }
+        Arch::new().dispatch(Triangle {
+            centred: &centred,
+            d,
+            padded,
+            s2: &mut s2,
+        });
+    }
+    (s1, s2, pivots, n as u64)
+}
+
+struct Sum<'a> {
+    values: &'a [f64],
+}
+
+impl NullaryFnOnce for Sum<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn call(self) -> f64 {
+        let mut lanes = [0.0; 16];
+        for chunk in self.values.as_chunks::<16>().0 {
+            for l in 0..16 {
+                lanes[l] += chunk[l];
+            }
+        }
+        lanes.iter().sum()
+    }
+}
+
+/// Adds the products of one step of rows to the triangle.
+struct Triangle<'a> {
+    centred: &'a [f64],
+    d: usize,
+    padded: usize,
+    s2: &'a mut [f64],
+}
+
+impl WithSimd for Triangle<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { centred, d, padded, s2 } = self;
+        let column = |i: usize| S::as_simd_f64s(&centred[i * STEP_ROWS..(i + 1) * STEP_ROWS]).0;
+        for i in (0..padded).step_by(TILE) {
+            let left: [&[S::f64s]; TILE] = std::array::from_fn(|k| column(i + k));
+            for j in (i..padded).step_by(TILE) {
+                let right: [&[S::f64s]; TILE] = std::array::from_fn(|k| column(j + k));
+                let tile = tile(simd, left, right);
+                for (a, row) in tile.iter().enumerate().take(d - i) {
+                    for (b, value) in row.iter().enumerate().take(d - j) {
+                        if i + a <= j + b {
+                            s2[triangle(i + a, j + b, d)] += value;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn tile<S: Simd>(simd: S, left: [&[S::f64s]; TILE], right: [&[S::f64s]; TILE]) -> [[f64; TILE]; TILE] {
+    let steps = left[0].len();
+    let left = left.map(|c| &c[..steps]);
+    let right = right.map(|c| &c[..steps]);
+    let mut acc = [[simd.splat_f64s(0.0); TILE]; TILE];
+    for k in 0..steps {
+        let b: [S::f64s; TILE] = std::array::from_fn(|j| right[j][k]);
+        for i in 0..TILE {
+            let a = left[i][k];
+            for j in 0..TILE {
+                acc[i][j] = simd.mul_add_f64s(a, b[j], acc[i][j]);
+            }
+        }
+    }
+    acc.map(|row| row.map(|v| simd.reduce_sum_f64s(v)))
+}
+
+/// The co-moments of rows of these columns with double-double products.
+pub(super) fn exact(columns: &[&Column], rows: Range<usize>) -> ExactCoMoments {
+    let d = columns.len();
+    let clean = |c: &&Column| c.nulls.is_none() && rows.clone().all(|i| c.get(i).is_finite());
+    let complete = if columns.iter().all(clean) {
+        Listwise::all(d)
+    } else {
+        listwise(columns, rows.clone())
+    };
+    let n = complete.rows(&rows);
+    if n == 0 {
+        return ExactCoMoments {
+            present: complete.present,
+            infinite: complete.infinite,
+            ..ExactCoMoments::new(d)
+        };
+    }
+    let pivots = complete.pivots(columns, rows.start);
+    // Deviations as exact pairs, padded with zeros to whole lanes.
+    let padded = n.next_multiple_of(DD_LANES);
+    let (mut hi, mut lo) = (vec![0.0; d * padded], vec![0.0; d * padded]);
+    let mut values = vec![0.0; n];
+    for i in 0..d {
+        complete.centre(columns[i], complete.present[i], rows.start, 0, 0.0, &mut values);
+        let place = i * padded;
+        for (k, x) in values.iter().enumerate() {
+            (hi[place + k], lo[place + k]) = two_sum(*x, -pivots[i]);
+        }
+    }
+    let mut s1 = vec![Dd::ZERO; d];
+    let mut s2 = vec![Dd::ZERO; d * (d + 1) / 2];
+    Arch::new().dispatch(ExactTriangle {
+        hi: &hi,
+        lo: &lo,
+        d,
+        padded,
+        s1: &mut s1,
+        s2: &mut s2,
+    });
+    ExactCoMoments::from_sums(n as u64, complete.present, complete.infinite, &pivots, &s1, s2)
+}
+
+struct ExactTriangle<'a> {
+    hi: &'a [f64],
+    lo: &'a [f64],
+    d: usize,
+    padded: usize,
+    s1: &'a mut [Dd],
+    s2: &'a mut [Dd],
+}
+
+impl NullaryFnOnce for ExactTriangle<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self {
+            hi,
+            lo,
+            d,
+            padded,
+            s1,
+            s2,
+        } = self;
+        let column = |all: &'_ [f64], i: usize| -> Range<usize> {
+            debug_assert!(all.len() >= (i + 1) * padded);
+            i * padded..(i + 1) * padded
+        };
+        for i in 0..d {
+            let (hi_i, lo_i) = (&hi[column(hi, i)], &lo[column(lo, i)]);
+            s1[i] = dot(hi_i, lo_i, None);
+            for j in i..d {
+                s2[triangle(i, j, d)] = dot(hi_i, lo_i, Some((&hi[column(hi, j)], &lo[column(lo, j)])));
+            }
+        }
+    }
+}
+
+/// Σa·b (or Σa) of double-doubles, in eight lanes that are added up in order.
+#[inline(always)]
+fn dot(hi: &[f64], lo: &[f64], other: Option<(&[f64], &[f64])>) -> Dd {
+    let mut sum = [0.0f64; DD_LANES];
+    let mut error = [0.0f64; DD_LANES];
+    let (hi, lo) = (hi.as_chunks::<DD_LANES>().0, lo.as_chunks::<DD_LANES>().0);
+    if let Some((hi2, lo2)) = other {
+        let (hi2, lo2) = (hi2.as_chunks::<DD_LANES>().0, lo2.as_chunks::<DD_LANES>().0);
+        for (((a, al), b), bl) in hi.iter().zip(lo).zip(hi2).zip(lo2) {
+            for l in 0..DD_LANES {
+                let (p, e) = two_product(a[l], b[l]);
+                let e = e + (a[l] * bl[l] + al[l] * b[l]);
+                add_lane(&mut sum[l], &mut error[l], p, e);
+            }
+        }
+    } else {
+        for (a, al) in hi.iter().zip(lo) {
+            for l in 0..DD_LANES {
+                add_lane(&mut sum[l], &mut error[l], a[l], al[l]);
+            }
+        }
+    }
+    (0..DD_LANES).fold(Dd::ZERO, |total, l| total + Dd::sum(sum[l], error[l]))
+}
+
+/// (sum, error) += (p, e), renormalised: the error of n additions stays below n · 2⁻¹⁰⁴ of the largest partial sum.
+#[inline(always)]
+fn add_lane(sum: &mut f64, error: &mut f64, p: f64, e: f64) {
+    let (s, t) = two_sum(*sum, p);
+    let t = t + (*error + e);
+    *sum = s + t;
+    *error = t - (*sum - s);
+}

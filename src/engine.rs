@@ -1,0 +1,526 @@
+//! The engine: batches in, leaves to a backend, leaves folded into cells, cells into windows, a report out.
+//!
+//! Rows of a cell are numbered in the order of arrival; leaf k is rows k · LEAF … (k + 1) · LEAF − 1 of its cell, whatever the
+//! batches were. A cell is the left fold of its leaves, and an unfinished leaf is carried between batches: as raw rows where
+//! there is one cell, as a running state where there are many. So the same rows in the same order give the same bits for any
+//! batching and any number of threads. Folding is done here and nowhere else, in the order of the work's numbers.
+
+mod keys;
+
+use crate::backend::cpu::Cpu;
+use crate::backend::{Backend, Partial, Work};
+use crate::batch::{Batch, BatchBuilder};
+use crate::cells::Cells;
+use crate::error::{Error, Result};
+use crate::report::{Closed, KeyValue, Named, Report};
+use crate::spec::{Spec, Window, unknown_column};
+use crate::summary::{LeafRun, Merge, Shape, Summary};
+use crate::window;
+use hashbrown::HashMap;
+use keys::KeyTable;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Reduces batches to reports.
+///
+/// ```
+/// use millstream::{Batch, Engine, Spec};
+/// let mut engine = Engine::new(Spec::new())?;
+/// engine.push(&Batch::from_columns([("x", vec![1.0, 2.0])])?)?;
+/// engine.push(&Batch::from_columns([("x", vec![6.0])])?)?;
+/// let report = engine.finish()?;
+/// assert_eq!(report.groups[0].columns["x"].mean, Some(3.0));
+/// # Ok::<(), millstream::Error>(())
+/// ```
+pub struct Engine {
+    spec: Spec,
+    backend: Box<dyn Backend>,
+    /// What the first batch decided.
+    layout: Option<Layout>,
+    sequence: u64,
+    /// Work that the backend has, oldest first.
+    outstanding: VecDeque<Outstanding>,
+    single: Single,
+    grouped: Grouped,
+    rows: u64,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let backend = self.backend.name();
+        f.debug_struct("Engine")
+            .field("spec", &self.spec)
+            .field("backend", &backend)
+            .field("rows", &self.rows)
+            .finish()
+    }
+}
+
+/// Columns, parts and leaf length: fixed by the spec and the names of the first batch.
+#[derive(Debug, Clone)]
+struct Layout {
+    names: Vec<String>,
+    /// Places in a batch: the reported columns, then those that only the regression needs.
+    places: Vec<usize>,
+    reported: Vec<String>,
+    shape: Arc<Shape>,
+    leaf_rows: usize,
+}
+
+#[derive(Debug)]
+struct Outstanding {
+    sequence: u64,
+    work: Work,
+    /// By cell of the batch: the cell of the engine. Empty where there is one cell.
+    slots: Vec<u32>,
+}
+
+/// State where all rows are of one cell.
+#[derive(Debug, Default)]
+struct Single {
+    folded: Summary,
+    tail: BatchBuilder,
+}
+
+/// State where there are keys or windows.
+#[derive(Debug, Default)]
+struct Grouped {
+    keys: Option<KeyTable>,
+    /// Rows by key, for windows that count rows.
+    key_rows: Vec<i64>,
+    cells: Vec<Cell>,
+    index: HashMap<(i64, u32), u32>,
+    /// By cell: its number within the current batch, valid where the stamp is the current one.
+    local: Vec<(u64, u32)>,
+    key_numbers: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Cell {
+    pane: i64,
+    key: u32,
+    folded: Summary,
+    open: Option<LeafRun>,
+}
+
+impl Engine {
+    /// An engine on all CPU cores.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the spec makes no sense.
+    pub fn new(spec: Spec) -> Result<Self> {
+        Self::with_backend(spec, Box::new(Cpu::new()))
+    }
+
+    /// An engine on this backend.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the spec makes no sense.
+    pub fn with_backend(spec: Spec, backend: Box<dyn Backend>) -> Result<Self> {
+        Ok(Self {
+            spec: spec.checked()?,
+            backend,
+            layout: None,
+            sequence: 0,
+            outstanding: VecDeque::new(),
+            single: Single::default(),
+            grouped: Grouped::default(),
+            rows: 0,
+        })
+    }
+
+    /// The spec.
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// Distinct cells so far: a measure of the memory in use.
+    pub fn cells(&self) -> usize {
+        self.grouped.cells.len()
+    }
+
+    /// The report of one batch on its own.
+    ///
+    /// # Errors
+    /// As [`Engine::push`].
+    pub fn analyze(&mut self, batch: &Batch) -> Result<Report> {
+        self.push(batch)?;
+        self.finish()
+    }
+
+    /// Takes the next rows. Windows that are complete come back; without a watermark none is before [`Engine::finish`].
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the batch lacks what the spec names, or differs from the batches before it.
+    pub fn push(&mut self, batch: &Batch) -> Result<Vec<Closed>> {
+        let layout = match self.layout.take() {
+            Some(layout) => layout,
+            None => Layout::new(&self.spec, batch)?,
+        };
+        let layout = self.layout.insert(layout).clone();
+        if batch.names() != layout.names {
+            return Err(Error::Usage(format!(
+                "the columns of a batch changed from {} to {}",
+                layout.names.join(", "),
+                batch.names().join(", ")
+            )));
+        }
+        self.rows += batch.rows() as u64;
+        let batch = batch.project_if_needed(&layout.places);
+        if self.spec.is_grouped() {
+            self.push_grouped(&batch, &layout)?
+        } else {
+            self.push_single(&batch, &layout)?
+        }
+        Ok(Vec::new())
+    }
+
+    /// Fills the carried leaf first, hands whole leaves on without copying, and keeps a copy of the rest.
+    fn push_single(&mut self, batch: &Batch, layout: &Layout) -> Result<()> {
+        let mut start = 0;
+        if self.single.tail.rows() > 0 {
+            start = batch.rows().min(layout.leaf_rows - self.single.tail.rows());
+            self.single.tail.append(batch, 0, start);
+            if self.single.tail.rows() == layout.leaf_rows {
+                let leaf = self.single.tail.take();
+                self.submit_single(leaf, layout)?;
+            }
+        }
+        let whole = (batch.rows() - start) / layout.leaf_rows * layout.leaf_rows;
+        if whole > 0 {
+            self.submit_single(batch.slice(start, whole), layout)?;
+        }
+        let rest = batch.rows() - start - whole;
+        if rest > 0 {
+            self.single.tail.append(batch, start + whole, rest);
+        }
+        Ok(())
+    }
+
+    fn submit_single(&mut self, batch: Batch, layout: &Layout) -> Result<()> {
+        let cells = Cells::single(batch.rows(), layout.leaf_rows);
+        let work = Work {
+            batch,
+            cells: Arc::new(cells),
+            carried: Arc::new([]),
+            shape: layout.shape.clone(),
+        };
+        self.submit(work, Vec::new())
+    }
+
+    fn push_grouped(&mut self, batch: &Batch, layout: &Layout) -> Result<()> {
+        // Open leaves continue in the next work: what is outstanding has to be folded first.
+        self.drain()?;
+        let stamp = self.sequence + 1;
+        let (cell_of_row, slots) = self.grouped.assign(&self.spec, batch, stamp)?;
+        let open: Vec<Option<LeafRun>> = slots
+            .iter()
+            .map(|slot| self.grouped.cells[*slot as usize].open.take())
+            .collect();
+        let rows = |run: &Option<LeafRun>| run.as_ref().map_or(0, |run| run.rows() as usize);
+        let carried: Vec<usize> = open.iter().map(rows).collect();
+        let cells = Cells::grouped(&cell_of_row, &carried, layout.leaf_rows);
+        let work = Work {
+            batch: batch.clone(),
+            cells: Arc::new(cells),
+            carried: open.into(),
+            shape: layout.shape.clone(),
+        };
+        self.submit(work, slots)
+    }
+
+    fn submit(&mut self, work: Work, slots: Vec<u32>) -> Result<()> {
+        while self.outstanding.len() >= self.backend.depth() {
+            self.collect()?;
+        }
+        self.sequence += 1;
+        let sequence = self.sequence;
+        if self.backend.submit(sequence, work.clone()).is_err() {
+            // It was not taken: everything before it first, then this on the CPU.
+            self.drain()?;
+            let partials = Cpu::new().reduce(&work);
+            self.fold(&work, &slots, partials);
+            return Ok(());
+        }
+        self.outstanding.push_back(Outstanding { sequence, work, slots });
+        Ok(())
+    }
+
+    /// Folds the oldest outstanding work; what the backend cannot do the CPU does.
+    fn collect(&mut self) -> Result<()> {
+        let Some(oldest) = self.outstanding.pop_front() else {
+            return Ok(());
+        };
+        let partials = loop {
+            match self.backend.collect() {
+                Ok((sequence, partials))
+                    if sequence == oldest.sequence && partials.len() == oldest.work.cells.blocks.len() =>
+                {
+                    break partials;
+                }
+                // A late answer for work that was done elsewhere.
+                Ok((sequence, _)) if sequence < oldest.sequence => {}
+                Ok(_) | Err(_) => break Cpu::new().reduce(&oldest.work),
+            }
+        };
+        self.fold(&oldest.work, &oldest.slots, partials);
+        Ok(())
+    }
+
+    fn drain(&mut self) -> Result<()> {
+        while !self.outstanding.is_empty() {
+            self.collect()?;
+        }
+        Ok(())
+    }
+
+    fn fold(&mut self, work: &Work, slots: &[u32], partials: Vec<Partial>) {
+        for (block, partial) in work.cells.blocks.iter().zip(partials) {
+            let Some(slot) = slots.get(block.cell as usize) else {
+                if let Partial::Leaf(leaf) = partial {
+                    self.single.folded.merge(&leaf);
+                }
+                continue;
+            };
+            let cell = &mut self.grouped.cells[*slot as usize];
+            match partial {
+                Partial::Leaf(leaf) => cell.folded.merge(&leaf),
+                Partial::Open(run) => cell.open = Some(*run),
+            }
+        }
+    }
+
+    /// Closes every window and gives the report; the engine is then as new.
+    ///
+    /// # Errors
+    /// If outstanding work fails on the CPU as well.
+    pub fn finish(&mut self) -> Result<Report> {
+        let closed = self.close()?;
+        let names = self.layout.as_ref().map_or(Vec::new(), |l| l.reported.clone());
+        let mut report = crate::report::build::report(&self.spec, &names, &closed);
+        report.rows = std::mem::take(&mut self.rows);
+        report.backend = self.backend.name().to_owned();
+        report.device = self.backend.device();
+        self.layout = None;
+        Ok(report)
+    }
+
+    /// Closes every window: what there is, ordered by window, then key.
+    ///
+    /// # Errors
+    /// If outstanding work fails on the CPU as well.
+    pub fn close(&mut self) -> Result<Vec<Closed>> {
+        if let Some(layout) = self.layout.clone() {
+            if self.single.tail.rows() > 0 {
+                let tail = self.single.tail.take();
+                self.submit_single(tail, &layout)?;
+            }
+            self.drain()?;
+            if self.spec.is_grouped() {
+                return std::mem::take(&mut self.grouped).close(&self.spec, &layout.shape);
+            }
+            let mut summary = std::mem::take(&mut self.single.folded);
+            if summary.rows == 0 {
+                summary = LeafRun::new(&layout.shape).finish(&layout.shape);
+            }
+            return Ok(vec![Closed {
+                key: None,
+                window: None,
+                summary,
+            }]);
+        }
+        Ok(Vec::new())
+    }
+}
+
+impl Batch {
+    fn project_if_needed(&self, places: &[usize]) -> Self {
+        if places.len() == self.columns().len() && places.iter().enumerate().all(|(i, p)| i == *p) {
+            self.clone()
+        } else {
+            self.project(places)
+        }
+    }
+}
+
+impl Layout {
+    fn new(spec: &Spec, batch: &Batch) -> Result<Self> {
+        let names = batch.names().to_vec();
+        let place = |name: &String| {
+            names
+                .iter()
+                .position(|n| n == name)
+                .ok_or_else(|| unknown_column(name, &names))
+        };
+        let mut places = match &spec.columns {
+            Some(chosen) => chosen.iter().map(place).collect::<Result<Vec<_>>>()?,
+            None => (0..names.len()).collect(),
+        };
+        let reported: Vec<String> = places.iter().map(|i| names[*i].clone()).collect();
+        if let Some(regression) = &spec.regression {
+            for name in regression.terms.iter().chain([&regression.target]) {
+                let i = place(name)?;
+                if !places.contains(&i) {
+                    places.push(i);
+                }
+            }
+        }
+        for (what, there) in [
+            ("keys", batch.keys().len() == spec.keys.len()),
+            ("event time", has_time(spec, batch)),
+        ] {
+            if !there {
+                return Err(Error::Usage(format!(
+                    "the spec asks for {what}, which the batch does not have"
+                )));
+            }
+        }
+        let projected: Vec<String> = places.iter().map(|i| names[*i].clone()).collect();
+        let shape = spec.shape(&projected, reported.len())?;
+        let leaf_rows = spec.leaf_rows(&shape);
+        Ok(Self {
+            names,
+            places,
+            reported,
+            shape: Arc::new(shape),
+            leaf_rows,
+        })
+    }
+}
+
+fn has_time(spec: &Spec, batch: &Batch) -> bool {
+    !matches!(spec.window, Some(Window::Time { .. })) || batch.time_ns().is_some()
+}
+
+impl Grouped {
+    /// Numbers the cells of a batch: by row its cell within the batch, and by that the engine's cell.
+    fn assign(&mut self, spec: &Spec, batch: &Batch, stamp: u64) -> Result<(Vec<u32>, Vec<u32>)> {
+        let rows = batch.rows();
+        let mut key_numbers = std::mem::take(&mut self.key_numbers);
+        key_numbers.clear();
+        if spec.keys.is_empty() {
+            key_numbers.resize(rows, 0);
+        } else {
+            let table = match &mut self.keys {
+                Some(table) => table,
+                None => self.keys.insert(KeyTable::new(batch.keys())?),
+            };
+            table.numbers(batch.keys(), &mut key_numbers)?;
+        }
+        let keys = self.keys.as_ref().map_or(1, KeyTable::len);
+        self.key_rows.resize(keys.max(self.key_rows.len()), 0);
+        let times = batch.time_ns().unwrap_or(&[]);
+        let pane_length = spec.window.map_or(1, Window::pane);
+        let mut cell_of_row = Vec::with_capacity(rows);
+        let mut slots: Vec<u32> = Vec::new();
+        let mut last = None;
+        for (i, key) in key_numbers.iter().enumerate() {
+            let pane = match spec.window {
+                Some(Window::Time { .. }) => times[i].div_euclid(pane_length),
+                Some(Window::Rows { .. }) => {
+                    let row = &mut self.key_rows[*key as usize];
+                    *row += 1;
+                    (*row - 1) / pane_length
+                }
+                None => 0,
+            };
+            if let Some((at, number)) = last {
+                if at == (pane, *key) {
+                    cell_of_row.push(number);
+                    continue;
+                }
+            }
+            let slot = self.slot(pane, *key)?;
+            let local = &mut self.local[slot as usize];
+            if local.0 != stamp {
+                *local = (stamp, slots.len() as u32);
+                slots.push(slot);
+            }
+            last = Some(((pane, *key), local.1));
+            cell_of_row.push(local.1);
+        }
+        self.key_numbers = key_numbers;
+        Ok((cell_of_row, slots))
+    }
+
+    fn slot(&mut self, pane: i64, key: u32) -> Result<u32> {
+        if let Some(slot) = self.index.get(&(pane, key)) {
+            return Ok(*slot);
+        }
+        let slot = u32::try_from(self.cells.len())
+            .map_err(|_| Error::Limit("there are more than 2^32 windows and keys".into()))?;
+        self.index.insert((pane, key), slot);
+        self.cells.push(Cell {
+            pane,
+            key,
+            folded: Summary::default(),
+            open: None,
+        });
+        self.local.push((0, 0));
+        Ok(slot)
+    }
+
+    fn close(self, spec: &Spec, shape: &Shape) -> Result<Vec<Closed>> {
+        let values = self.keys.as_ref().map_or(Ok(vec![Vec::new()]), KeyTable::values)?;
+        let mut rank: Vec<u32> = (0..values.len() as u32).collect();
+        rank.sort_by(|a, b| compare_keys(&values[*a as usize], &values[*b as usize]));
+        let mut by_key: Vec<Vec<(i64, Summary)>> = vec![Vec::new(); values.len()];
+        for mut cell in self.cells {
+            if let Some(run) = cell.open.take() {
+                cell.folded.merge(&run.finish(shape));
+            }
+            by_key[cell.key as usize].push((cell.pane, cell.folded));
+        }
+        let mut closed = Vec::new();
+        for (order, number) in rank.iter().enumerate() {
+            let mut panes = std::mem::take(&mut by_key[*number as usize]);
+            panes.sort_by_key(|p| p.0);
+            let windows = match spec.window {
+                Some(window) => window::assemble(window, panes),
+                None => panes,
+            };
+            for (k, summary) in windows {
+                let key = (!spec.keys.is_empty()).then(|| Named(values[*number as usize].clone()));
+                let bounds = spec.window.map(|window| window::bounds(window, k));
+                closed.push((
+                    k,
+                    order,
+                    Closed {
+                        key,
+                        window: bounds,
+                        summary,
+                    },
+                ));
+            }
+        }
+        closed.sort_by_key(|(k, order, _)| (*k, *order));
+        Ok(closed.into_iter().map(|(_, _, closed)| closed).collect())
+    }
+}
+
+/// Missing keys first, then booleans, numbers and text, each in its natural order.
+fn compare_keys(a: &[(String, KeyValue)], b: &[(String, KeyValue)]) -> std::cmp::Ordering {
+    use std::cmp::Ordering;
+    let class = |v: &KeyValue| match v {
+        KeyValue::Null => 0,
+        KeyValue::Boolean(_) => 1,
+        KeyValue::Integer(_) | KeyValue::Number(_) => 2,
+        KeyValue::Text(_) => 3,
+    };
+    let number = |v: &KeyValue| match v {
+        KeyValue::Integer(i) => *i as f64,
+        KeyValue::Number(x) => *x,
+        _ => 0.0,
+    };
+    let compare = |a: &KeyValue, b: &KeyValue| match (a, b) {
+        (KeyValue::Integer(a), KeyValue::Integer(b)) => a.cmp(b),
+        (KeyValue::Text(a), KeyValue::Text(b)) => a.cmp(b),
+        (KeyValue::Boolean(a), KeyValue::Boolean(b)) => a.cmp(b),
+        _ => class(a).cmp(&class(b)).then_with(|| number(a).total_cmp(&number(b))),
+    };
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| compare(&a.1, &b.1))
+        .find(|o| o.is_ne())
+        .unwrap_or(Ordering::Equal)
+}

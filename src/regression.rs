@@ -1,0 +1,280 @@
+//! Least squares from co-moments: coefficients, standard errors, R², rank; plain or ridge.
+//!
+//! The normal equations are solved in double-double throughout. Columns are equilibrated by powers of two, then factored by
+//! Cholesky without exchanging terms: a term that depends linearly on the ones before it, up to rounding, is left out of the
+//! fit (its coefficient does not exist) and lowers the rank. With an intercept the co-moments are already centred; without one
+//! the means are added back. Ridge (Hoerl & Kennard 1970) penalises λ‖β‖² of the terms, never of the intercept.
+
+use crate::report::RegressionReport;
+use crate::spec::Regression;
+use crate::summary::RegressionMoments;
+use crate::summary::comoments::{Products, Real};
+use crate::summary::dd::{Dd, exponent};
+
+/// A pivot of the equilibrated matrix below this is rounding: 2⁻⁹⁰ where products carry 106 bits (residuals of columns that
+/// depend on others up to `f64` rounding lie near 2⁻¹⁰⁶) …
+const RANK_TOLERANCE_EXACT: f64 = 8.1e-28;
+/// … and 2⁻⁴⁰ where they carry 53.
+const RANK_TOLERANCE_FAST: f64 = 9.1e-13;
+
+/// The fit of a regression from its co-moments (terms first, then the target).
+pub fn fit(regression: &Regression, moments: &RegressionMoments) -> RegressionReport {
+    match moments {
+        RegressionMoments::Exact(m) => solve(regression, m, RANK_TOLERANCE_EXACT),
+        RegressionMoments::Fast(m) => solve(regression, m, RANK_TOLERANCE_FAST),
+    }
+}
+
+fn solve<R: Real>(regression: &Regression, moments: &Products<R>, tolerance: f64) -> RegressionReport {
+    let p = regression.terms.len();
+    let intercept = regression.intercept;
+    let mut terms = regression.terms.clone();
+    if intercept {
+        terms.insert(0, "intercept".into());
+    }
+    let mut report = RegressionReport {
+        target: regression.target.clone(),
+        coefficients: vec![None; terms.len()],
+        standard_errors: vec![None; terms.len()],
+        terms,
+        r_squared: None,
+        residual_std: None,
+        rank: 0,
+        rows: moments.rows,
+    };
+    // A column without any value leaves no row complete.
+    if moments.rows == 0 || moments.present.contains(&false) {
+        report.rows = 0;
+        return report;
+    }
+    let n = Dd::from(moments.rows as f64);
+    let mean = |i: usize| moments.sums[i] / n;
+    let product = |i: usize, j: usize| {
+        let centred = moments.product(i, j).to_dd();
+        if intercept {
+            centred
+        } else {
+            centred + mean(i) * moments.sums[j]
+        }
+    };
+
+    // Equilibrate: powers of two, so that no digit is lost.
+    let scale: Vec<i32> = (0..p)
+        .map(|i| {
+            let norm = product(i, i).hi;
+            if norm > 0.0 && norm.is_finite() {
+                exponent(norm) / 2
+            } else {
+                0
+            }
+        })
+        .collect();
+    let penalty = |i: usize| Dd::from(regression.ridge).scaled(-2 * scale[i]);
+    let a = |i: usize, j: usize| product(i, j).scaled(-scale[i] - scale[j]);
+    let factor = Factor::new(p, tolerance, |i, j| if i == j { a(i, i) + penalty(i) } else { a(i, j) });
+    let v: Vec<Dd> = (0..p).map(|i| product(i, p).scaled(-scale[i])).collect();
+    let beta = factor.solve(&v);
+
+    // RSS = y'y − 2 β'v + β'Aβ, which holds with and without a penalty.
+    let yy = product(p, p);
+    let mut rss = yy;
+    for i in factor.kept() {
+        rss = rss - Dd::from(2.0) * beta[i] * v[i];
+        for j in factor.kept() {
+            rss = rss + beta[i] * a(i.min(j), i.max(j)) * beta[j];
+        }
+    }
+    if rss.hi < 0.0 {
+        rss = Dd::ZERO;
+    }
+    report.rank = factor.kept().count() + usize::from(intercept);
+    let freedom = moments.rows as f64 - report.rank as f64;
+    let sigma2 = (freedom > 0.0).then(|| rss / Dd::from(freedom));
+    report.r_squared = (yy.hi > 0.0).then(|| (Dd::ONE - rss / yy).hi.min(1.0));
+    report.residual_std = sigma2.map(|s| s.sqrt().hi);
+
+    // (A + λ)⁻¹ A (A + λ)⁻¹ is the covariance of β up to σ²; without a penalty it is A⁻¹.
+    let inverse = factor.inverse();
+    let covariance = if regression.ridge > 0.0 {
+        sandwich(&inverse, &factor, a)
+    } else {
+        inverse
+    };
+    let offset = usize::from(intercept);
+    for i in factor.kept() {
+        report.coefficients[i + offset] = Some(beta[i].scaled(-scale[i]).hi);
+        report.standard_errors[i + offset] = sigma2.map(|s| (s * covariance[i][i]).sqrt().scaled(-scale[i]).hi);
+    }
+    if intercept {
+        let mut value = mean(p);
+        let mut variance = Dd::ONE / n;
+        for i in factor.kept() {
+            let mi = mean(i).scaled(-scale[i]);
+            value = value - beta[i] * mi;
+            for j in factor.kept() {
+                variance = variance + mi * covariance[i][j] * mean(j).scaled(-scale[j]);
+            }
+        }
+        report.coefficients[0] = Some(value.hi);
+        report.standard_errors[0] = sigma2.map(|s| (s * variance).sqrt().hi);
+    }
+    report
+}
+
+fn sandwich(inverse: &[Vec<Dd>], factor: &Factor, a: impl Fn(usize, usize) -> Dd) -> Vec<Vec<Dd>> {
+    let p = inverse.len();
+    let times = |x: &dyn Fn(usize, usize) -> Dd, y: &dyn Fn(usize, usize) -> Dd| -> Vec<Vec<Dd>> {
+        let entry = |i, j| factor.kept().fold(Dd::ZERO, |sum, k| sum + x(i, k) * y(k, j));
+        (0..p).map(|i| (0..p).map(|j| entry(i, j)).collect()).collect()
+    };
+    let left = times(&|i, k| inverse[i][k], &|k, j| a(k.min(j), k.max(j)));
+    times(&|i, k| left[i][k], &|k, j| inverse[k][j])
+}
+
+/// A Cholesky factor over the terms that are independent of the ones before them.
+struct Factor {
+    /// By rows; row i has entries 0..=i.
+    l: Vec<Vec<Dd>>,
+    kept: Vec<bool>,
+}
+
+impl Factor {
+    fn new(p: usize, tolerance: f64, a: impl Fn(usize, usize) -> Dd) -> Self {
+        let mut this = Self {
+            l: Vec::with_capacity(p),
+            kept: Vec::with_capacity(p),
+        };
+        for i in 0..p {
+            let mut row = vec![Dd::ZERO; i + 1];
+            for j in (0..i).filter(|j| this.kept[*j]) {
+                let mut sum = a(j, i);
+                for k in (0..j).filter(|k| this.kept[*k]) {
+                    sum = sum - row[k] * this.l[j][k];
+                }
+                row[j] = sum / this.l[j][j];
+            }
+            let own = a(i, i);
+            let pivot = row[..i].iter().fold(own, |pivot, x| pivot - *x * *x);
+            let independent = own.hi > 0.0 && own.hi.is_finite() && pivot.hi > tolerance * own.hi;
+            if independent {
+                row[i] = pivot.sqrt();
+            }
+            this.kept.push(independent);
+            this.l.push(row);
+        }
+        this
+    }
+
+    /// The independent terms.
+    fn kept(&self) -> impl DoubleEndedIterator<Item = usize> + Clone + '_ {
+        (0..self.kept.len()).filter(|i| self.kept[*i])
+    }
+
+    /// x with A x = v over the independent terms; 0 elsewhere.
+    fn solve(&self, v: &[Dd]) -> Vec<Dd> {
+        let mut x = vec![Dd::ZERO; v.len()];
+        for i in self.kept() {
+            let mut sum = v[i];
+            for k in self.kept().take_while(|k| *k < i) {
+                sum = sum - self.l[i][k] * x[k];
+            }
+            x[i] = sum / self.l[i][i];
+        }
+        for i in self.kept().rev() {
+            let mut sum = x[i];
+            for k in self.kept().filter(|k| *k > i) {
+                sum = sum - self.l[k][i] * x[k];
+            }
+            x[i] = sum / self.l[i][i];
+        }
+        x
+    }
+
+    fn inverse(&self) -> Vec<Vec<Dd>> {
+        let p = self.kept.len();
+        // Symmetric: columns serve as rows.
+        (0..p)
+            .map(|j| {
+                let mut unit = vec![Dd::ZERO; p];
+                if self.kept[j] {
+                    unit[j] = Dd::ONE;
+                }
+                self.solve(&unit)
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::summary::comoments::ProductRun;
+
+    fn regression(terms: &[&str], intercept: bool, ridge: f64) -> Regression {
+        Regression {
+            target: "y".into(),
+            terms: terms.iter().map(ToString::to_string).collect(),
+            intercept,
+            ridge,
+        }
+    }
+
+    fn moments(rows: &[Vec<f64>]) -> RegressionMoments {
+        let mut run = ProductRun::new(rows[0].len());
+        rows.iter().for_each(|row| run.push(|i| row[i]));
+        RegressionMoments::Exact(run.finish())
+    }
+
+    /// y = 2 + 3x with residuals +1, −1, −1, +1: worked out by hand.
+    #[test]
+    fn a_line_by_hand() {
+        let rows: Vec<Vec<f64>> = vec![vec![0.0, 3.0], vec![1.0, 4.0], vec![2.0, 7.0], vec![3.0, 12.0]];
+        let fit = fit(&regression(&["x"], true, 0.0), &moments(&rows));
+        assert_eq!(fit.coefficients, [Some(2.0), Some(3.0)]);
+        assert_eq!((fit.rank, fit.rows), (2, 4));
+        assert!((fit.residual_std.unwrap() - 2f64.sqrt()).abs() < 1e-15);
+        assert!((fit.standard_errors[1].unwrap() - (2.0f64 / 5.0).sqrt()).abs() < 1e-15);
+        assert!((fit.standard_errors[0].unwrap() - 1.4f64.sqrt()).abs() < 1e-15);
+        assert!((fit.r_squared.unwrap() - 45.0 / 49.0).abs() < 1e-15);
+    }
+
+    #[test]
+    fn a_dependent_term_is_left_out() {
+        let rows: Vec<Vec<f64>> = (0..20)
+            .map(|i| f64::from(i))
+            .map(|x| vec![x, 0.1 * x + 7.0, x * x, 1.0 + x + 2.0 * x * x])
+            .collect();
+        let fit = fit(&regression(&["x", "same", "square"], true, 0.0), &moments(&rows));
+        assert_eq!((fit.rank, fit.coefficients[2], fit.standard_errors[2]), (3, None, None));
+        assert!((fit.coefficients[3].unwrap() - 2.0).abs() < 1e-13);
+    }
+
+    #[test]
+    fn without_intercept_and_with_ridge() {
+        let rows: Vec<Vec<f64>> = vec![vec![1.0, 2.0], vec![2.0, 3.0]];
+        assert_eq!(
+            fit(&regression(&["x"], false, 0.0), &moments(&rows)).coefficients,
+            [Some(8.0 / 5.0)]
+        );
+        assert_eq!(
+            fit(&regression(&["x"], false, 5.0), &moments(&rows)).coefficients,
+            [Some(0.8)]
+        );
+        // Centred: Sxx = 0.5, Sxy = 0.5; slope 0.5 / (0.5 + 0.5).
+        assert_eq!(
+            fit(&regression(&["x"], true, 0.5), &moments(&rows)).coefficients,
+            [Some(1.75), Some(0.5)]
+        );
+    }
+
+    #[test]
+    fn too_few_rows_give_nothing_rather_than_nonsense() {
+        let one = fit(&regression(&["x"], true, 0.0), &moments(&[vec![1.0, 2.0]]));
+        assert_eq!(
+            (one.rank, one.coefficients, one.residual_std, one.r_squared),
+            (1, vec![Some(2.0), None], None, None)
+        );
+        let none = fit(&regression(&["x"], true, 0.0), &moments(&[vec![f64::NAN, 2.0]]));
+        assert_eq!((none.rows, none.coefficients), (0, vec![None, None]));
+    }
+}

@@ -1,0 +1,201 @@
+//! The mergeable state of a set of rows.
+//!
+//! A summary describes a set of rows; summaries of disjoint sets merge. Everything else in the crate is built on these two
+//! sentences: leaves fold into cells, cells into windows, batches into results. A summary knows nothing of divisors, of
+//! correlation or of formatting; a [`Report`](crate::Report) does.
+//!
+//! Merging is associative up to rounding only, so whoever merges does it in a fixed order; counts, extremes, integer sums and
+//! sketches are exact in any order.
+
+pub mod comoments;
+pub mod dd;
+pub mod differences;
+pub mod moments;
+pub mod quantiles;
+
+pub use comoments::{CoMoments, ExactCoMoments};
+pub use differences::Differences;
+pub use moments::{Moments, Order};
+pub use quantiles::Quantiles;
+
+use comoments::ProductRun;
+use dd::Dd;
+use differences::{DifferenceRun, Edge};
+use moments::MomentRun;
+
+/// Takes in the state of later rows.
+pub trait Merge {
+    /// Afterwards `self` describes its own rows followed by those of `later`.
+    fn merge(&mut self, later: &Self);
+}
+
+/// The co-moments of a regression, in the precision that was asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RegressionMoments {
+    /// Double-double products.
+    Exact(ExactCoMoments),
+    /// `f64` products.
+    Fast(CoMoments),
+}
+
+/// What is kept of a set of rows: the parts that a [`Spec`](crate::Spec) asks for.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Summary {
+    /// Rows.
+    pub rows: u64,
+    /// One a column.
+    pub columns: Vec<Moments>,
+    /// Over all columns.
+    pub comoments: Option<CoMoments>,
+    /// Over the terms of the regression, then its target.
+    pub regression: Option<RegressionMoments>,
+    /// One a column, or none.
+    pub differences: Vec<Differences>,
+    /// One a column, or none.
+    pub quantiles: Vec<Quantiles>,
+}
+
+fn merge_each<T: Merge + Clone>(own: &mut Vec<T>, later: &[T]) {
+    if own.is_empty() {
+        own.extend_from_slice(later);
+    } else {
+        own.iter_mut().zip(later).for_each(|(a, b)| a.merge(b));
+    }
+}
+
+fn merge_option<T: Merge + Clone>(own: &mut Option<T>, later: Option<&T>) {
+    match (own.as_mut(), later) {
+        (Some(a), Some(b)) => a.merge(b),
+        (None, Some(b)) => *own = Some(b.clone()),
+        (_, None) => {}
+    }
+}
+
+impl Merge for RegressionMoments {
+    fn merge(&mut self, later: &Self) {
+        match (self, later) {
+            (Self::Exact(a), Self::Exact(b)) => a.merge(b),
+            (Self::Fast(a), Self::Fast(b)) => a.merge(b),
+            _ => debug_assert!(false, "one spec has one precision"),
+        }
+    }
+}
+
+/// The default (empty) summary is the identity.
+impl Merge for Summary {
+    fn merge(&mut self, later: &Self) {
+        self.rows += later.rows;
+        merge_each(&mut self.columns, &later.columns);
+        merge_option(&mut self.comoments, later.comoments.as_ref());
+        merge_option(&mut self.regression, later.regression.as_ref());
+        merge_each(&mut self.differences, &later.differences);
+        merge_each(&mut self.quantiles, &later.quantiles);
+    }
+}
+
+/// Which parts a summary has, over how many columns: the shape that a spec comes to for given data.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Shape {
+    /// Columns that get moments (and the other parts).
+    pub columns: usize,
+    /// Which central moments, if any.
+    pub order: Order,
+    /// Whether co-moments over all columns are kept.
+    pub comoments: bool,
+    /// Columns of the data that enter the regression: its terms, then its target.
+    pub regression: Vec<usize>,
+    /// Whether the regression is held in double-double.
+    pub exact_regression: bool,
+    /// Whether differences are kept.
+    pub differences: bool,
+    /// Whether quantiles are kept.
+    pub quantiles: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum RegressionRun {
+    Exact(ProductRun<Dd>),
+    Fast(ProductRun<f64>),
+}
+
+/// A summary of rows that come one at a time, in order: the running state of an unfinished leaf.
+///
+/// The state depends on the rows and their order alone, so a leaf may be interrupted and continued anywhere.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeafRun {
+    rows: u64,
+    columns: Vec<MomentRun>,
+    comoments: Option<ProductRun<f64>>,
+    regression: Option<RegressionRun>,
+    differences: Vec<DifferenceRun>,
+    quantiles: Vec<Quantiles>,
+}
+
+impl LeafRun {
+    /// No rows yet.
+    pub fn new(shape: &Shape) -> Self {
+        let d = shape.regression.len();
+        Self {
+            rows: 0,
+            columns: vec![MomentRun::default(); shape.columns],
+            comoments: shape.comoments.then(|| ProductRun::new(shape.columns)),
+            regression: (d > 0).then(|| match shape.exact_regression {
+                true => RegressionRun::Exact(ProductRun::new(d)),
+                false => RegressionRun::Fast(ProductRun::new(d)),
+            }),
+            differences: if shape.differences {
+                vec![DifferenceRun::default(); shape.columns]
+            } else {
+                Vec::new()
+            },
+            quantiles: if shape.quantiles {
+                vec![Quantiles::default(); shape.columns]
+            } else {
+                Vec::new()
+            },
+        }
+    }
+
+    /// Rows so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Takes the next row: all numeric columns of the data, NaN where a value is missing.
+    #[inline]
+    pub fn push(&mut self, shape: &Shape, row: &[f64], time_ns: Option<i64>) {
+        self.rows += 1;
+        for (run, x) in self.columns.iter_mut().zip(row) {
+            run.push(*x);
+        }
+        if let Some(run) = &mut self.comoments {
+            run.push(|i| row[i]);
+        }
+        match &mut self.regression {
+            Some(RegressionRun::Exact(run)) => run.push(|i| row[shape.regression[i]]),
+            Some(RegressionRun::Fast(run)) => run.push(|i| row[shape.regression[i]]),
+            None => {}
+        }
+        for (run, value) in self.differences.iter_mut().zip(row) {
+            run.push(Edge { time_ns, value: *value });
+        }
+        for (run, x) in self.quantiles.iter_mut().zip(row) {
+            run.push(*x);
+        }
+    }
+
+    /// The summary of what came so far.
+    pub fn finish(&self, shape: &Shape) -> Summary {
+        Summary {
+            rows: self.rows,
+            columns: self.columns.iter().map(|run| run.finish(shape.order)).collect(),
+            comoments: self.comoments.as_ref().map(ProductRun::finish),
+            regression: self.regression.as_ref().map(|run| match run {
+                RegressionRun::Exact(run) => RegressionMoments::Exact(run.finish()),
+                RegressionRun::Fast(run) => RegressionMoments::Fast(run.finish()),
+            }),
+            differences: self.differences.iter().map(DifferenceRun::finish).collect(),
+            quantiles: self.quantiles.clone(),
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! Sums of products of deviations of several columns: what covariance, correlation and least squares are made of.
+//!
+//! Rows count listwise: a row enters only if every column that has any value at all has one in it. Which columns have one is
+//! part of the state (`present`); rows from before a column's first value are incomplete, so a larger set starts again at 0.
+//! Every matrix is thereby positive semidefinite by construction. Rows with an infinite value are kept out and counted.
+//!
+//! Merging follows Schubert & Gertz 2018 ("Numerically stable parallel computation of (co-)variance", equation 21) with the
+//! means in double-double, so that their difference keeps its digits. There are two precisions from one text: `f64` products
+//! ([`CoMoments`]) and double-double products ([`ExactCoMoments`]), the latter for regressions, where the condition of the
+//! normal equations costs twice the digits.
+
+use super::Merge;
+use super::dd::Dd;
+use std::fmt::Debug;
+use std::ops::{Add, Div, Mul, Sub};
+
+/// Co-moments with `f64` products.
+pub type CoMoments = Products<f64>;
+/// Co-moments with double-double products.
+pub type ExactCoMoments = Products<Dd>;
+
+/// The number in which products are held.
+pub trait Real:
+    Copy + Debug + Default + PartialEq + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self>
+{
+    /// The nearest number to a double-double.
+    fn from_dd(x: Dd) -> Self;
+    /// The double-double of this number.
+    fn to_dd(self) -> Dd;
+    /// x − pivot.
+    fn deviation(x: f64, pivot: f64) -> Self;
+}
+
+impl Real for f64 {
+    fn from_dd(x: Dd) -> Self {
+        x.hi
+    }
+    fn to_dd(self) -> Dd {
+        Dd::from(self)
+    }
+    fn deviation(x: f64, pivot: f64) -> Self {
+        x - pivot
+    }
+}
+
+impl Real for Dd {
+    fn from_dd(x: Dd) -> Self {
+        x
+    }
+    fn to_dd(self) -> Dd {
+        self
+    }
+    fn deviation(x: f64, pivot: f64) -> Self {
+        Self::sum(x, -pivot)
+    }
+}
+
+/// Listwise sums, means and products of deviations of d columns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Products<R: Real> {
+    /// Complete rows.
+    pub rows: u64,
+    /// Columns that have had a value.
+    pub present: Vec<bool>,
+    /// By column: rows that have all values, of which this one is infinite.
+    pub infinite: Vec<u64>,
+    /// Σx over the complete rows.
+    pub sums: Vec<Dd>,
+    /// Σ(xᵢ − meanᵢ)(xⱼ − meanⱼ) over the complete rows: the upper triangle by rows, d(d + 1)/2 values.
+    pub products: Vec<R>,
+}
+
+/// The place of (i, j), i ≤ j < d, in an upper triangle stored by rows.
+#[inline]
+pub fn triangle(i: usize, j: usize, d: usize) -> usize {
+    debug_assert!(i <= j && j < d);
+    i * (2 * d - i + 1) / 2 + (j - i)
+}
+
+impl<R: Real> Products<R> {
+    /// No rows of `d` columns.
+    pub fn new(d: usize) -> Self {
+        Self {
+            rows: 0,
+            present: vec![false; d],
+            infinite: vec![0; d],
+            sums: vec![Dd::ZERO; d],
+            products: vec![R::default(); d * (d + 1) / 2],
+        }
+    }
+
+    /// The state behind sums around a pivot: Σd and the upper triangle of Σd dᵀ with d = x − pivot, over `rows` rows.
+    pub fn from_sums(rows: u64, present: Vec<bool>, infinite: Vec<u64>, pivot: &[f64], s1: &[R], s2: Vec<R>) -> Self {
+        let d = pivot.len();
+        let mut state = Self {
+            rows,
+            present,
+            infinite,
+            sums: vec![Dd::ZERO; d],
+            products: s2,
+        };
+        if rows == 0 {
+            state.products.fill(R::default());
+            return state;
+        }
+        let n = R::from_dd(Dd::from(rows as f64));
+        for i in 0..d {
+            state.sums[i] = Dd::product(rows as f64, pivot[i]) + s1[i].to_dd();
+            let mean = s1[i] / n;
+            let row = triangle(i, i, d);
+            for j in i..d {
+                let product = &mut state.products[row + j - i];
+                *product = *product - mean * s1[j];
+            }
+            if state.products[row].to_dd().hi < 0.0 {
+                state.products[row] = R::default();
+            }
+        }
+        state
+    }
+
+    /// Columns.
+    pub fn dimension(&self) -> usize {
+        self.present.len()
+    }
+
+    /// The mean of column i over the complete rows; `None` without any.
+    pub fn mean(&self, i: usize) -> Option<Dd> {
+        (self.rows > 0).then(|| self.sums[i] / Dd::from(self.rows as f64))
+    }
+
+    /// Σ(xᵢ − meanᵢ)(xⱼ − meanⱼ).
+    pub fn product(&self, i: usize, j: usize) -> R {
+        self.products[triangle(i.min(j), i.max(j), self.dimension())]
+    }
+
+    /// The covariance with divisor rows − ddof; `None` where rows ≤ ddof, NaN where a column has infinite values.
+    pub fn covariance(&self, i: usize, j: usize, ddof: u64) -> Option<f64> {
+        let rows = self.rows + self.infinite_rows_at_least();
+        if rows <= ddof {
+            return None;
+        }
+        if self.infinite[i] + self.infinite[j] > 0 {
+            return Some(f64::NAN);
+        }
+        (self.rows > ddof).then(|| self.product(i, j).to_dd().hi / (self.rows - ddof) as f64)
+    }
+
+    /// Pearson's correlation, in [−1, 1]; `None` where a column is constant or rows < 2, NaN where one has infinite values.
+    pub fn correlation(&self, i: usize, j: usize) -> Option<f64> {
+        if self.infinite[i] + self.infinite[j] > 0 {
+            return Some(f64::NAN);
+        }
+        if self.rows < 2 {
+            return None;
+        }
+        let (a, b) = (self.product(i, i).to_dd().hi, self.product(j, j).to_dd().hi);
+        if !(a > 0.0 && b > 0.0) {
+            return if a.is_nan() || b.is_nan() { Some(f64::NAN) } else { None };
+        }
+        if i == j {
+            return Some(1.0);
+        }
+        // The roots are taken apart, so that neither the product nor the quotient leaves the range.
+        Some((self.product(i, j).to_dd().hi / a.sqrt() / b.sqrt()).clamp(-1.0, 1.0))
+    }
+
+    fn infinite_rows_at_least(&self) -> u64 {
+        self.infinite.iter().copied().max().unwrap_or(0)
+    }
+
+    /// Starts again: the rows so far are incomplete under a larger set of columns.
+    fn forget_rows(&mut self) {
+        self.rows = 0;
+        self.infinite.fill(0);
+        self.sums.fill(Dd::ZERO);
+        self.products.fill(R::default());
+    }
+}
+
+/// Whether `a` has a column that `b` lacks.
+fn exceeds(a: &[bool], b: &[bool]) -> bool {
+    a.iter().zip(b).any(|(a, b)| *a && !*b)
+}
+
+impl<R: Real> Merge for Products<R> {
+    fn merge(&mut self, later: &Self) {
+        if exceeds(&later.present, &self.present) {
+            for (a, b) in self.present.iter_mut().zip(&later.present) {
+                *a |= *b;
+            }
+            self.forget_rows();
+        }
+        if exceeds(&self.present, &later.present) {
+            return;
+        }
+        for (a, b) in self.infinite.iter_mut().zip(&later.infinite) {
+            *a += b;
+        }
+        if later.rows == 0 {
+            return;
+        }
+        if self.rows == 0 {
+            let infinite = std::mem::take(&mut self.infinite);
+            *self = Self {
+                infinite,
+                ..later.clone()
+            };
+            return;
+        }
+        let (na, nb) = (self.rows as f64, later.rows as f64);
+        let n = na + nb;
+        let weight = R::from_dd(Dd::product(na, nb) / Dd::from(n));
+        let (na, nb) = (Dd::from(na), Dd::from(nb));
+        let deltas: Vec<R> = self
+            .sums
+            .iter()
+            .zip(&later.sums)
+            .map(|(a, b)| R::from_dd(*b / nb - *a / na))
+            .collect();
+        let d = self.dimension();
+        for i in 0..d {
+            let scaled = deltas[i] * weight;
+            let row = triangle(i, i, d);
+            let later = &later.products[row..row + d - i];
+            let own = &mut self.products[row..row + d - i];
+            for ((own, later), delta) in own.iter_mut().zip(later).zip(&deltas[i..]) {
+                *own = *own + (*later + scaled * *delta);
+            }
+        }
+        for (a, b) in self.sums.iter_mut().zip(&later.sums) {
+            *a = *a + *b;
+        }
+        self.rows += later.rows;
+    }
+}
+
+/// Co-moments of rows that come one at a time, in order: the running state of an unfinished leaf.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProductRun<R: Real> {
+    rows: u64,
+    present: Vec<bool>,
+    infinite: Vec<u64>,
+    pivot: Vec<f64>,
+    deviations: Vec<R>,
+    s1: Vec<R>,
+    s2: Vec<R>,
+}
+
+impl<R: Real> ProductRun<R> {
+    /// No rows of `d` columns.
+    pub fn new(d: usize) -> Self {
+        Self {
+            rows: 0,
+            present: vec![false; d],
+            infinite: vec![0; d],
+            pivot: vec![0.0; d],
+            deviations: vec![R::default(); d],
+            s1: vec![R::default(); d],
+            s2: vec![R::default(); d * (d + 1) / 2],
+        }
+    }
+
+    /// Takes the next row, whose column i is `value(i)`; NaN is a missing value.
+    #[inline]
+    pub fn push(&mut self, value: impl Fn(usize) -> f64) {
+        let d = self.present.len();
+        let (mut complete, mut finite) = (true, true);
+        for i in 0..d {
+            let x = value(i);
+            if x.is_nan() {
+                complete &= !self.present[i];
+            } else {
+                finite &= x.is_finite();
+                if !self.present[i] {
+                    self.add_column(i);
+                }
+            }
+        }
+        if !complete || !self.present.contains(&true) {
+            return;
+        }
+        if !finite {
+            for i in 0..d {
+                self.infinite[i] += u64::from(value(i).is_infinite());
+            }
+            return;
+        }
+        let at = |i| if self.present[i] { value(i) } else { 0.0 };
+        if self.rows == 0 {
+            self.pivot = (0..d).map(at).collect();
+        }
+        for i in 0..d {
+            self.deviations[i] = R::deviation(at(i), self.pivot[i]);
+        }
+        self.rows += 1;
+        let mut place = 0;
+        for i in 0..d {
+            let x = self.deviations[i];
+            self.s1[i] = self.s1[i] + x;
+            for y in &self.deviations[i..] {
+                self.s2[place] = self.s2[place] + x * *y;
+                place += 1;
+            }
+        }
+    }
+
+    /// A column's first value: the rows before it were incomplete.
+    #[cold]
+    fn add_column(&mut self, i: usize) {
+        self.present[i] = true;
+        self.rows = 0;
+        self.infinite.fill(0);
+        self.s1.fill(R::default());
+        self.s2.fill(R::default());
+    }
+
+    /// The co-moments of what came so far.
+    pub fn finish(&self) -> Products<R> {
+        Products::from_sums(
+            self.rows,
+            self.present.clone(),
+            self.infinite.clone(),
+            &self.pivot,
+            &self.s1,
+            self.s2.clone(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of<R: Real>(rows: &[[f64; 3]]) -> Products<R> {
+        let mut run = ProductRun::new(3);
+        rows.iter().for_each(|row| run.push(|i| row[i]));
+        run.finish()
+    }
+
+    const ROWS: [[f64; 3]; 5] = [
+        [1.0, 2.0, 9.0],
+        [2.0, 4.0, 7.0],
+        [3.0, 7.0, 8.0],
+        [4.0, 7.0, 1.0],
+        [10.0, 1.0, 3.0],
+    ];
+
+    #[test]
+    fn known_values() {
+        let m: CoMoments = of(&ROWS);
+        assert_eq!(m.covariance(0, 0, 1), Some(12.5));
+        assert_eq!(m.covariance(0, 1, 1), Some(-3.75));
+        assert_eq!(
+            m.covariance(1, 2, 0),
+            Some(0.08 + 0.0 * 12.0).map(|_| m.product(1, 2) / 5.0)
+        );
+        assert_eq!(m.correlation(2, 2), Some(1.0));
+    }
+
+    #[test]
+    fn both_precisions_agree_and_any_split_merges_to_the_same() {
+        let whole: ExactCoMoments = of(&ROWS);
+        for cut in 0..=ROWS.len() {
+            let mut a: CoMoments = of(&ROWS[..cut]);
+            a.merge(&of(&ROWS[cut..]));
+            for i in 0..3 {
+                for j in i..3 {
+                    assert!(
+                        (a.product(i, j) - whole.product(i, j).hi).abs() < 1e-13,
+                        "{cut} {i} {j}"
+                    );
+                }
+            }
+            assert_eq!(a.rows, 5);
+        }
+    }
+
+    #[test]
+    fn a_column_without_values_is_left_out_and_one_that_comes_late_starts_the_rows_again() {
+        let nan = f64::NAN;
+        let rows = [
+            [1.0, nan, nan],
+            [2.0, 5.0, nan],
+            [3.0, 4.0, nan],
+            [nan, 1.0, nan],
+            [4.0, 6.0, nan],
+        ];
+        let whole: CoMoments = of(&rows);
+        assert_eq!((whole.rows, whole.present.clone()), (3, vec![true, true, false]));
+        assert_eq!(whole.product(0, 1), 1.0);
+        for cut in 0..=rows.len() {
+            let mut a: CoMoments = of(&rows[..cut]);
+            a.merge(&of(&rows[cut..]));
+            assert_eq!((a.rows, a.product(0, 1)), (3, 1.0), "{cut}");
+        }
+    }
+
+    #[test]
+    fn infinite_values_make_their_own_column_nan_only() {
+        let m: CoMoments = of(&[[1.0, 2.0, 3.0], [2.0, f64::INFINITY, 5.0], [4.0, 1.0, 5.0]]);
+        assert!(m.covariance(0, 1, 1).is_some_and(f64::is_nan));
+        assert_eq!(m.covariance(0, 2, 1), Some(3.0));
+    }
+
+    #[test]
+    fn constant_columns_are_exactly_zero_after_any_merge() {
+        let mut m: ExactCoMoments = of(&[[0.1, 1e9, 3.0]; 7]);
+        m.merge(&of(&[[0.1, 1e9, 3.0]; 4]));
+        assert!(m.products.iter().all(|p| p.hi == 0.0));
+        assert_eq!(m.correlation(0, 1), None);
+    }
+}

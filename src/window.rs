@@ -1,0 +1,181 @@
+//! Windows from panes: disjoint pieces of time (or rows) whose summaries merge.
+//!
+//! A window is a run of panes. Sliding windows group panes in runs of size / pane, aligned at absolute pane numbers; a window is
+//! the suffix of one run and the prefix of the next. Suffixes and prefixes are built once a run, so a slide costs O(1) merges
+//! amortised, nothing is ever subtracted, and the association of the merges depends on pane numbers alone.
+
+use crate::report::WindowBounds;
+use crate::spec::Window;
+use crate::summary::{Merge, Summary};
+
+/// The pane of a time or row number.
+#[inline]
+pub fn pane_of(window: Window, at: i64) -> i64 {
+    at.div_euclid(window.pane())
+}
+
+/// The first unit of window k and the first behind it; clamped to what `i64` holds.
+pub fn bounds(window: Window, k: i64) -> WindowBounds {
+    let (size, slide) = window.size_slide();
+    let start = i128::from(k) * i128::from(slide);
+    let end = start + i128::from(size);
+    let clamp = |x: i128| x.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64;
+    match window {
+        Window::Time { .. } => WindowBounds::Time {
+            start_ns: clamp(start),
+            end_ns: clamp(end),
+        },
+        Window::Rows { .. } => WindowBounds::Rows {
+            start: clamp(start).max(0) as u64,
+            end: clamp(end).max(0) as u64,
+        },
+    }
+}
+
+/// The windows over these panes (numbers rising), with their numbers, in order; windows without any pane are left out.
+pub fn assemble(window: Window, panes: Vec<(i64, Summary)>) -> Vec<(i64, Summary)> {
+    let (size, slide) = window.size_slide();
+    let (run, step) = (size / window.pane(), slide / window.pane());
+    if run == 1 {
+        return panes;
+    }
+    let first_window = if matches!(window, Window::Rows { .. }) {
+        0
+    } else {
+        i64::MIN
+    };
+    let runs = Runs::new(run, panes);
+    let mut windows = Vec::new();
+    let mut next = first_window;
+    for place in 0..runs.panes.len() {
+        let pane = runs.panes[place].0;
+        // Windows that hold this pane: k step ≤ pane < k step + run.
+        let low = (pane - run + 1).div_euclid(step) + i64::from((pane - run + 1).rem_euclid(step) != 0);
+        for k in low.max(next)..=pane.div_euclid(step) {
+            windows.push((k, runs.window(k * step)));
+            next = k + 1;
+        }
+    }
+    windows
+}
+
+/// Panes grouped in runs, with their suffixes and prefixes.
+struct Runs {
+    run: i64,
+    panes: Vec<(i64, Summary)>,
+    /// suffixes[i]: panes i, i + 1, … to the end of the run of pane i.
+    suffixes: Vec<Summary>,
+    /// prefixes[i]: the first pane of the run of pane i, … up to pane i.
+    prefixes: Vec<Summary>,
+}
+
+impl Runs {
+    fn new(run: i64, panes: Vec<(i64, Summary)>) -> Self {
+        let run_of = |i: usize| panes[i].0.div_euclid(run);
+        let mut suffixes: Vec<Summary> = panes.iter().map(|p| p.1.clone()).collect();
+        let mut prefixes = suffixes.clone();
+        for i in (0..panes.len().saturating_sub(1)).rev() {
+            if run_of(i) == run_of(i + 1) {
+                let (head, tail) = suffixes.split_at_mut(i + 1);
+                head[i].merge(&tail[0]);
+            }
+        }
+        for i in 1..panes.len() {
+            if run_of(i) == run_of(i - 1) {
+                let mut prefix = prefixes[i - 1].clone();
+                prefix.merge(&panes[i].1);
+                prefixes[i] = prefix;
+            }
+        }
+        Self {
+            run,
+            panes,
+            suffixes,
+            prefixes,
+        }
+    }
+
+    /// Panes `start .. start + run`: the rest of the run in which it starts, then the beginning of the next.
+    fn window(&self, start: i64) -> Summary {
+        let run = start.div_euclid(self.run);
+        let first = self.panes.partition_point(|p| p.0 < start);
+        let mut summary = Summary::default();
+        if self.panes.get(first).is_some_and(|p| p.0.div_euclid(self.run) == run) {
+            summary = self.suffixes[first].clone();
+        }
+        let end = self.panes.partition_point(|p| p.0 < start + self.run);
+        if let Some(last) = end.checked_sub(1) {
+            if self.panes[last].0.div_euclid(self.run) == run + 1 && self.panes[last].0 >= start {
+                summary.merge(&self.prefixes[last]);
+            }
+        }
+        summary
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pane(number: i64, rows: u64) -> (i64, Summary) {
+        (
+            number,
+            Summary {
+                rows,
+                ..Summary::default()
+            },
+        )
+    }
+
+    #[test]
+    fn sliding_windows_hold_the_rows_of_their_panes() {
+        for (size, slide) in [(6, 1), (6, 2), (6, 4), (5, 3), (6, 6)] {
+            let window = Window::Time {
+                size_ns: size,
+                slide_ns: slide,
+            };
+            let width = window.pane();
+            let numbers = [-9i64, -8, -4, 0, 1, 2, 3, 7, 8, 40];
+            let panes = numbers.iter().enumerate().map(|(i, n)| pane(*n, 1 << i)).collect();
+            let got = assemble(window, panes);
+            let mut expected = Vec::new();
+            for k in -100..100 {
+                let inside = |n: i64| k * slide <= n * width && n * width < k * slide + size;
+                let rows: u64 = numbers
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, n)| inside(**n))
+                    .map(|(i, _)| 1u64 << i)
+                    .sum();
+                if rows > 0 {
+                    expected.push((k, rows));
+                }
+            }
+            let got: Vec<_> = got.into_iter().map(|(k, s)| (k, s.rows)).collect();
+            assert_eq!(got, expected, "{size} {slide}");
+        }
+    }
+
+    #[test]
+    fn row_windows_begin_at_row_0() {
+        let window = Window::Rows { size: 4, slide: 2 };
+        let got = assemble(window, vec![pane(0, 2), pane(1, 2), pane(2, 1)]);
+        assert_eq!(
+            got.iter().map(|(k, s)| (*k, s.rows)).collect::<Vec<_>>(),
+            [(0, 4), (1, 3), (2, 1)]
+        );
+        assert_eq!(bounds(window, 1), WindowBounds::Rows { start: 2, end: 6 });
+    }
+
+    #[test]
+    fn times_before_1970_fall_into_panes_that_begin_before_them() {
+        let window = Window::Time {
+            size_ns: 10,
+            slide_ns: 10,
+        };
+        assert_eq!(
+            (pane_of(window, -1), pane_of(window, 0), pane_of(window, 9)),
+            (-1, 0, 0)
+        );
+    }
+}
