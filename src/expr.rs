@@ -15,11 +15,16 @@
 
 mod bind;
 mod columns;
+mod definition;
 mod eval;
 mod functions;
 mod parse;
+mod steps;
 #[cfg(test)]
 mod tests;
+mod values;
+
+pub use definition::Definition;
 
 use crate::error::{Error, QUOTED_BYTES_MAX, Result};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
@@ -48,7 +53,7 @@ pub const NESTING_MAX: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Expr {
     text: String,
-    steps: Vec<parse::Step>,
+    steps: Vec<steps::Step>,
 }
 
 impl Expr {
@@ -83,7 +88,7 @@ impl Expr {
     pub fn columns(&self) -> Vec<String> {
         let mut seen = std::collections::HashSet::new();
         let names = self.steps.iter().filter_map(|step| match step {
-            parse::Step::Column { name, .. } => Some(name),
+            steps::Step::Column { name, .. } => Some(name),
             _ => None,
         });
         names.filter(|name| seen.insert(*name)).cloned().collect()
@@ -159,44 +164,6 @@ impl Expr {
 impl fmt::Display for Expr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
-    }
-}
-
-/// A derived column: a name and the expression of its values.
-///
-/// ```
-/// use millstream::expr::Definition;
-///
-/// let range = Definition::parse("\"daily range\" = temp_max - temp_min")?;
-/// assert_eq!(range.name, "daily range");
-/// assert_eq!(range.expr.columns(), ["temp_max", "temp_min"]);
-/// # Ok::<(), millstream::Error>(())
-/// ```
-#[derive(Debug, Clone)]
-pub struct Definition {
-    /// The name of the new column, without quotes.
-    pub name: String,
-    /// What its values are; [`Expr::bind_number`] binds it.
-    pub expr: Expr,
-}
-
-impl Definition {
-    /// Parses `name = EXPR`; a name that is not a plain word stands in double quotes.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] for a text without `=`, for a name that needs quotes, and for what [`Expr::parse`] refuses.
-    ///
-    /// ```
-    /// # use millstream::expr::Definition;
-    /// assert!(Definition::parse("range = a - b").is_ok());
-    /// assert!(Definition::parse("daily range = a - b").is_err());
-    /// ```
-    pub fn parse(text: &str) -> Result<Self> {
-        let (name, expr) = parse::definition(text)?;
-        Ok(Self {
-            name,
-            expr: Expr::parse(expr)?,
-        })
     }
 }
 

@@ -3,9 +3,9 @@
 //! `NULL` takes the kind that its place wants, and a text literal becomes a time where a time stands beside it; both
 //! are settled by rewriting the constant in the program. What comes out runs without a check of kinds.
 
-use super::eval::Value;
 use super::functions::Body;
-use super::parse::{Is, Literal, Operation, Step};
+use super::steps::{Is, Literal, Operation, Step};
+use super::values::Value;
 use super::{Expr, Kind, columns, cut, not_a};
 use crate::error::{Error, Result};
 use arrow::datatypes::{DataType, Schema};

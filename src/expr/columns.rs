@@ -4,7 +4,7 @@
 //! four: `Float64` without NaN, `LargeUtf8` (whose offsets no batch can overflow), `Boolean`, and
 //! `Timestamp(Nanosecond, None)` in which times outside of 1677 to 2262 count as these limits.
 
-use super::eval::{failed, without_nan};
+use super::values::{failed, without_nan};
 use super::{Kind, cut};
 use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, TimestampNanosecondArray};

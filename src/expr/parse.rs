@@ -7,147 +7,13 @@
 //!
 //! Every form that is not listed in [`Lowering::tree`] is refused with the fragment and what there is instead.
 
+use super::steps::{Arithmetic, Comparison, Is, Literal, Operation, Step};
 use super::{NESTING_MAX, TEXT_BYTES_MAX, TOKENS_MAX, columns, cut, functions};
 use crate::error::{Error, Result};
-use functions::Function;
 use sqlparser::ast::{self, BinaryOperator, DataType, Expr as Tree, UnaryOperator, Value};
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace};
-
-/// One step of an expression in postfix order.
-#[derive(Debug, Clone)]
-pub(super) enum Step {
-    /// Push a column; `quoted` tells whether its name stood in double quotes.
-    Column { name: String, quoted: bool },
-    /// Push a constant.
-    Literal(Literal),
-    /// Pop the operands, push the result.
-    Apply(Operation),
-}
-
-/// A constant.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Literal {
-    Null,
-    Number(f64),
-    Text(String),
-    Boolean(bool),
-    /// Nanoseconds since 1970-01-01T00:00:00Z.
-    Time(i64),
-}
-
-/// What takes values from the stack and puts one back.
-#[derive(Debug, Clone)]
-pub(super) enum Operation {
-    Sign {
-        negative: bool,
-    },
-    Arithmetic(Arithmetic),
-    Compare(Comparison),
-    And,
-    Or,
-    Not,
-    Concat,
-    Is {
-        what: Is,
-        negated: bool,
-    },
-    Like {
-        ignore_case: bool,
-        negated: bool,
-    },
-    Between {
-        negated: bool,
-    },
-    In {
-        items: usize,
-        negated: bool,
-    },
-    Case {
-        operand: bool,
-        branches: usize,
-        otherwise: bool,
-    },
-    ToNumber,
-    Call(&'static Function, usize),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Arithmetic {
-    Add,
-    Subtract,
-    Multiply,
-    Divide,
-    Remainder,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Comparison {
-    Equal,
-    NotEqual,
-    Less,
-    LessEqual,
-    Greater,
-    GreaterEqual,
-}
-
-/// What `IS` asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Is {
-    Null,
-    True,
-    False,
-}
-
-impl Operation {
-    /// How many values it pops.
-    pub(super) fn arity(&self) -> usize {
-        match self {
-            Self::Sign { .. } | Self::Not | Self::Is { .. } | Self::ToNumber => 1,
-            Self::Arithmetic(_) | Self::Compare(_) | Self::And | Self::Or | Self::Concat | Self::Like { .. } => 2,
-            Self::Between { .. } => 3,
-            Self::In { items, .. } => items + 1,
-            Self::Case {
-                operand,
-                branches,
-                otherwise,
-            } => usize::from(*operand) + 2 * branches + usize::from(*otherwise),
-            Self::Call(_, arguments) => *arguments,
-        }
-    }
-
-    /// How it is written.
-    pub(super) fn symbol(&self) -> &'static str {
-        match self {
-            Self::Sign { negative: true } | Self::Arithmetic(Arithmetic::Subtract) => "-",
-            Self::Sign { negative: false } | Self::Arithmetic(Arithmetic::Add) => "+",
-            Self::Arithmetic(Arithmetic::Multiply) => "*",
-            Self::Arithmetic(Arithmetic::Divide) => "/",
-            Self::Arithmetic(Arithmetic::Remainder) => "%",
-            Self::Compare(Comparison::Equal) => "=",
-            Self::Compare(Comparison::NotEqual) => "<>",
-            Self::Compare(Comparison::Less) => "<",
-            Self::Compare(Comparison::LessEqual) => "<=",
-            Self::Compare(Comparison::Greater) => ">",
-            Self::Compare(Comparison::GreaterEqual) => ">=",
-            Self::And => "AND",
-            Self::Or => "OR",
-            Self::Not => "NOT",
-            Self::Concat => "||",
-            Self::Is { what: Is::Null, .. } => "IS NULL",
-            Self::Is { what: Is::True, .. } => "IS TRUE",
-            Self::Is { what: Is::False, .. } => "IS FALSE",
-            Self::Like { ignore_case: false, .. } => "LIKE",
-            Self::Like { ignore_case: true, .. } => "ILIKE",
-            Self::Between { .. } => "BETWEEN",
-            Self::In { .. } => "IN",
-            Self::Case { .. } => "CASE",
-            Self::ToNumber => "CAST",
-            Self::Call(function, _) => function.name,
-        }
-    }
-}
 
 /// The steps of the expression `text`.
 pub(super) fn parse(text: &str) -> Result<Vec<Step>> {
@@ -208,48 +74,6 @@ fn tokens(text: &str) -> Result<Vec<TokenWithSpan>> {
         ));
     }
     Ok(tokens)
-}
-
-/// The name and the text of the expression of `name = EXPR`.
-pub(super) fn definition(text: &str) -> Result<(String, &str)> {
-    let wrong = |why: &str| {
-        Error::Usage(format!(
-            "the definition {} {why}; expected `name = EXPR` with the name in double quotes unless it is a plain word",
-            cut(text)
-        ))
-    };
-    let mut quoted = false;
-    let split = text.char_indices().find(|(_, c)| {
-        quoted ^= *c == '"';
-        *c == '=' && !quoted
-    });
-    let (at, _) = split.ok_or_else(|| wrong("has no `=`"))?;
-    let (name, expr) = (text[..at].trim(), &text[at + 1..]);
-    if let Some(inner) = name.strip_prefix('"') {
-        // An even number of quotes precedes the `=`, so the last one closes the name if it stands at its end.
-        let inner = inner
-            .strip_suffix('"')
-            .ok_or_else(|| wrong("has a wrongly quoted name"))?;
-        if inner.replace("\"\"", "").contains('"') {
-            return Err(wrong("has a wrongly quoted name"));
-        }
-        let name = inner.replace("\"\"", "\"");
-        return if name.is_empty() {
-            Err(wrong("has an empty name"))
-        } else {
-            Ok((name, expr))
-        };
-    }
-    let mut characters = name.chars();
-    let plain = characters.next().is_some_and(|c| c.is_alphabetic() || c == '_')
-        && characters.all(|c| c.is_alphanumeric() || c == '_' || c == '.');
-    if plain {
-        Ok((name.to_owned(), expr))
-    } else if name.is_empty() {
-        Err(wrong("has no name"))
-    } else {
-        Err(wrong(&format!("has the name {}", cut(name))))
-    }
 }
 
 fn syntax(text: &str, message: &str) -> Error {
