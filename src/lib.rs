@@ -5,6 +5,7 @@ pub mod batch;
 pub mod cells;
 pub mod engine;
 pub mod error;
+pub mod expr;
 pub mod io;
 pub mod regression;
 pub mod report;
