@@ -5,6 +5,10 @@
 //! that decode it. Text becomes `Float64` or `Utf8`; the event-time column, if one is named, always comes as
 //! `Timestamp(Nanosecond, None)` without nulls (a row without a time is a bad row).
 
+mod columnar;
+pub mod time;
+mod whole;
+
 use crate::error::{BadRow, Result};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
