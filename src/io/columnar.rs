@@ -168,7 +168,12 @@ impl Shape {
     ///
     /// # Errors
     /// [`Error::Row`] for a row without a time under [`BadRows::Fail`]; [`Error::Data`] if columns differ in length.
-    pub(crate) fn assemble(&self, columns: &[Converted], rows: usize, first_row: u64) -> Result<(RecordBatch, Vec<BadRow>)> {
+    pub(crate) fn assemble(
+        &self,
+        columns: &[Converted],
+        rows: usize,
+        first_row: u64,
+    ) -> Result<(RecordBatch, Vec<BadRow>)> {
         let wanted = self.wanted();
         let arrays: Vec<ArrayRef> = self
             .selected
