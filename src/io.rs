@@ -6,11 +6,16 @@
 //! `Timestamp(Nanosecond, None)` without nulls (a row without a time is a bad row).
 
 pub mod arrow;
+mod chain;
 mod columnar;
+mod open;
 #[cfg(feature = "parquet")]
 pub mod parquet;
+pub mod table;
 pub mod time;
 mod whole;
+
+pub use open::{bytes_total, open};
 
 use crate::error::{BadRow, Result};
 use ::arrow::array::RecordBatch;

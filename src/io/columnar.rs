@@ -322,8 +322,8 @@ mod tests {
         let shape = shape(fields, None, BadRows::Fail).unwrap();
         assert_eq!(shape.wanted(), [0, 1, 2, 4]);
         let types: Vec<_> = shape.schema().fields().iter().map(|f| f.data_type().clone()).collect();
-        use DataType::{Float32, Float64};
-        assert_eq!(types, [Float32, Float64, Float64, Float64]);
+        let f64s = || DataType::Float64;
+        assert_eq!(types, [DataType::Float32, f64s(), f64s(), f64s()]);
         let f32s: ArrayRef = Arc::new(Float32Array::from(vec![1.5, 2.5]));
         let decimals = Decimal128Array::from(vec![Some(-12_345), None])
             .with_precision_and_scale(10, 2)

@@ -50,8 +50,11 @@ impl ParquetSource {
         let region = if whole::is_stdin(path) {
             Region::Memory(whole::read_all(path, std::io::stdin().lock(), STDIN_BYTES_MAX)?.into())
         } else {
-            let (file, length) = whole::open_file(path)?;
-            Region::File(Arc::new(file), length)
+            match whole::open_file(path)? {
+                // A pipe with a name: no length, and no end to begin at.
+                (pipe, 0) => Region::Memory(whole::read_all(path, pipe, STDIN_BYTES_MAX)?.into()),
+                (file, length) => Region::File(Arc::new(file), length),
+            }
         };
         Self::from_region(path, region, options)
     }
