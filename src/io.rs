@@ -5,9 +5,21 @@
 //! that decode it. Text becomes `Float64` or `Utf8`; the event-time column, if one is named, always comes as
 //! `Timestamp(Nanosecond, None)` without nulls (a row without a time is a bad row).
 
+pub mod arrow;
+mod chain;
+mod columnar;
+mod open;
+#[cfg(feature = "parquet")]
+pub mod parquet;
+pub mod table;
+pub mod time;
+mod whole;
+
+pub use open::{bytes_total, open};
+
 use crate::error::{BadRow, Result};
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use ::arrow::array::RecordBatch;
+use ::arrow::datatypes::SchemaRef;
 use std::path::PathBuf;
 
 /// Rows as they come out of a source: the good ones as a batch, the bad ones with their reasons.

@@ -1,0 +1,429 @@
+//! From the columns of a columnar file to the columns of a batch: which are offered, which are wanted, as which type.
+//!
+//! Parquet and Arrow share it. Integers, decimals and half floats become floating-point numbers, floats stay as they
+//! are (the very same buffers), booleans, text and temporal columns keep their Arrow type, nested columns are not
+//! offered. The column of the event time becomes `Timestamp(Nanosecond, None)`; a row without a time is a bad row, and
+//! that is so whether or not the column itself is selected.
+//!
+//! The rule: a column is converted on its own ([`Shape::convert`], which may run on any thread), and rows are rejected
+//! only where the columns come together ([`Shape::assemble`]).
+
+use crate::error::{BadRow, Error, Result};
+use crate::io::{BadRows, ReadOptions, TimeUnit, time};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::{cast, filter_record_batch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit as ArrowUnit};
+use arrow::util::display::array_value_to_string;
+use std::sync::Arc;
+
+/// Rows of one batch at most: with ten columns of 8 bytes, the few megabytes that a batch is to have.
+pub(crate) const BATCH_ROWS: usize = 65_536;
+
+/// The type of the event time in every batch.
+pub(crate) const TIME_TYPE: DataType = DataType::Timestamp(ArrowUnit::Nanosecond, None);
+
+/// How the columns of a file become the columns of its batches.
+#[derive(Debug, Clone)]
+pub(crate) struct Shape {
+    source: String,
+    /// The offered columns with the types that they have in batches.
+    schema: SchemaRef,
+    /// The place in the file of each offered column.
+    places: Vec<usize>,
+    /// The selected columns, as places in `schema`, in the order asked for.
+    selected: Vec<usize>,
+    /// The event time, as a place in `schema`, and the unit of its numbers.
+    time: Option<(usize, TimeUnit)>,
+    fail: bool,
+}
+
+/// A column of a batch, and the rows whose cell makes the row unreadable.
+#[derive(Debug, Clone)]
+pub(crate) struct Converted {
+    array: ArrayRef,
+    /// Row within the batch, and its cell as text; in order.
+    rejected: Vec<(usize, Vec<u8>)>,
+}
+
+impl Shape {
+    /// The shape that a file with this schema takes; every offered column is selected.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the time column is not there or holds no times; [`Error::Data`] if two columns have one name.
+    pub(crate) fn new(source: &str, file: &Schema, options: &ReadOptions) -> Result<Self> {
+        let (mut fields, mut places) = (Vec::<Field>::new(), Vec::new());
+        for (place, field) in file.fields().iter().enumerate() {
+            let is_time = options.time.as_ref().is_some_and(|(name, _)| name == field.name());
+            if is_time && !time::is_readable(field.data_type()) {
+                return Err(Error::Usage(format!(
+                    "{source}: column `{}` has the type {}, which holds no times (--time)",
+                    field.name(),
+                    field.data_type()
+                )));
+            }
+            let (data_type, nullable) = if is_time {
+                (TIME_TYPE, false)
+            } else {
+                match batch_type(field.data_type()) {
+                    Some(data_type) => (data_type, field.is_nullable()),
+                    None => continue,
+                }
+            };
+            if fields.iter().any(|f| f.name() == field.name()) {
+                return Err(Error::Data(format!(
+                    "{source} has two columns named `{}`",
+                    field.name()
+                )));
+            }
+            fields.push(Field::new(field.name(), data_type, nullable));
+            places.push(place);
+        }
+        let mut shape = Self {
+            source: source.to_owned(),
+            selected: (0..places.len()).collect(),
+            schema: Arc::new(Schema::new(fields)),
+            places,
+            time: None,
+            fail: options.bad_rows == BadRows::Fail,
+        };
+        if let Some((name, unit)) = &options.time {
+            shape.time = Some((shape.place(name)?, *unit));
+        }
+        Ok(shape)
+    }
+
+    /// The offered columns.
+    pub(crate) fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    /// Gives only these columns from now on, in this order.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a name that is not offered.
+    pub(crate) fn select(&mut self, columns: &[String]) -> Result<()> {
+        self.selected = columns.iter().map(|name| self.place(name)).collect::<Result<_>>()?;
+        Ok(())
+    }
+
+    /// The places in the file of the columns that have to be read, ascending: the selected ones and the event time.
+    pub(crate) fn wanted(&self) -> Vec<usize> {
+        let time = self.time.iter().map(|(place, _)| place);
+        let mut wanted: Vec<usize> = self
+            .selected
+            .iter()
+            .chain(time)
+            .map(|&place| self.places[place])
+            .collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        wanted
+    }
+
+    /// The column at this place of the file, as it is in batches.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if its values cannot be converted.
+    pub(crate) fn convert(&self, file_place: usize, array: &ArrayRef) -> Result<Converted> {
+        let place = self.offered(file_place)?;
+        match self.time {
+            Some((time, unit)) if time == place => self.convert_time(array, unit),
+            _ => {
+                let to = self.schema.field(place).data_type();
+                let array = if array.data_type() == to {
+                    Arc::clone(array)
+                } else {
+                    cast(array, to).map_err(|e| self.damaged(place, &e))?
+                };
+                Ok(Converted {
+                    array,
+                    rejected: Vec::new(),
+                })
+            }
+        }
+    }
+
+    fn convert_time(&self, array: &ArrayRef, unit: TimeUnit) -> Result<Converted> {
+        let times = time::column_to_ns(array, unit)?;
+        let mut rejected = Vec::new();
+        for row in (0..times.len()).filter(|&row| times.is_null(row)) {
+            let cell = if array.is_null(row) {
+                String::new()
+            } else {
+                array_value_to_string(array, row).unwrap_or_default()
+            };
+            rejected.push((row, cell.into_bytes()));
+            if self.fail {
+                break;
+            }
+        }
+        Ok(Converted {
+            array: Arc::new(times),
+            rejected,
+        })
+    }
+
+    /// The batch and the rejected rows from the [`wanted`](Self::wanted) columns, of which `first_row` is the number of
+    /// the first row (from 0).
+    ///
+    /// # Errors
+    /// [`Error::Row`] for a row without a time under [`BadRows::Fail`]; [`Error::Data`] if columns differ in length.
+    pub(crate) fn assemble(
+        &self,
+        columns: &[Converted],
+        rows: usize,
+        first_row: u64,
+    ) -> Result<(RecordBatch, Vec<BadRow>)> {
+        let wanted = self.wanted();
+        let arrays: Vec<ArrayRef> = self
+            .selected
+            .iter()
+            .map(|&place| {
+                let found = wanted
+                    .binary_search(&self.places[place])
+                    .ok()
+                    .and_then(|at| columns.get(at));
+                found
+                    .map(|c| Arc::clone(&c.array))
+                    .ok_or_else(|| self.damaged(place, &"the column is not there"))
+            })
+            .collect::<Result<_>>()?;
+        let rejected: Vec<BadRow> = columns
+            .iter()
+            .flat_map(|c| &c.rejected)
+            .map(|(row, cell)| self.bad_row(first_row + *row as u64 + 1, cell))
+            .collect();
+        if let (true, Some(bad)) = (self.fail, rejected.first()) {
+            return Err(bad.clone().into());
+        }
+        let keep = (!rejected.is_empty()).then(|| {
+            let mut keep = vec![true; rows];
+            for (row, _) in columns.iter().flat_map(|c| &c.rejected) {
+                keep[*row] = false;
+            }
+            BooleanArray::from(keep)
+        });
+        let good = |e| self.damaged_batch(&e);
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let batch = match keep {
+            None => RecordBatch::try_new_with_options(self.selected_schema(false)?, arrays, &options).map_err(good)?,
+            Some(keep) => {
+                let all =
+                    RecordBatch::try_new_with_options(self.selected_schema(true)?, arrays, &options).map_err(good)?;
+                let kept = filter_record_batch(&all, &keep).map_err(good)?;
+                let options = RecordBatchOptions::new().with_row_count(Some(kept.num_rows()));
+                RecordBatch::try_new_with_options(self.selected_schema(false)?, kept.columns().to_vec(), &options)
+                    .map_err(good)?
+            }
+        };
+        Ok((batch, rejected))
+    }
+
+    fn selected_schema(&self, any_null: bool) -> Result<SchemaRef> {
+        let schema = self
+            .schema
+            .project(&self.selected)
+            .map_err(|e| self.damaged_batch(&e))?;
+        if !any_null {
+            return Ok(Arc::new(schema));
+        }
+        let nullable = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true));
+        Ok(Arc::new(Schema::new(nullable.collect::<Vec<_>>())))
+    }
+
+    fn bad_row(&self, line: u64, cell: &[u8]) -> BadRow {
+        BadRow {
+            source: self.source.clone(),
+            line,
+            column: self.time.map(|(place, _)| self.schema.field(place).name().clone()),
+            bytes: cell.to_vec(),
+            reason: if cell.is_empty() {
+                "is missing, and every row needs its time"
+            } else {
+                "is not a time"
+            }
+            .into(),
+        }
+    }
+
+    fn place(&self, name: &str) -> Result<usize> {
+        self.schema
+            .fields()
+            .iter()
+            .position(|f| f.name() == name)
+            .ok_or_else(|| {
+                let names: Vec<_> = self.schema.fields().iter().map(|f| format!("`{}`", f.name())).collect();
+                Error::Usage(format!(
+                    "{} has no column `{name}`; its columns are {}",
+                    self.source,
+                    names.join(", ")
+                ))
+            })
+    }
+
+    fn offered(&self, file_place: usize) -> Result<usize> {
+        self.places
+            .binary_search(&file_place)
+            .map_err(|_| self.damaged_batch(&"a column more than the schema has"))
+    }
+
+    fn damaged(&self, place: usize, why: &dyn std::fmt::Display) -> Error {
+        Error::Data(format!(
+            "{}, column `{}`: {why}",
+            self.source,
+            self.schema.field(place).name()
+        ))
+    }
+
+    fn damaged_batch(&self, why: &dyn std::fmt::Display) -> Error {
+        super::whole::damaged(&self.source, why)
+    }
+}
+
+/// The type that a column of this type has in batches; `None` for nested ones, which are left out.
+fn batch_type(data_type: &DataType) -> Option<DataType> {
+    match data_type {
+        DataType::Float16 => Some(DataType::Float32),
+        DataType::Float32 | DataType::Float64 => Some(data_type.clone()),
+        DataType::Null => Some(DataType::Float64),
+        DataType::Dictionary(_, values) if values.is_numeric() => batch_type(values),
+        DataType::Dictionary(_, values) => batch_type(values).map(|_| data_type.clone()),
+        DataType::RunEndEncoded(_, values) => batch_type(values.data_type()),
+        other if other.is_numeric() => Some(DataType::Float64),
+        other if other.is_nested() => None,
+        other => Some(other.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{AsArray, Decimal128Array, Float32Array, Float64Array, Int64Array, StringArray};
+    use arrow::datatypes::{Float32Type, Float64Type, Int8Type, TimestampNanosecondType};
+
+    fn shape(fields: Vec<Field>, time: Option<&str>, bad_rows: BadRows) -> Result<Shape> {
+        let options = ReadOptions {
+            time: time.map(|t| (t.to_owned(), TimeUnit::Seconds)),
+            bad_rows,
+            ..ReadOptions::default()
+        };
+        Shape::new("f", &Schema::new(fields), &options)
+    }
+
+    #[test]
+    fn floats_keep_their_buffers_and_numbers_become_floats() {
+        let fields = vec![
+            Field::new("f32", DataType::Float32, true),
+            Field::new("i", DataType::Int64, true),
+            Field::new("d", DataType::Decimal128(10, 2), true),
+            Field::new("list", DataType::new_list(DataType::Int8, true), true),
+            Field::new("nothing", DataType::Null, true),
+        ];
+        let shape = shape(fields, None, BadRows::Fail).unwrap();
+        assert_eq!(shape.wanted(), [0, 1, 2, 4]);
+        let types: Vec<_> = shape.schema().fields().iter().map(|f| f.data_type().clone()).collect();
+        let f64s = || DataType::Float64;
+        assert_eq!(types, [DataType::Float32, f64s(), f64s(), f64s()]);
+        let f32s: ArrayRef = Arc::new(Float32Array::from(vec![1.5, 2.5]));
+        let decimals = Decimal128Array::from(vec![Some(-12_345), None])
+            .with_precision_and_scale(10, 2)
+            .unwrap();
+        let columns = [
+            shape.convert(0, &f32s).unwrap(),
+            shape
+                .convert(1, &(Arc::new(Int64Array::from(vec![Some(3), None])) as ArrayRef))
+                .unwrap(),
+            shape.convert(2, &(Arc::new(decimals) as ArrayRef)).unwrap(),
+            shape
+                .convert(4, &arrow::array::new_null_array(&DataType::Null, 2))
+                .unwrap(),
+        ];
+        let (batch, rejected) = shape.assemble(&columns, 2, 0).unwrap();
+        assert!(rejected.is_empty());
+        let same = batch.column(0).as_primitive::<Float32Type>().values().as_ptr();
+        assert_eq!(same, f32s.as_primitive::<Float32Type>().values().as_ptr());
+        assert_eq!(
+            batch.column(1).as_ref(),
+            &Float64Array::from(vec![Some(3.0), None]) as &dyn Array
+        );
+        assert_eq!(batch.column(2).as_primitive::<Float64Type>().value(0), -123.45);
+        assert_eq!(batch.column(3).null_count(), 2);
+    }
+
+    #[test]
+    fn rows_without_a_time_are_rejected_with_number_column_and_reason() {
+        let fields = vec![
+            Field::new("t", DataType::Utf8, true),
+            Field::new("x", DataType::Float64, false),
+        ];
+        let times: ArrayRef = Arc::new(StringArray::from(vec![
+            Some("1970-01-01"),
+            Some("soon"),
+            None,
+            Some("2"),
+        ]));
+        let xs: ArrayRef = Arc::new(Float64Array::from(vec![0.0, 1.0, 2.0, 3.0]));
+        for select_time in [true, false] {
+            let mut shape = shape(fields.clone(), Some("t"), BadRows::Skip).unwrap();
+            let names: &[_] = if select_time {
+                &["x".to_owned(), "t".to_owned()]
+            } else {
+                &["x".to_owned()]
+            };
+            shape.select(names).unwrap();
+            let columns = [shape.convert(0, &times).unwrap(), shape.convert(1, &xs).unwrap()];
+            let (batch, rejected) = shape.assemble(&columns, 4, 100).unwrap();
+            assert_eq!(batch.column(0).as_primitive::<Float64Type>().values(), &[0.0, 3.0]);
+            if select_time {
+                let times = batch.column(1).as_primitive::<TimestampNanosecondType>();
+                assert_eq!(times.values(), &[0, 2_000_000_000]);
+                assert!(!batch.schema().field(1).is_nullable());
+            }
+            let seen: Vec<_> = rejected
+                .iter()
+                .map(|r| (r.line, r.column.as_deref(), r.bytes.as_slice()))
+                .collect();
+            assert_eq!(seen, [(102, Some("t"), &b"soon"[..]), (103, Some("t"), &b""[..])]);
+        }
+        let strict = shape(fields, Some("t"), BadRows::Fail).unwrap();
+        let columns = [strict.convert(0, &times).unwrap(), strict.convert(1, &xs).unwrap()];
+        assert!(matches!(strict.assemble(&columns, 4, 0), Err(Error::Row(bad)) if bad.line == 2));
+    }
+
+    #[test]
+    fn what_cannot_be_asked_for() {
+        let x = || Field::new("x", DataType::Boolean, true);
+        assert!(matches!(shape(vec![x()], Some("t"), BadRows::Fail), Err(Error::Usage(m)) if m.contains("`x`")));
+        assert!(matches!(shape(vec![x()], Some("x"), BadRows::Fail), Err(Error::Usage(m)) if m.contains("no times")));
+        assert!(matches!(shape(vec![x(), x()], None, BadRows::Fail), Err(Error::Data(m)) if m.contains("two columns")));
+        assert!(
+            shape(vec![x()], None, BadRows::Fail)
+                .unwrap()
+                .select(&["y".into()])
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn dictionaries_of_text_stay_and_of_numbers_do_not() {
+        let of = |values| DataType::Dictionary(Box::new(DataType::Int8), Box::new(values));
+        assert_eq!(batch_type(&of(DataType::Utf8)), Some(of(DataType::Utf8)));
+        assert_eq!(batch_type(&of(DataType::Int64)), Some(DataType::Float64));
+        let array: ArrayRef = Arc::new(
+            ["a", "b"]
+                .into_iter()
+                .collect::<arrow::array::DictionaryArray<Int8Type>>(),
+        );
+        let shape = shape(vec![Field::new("k", of(DataType::Utf8), true)], None, BadRows::Fail).unwrap();
+        let (batch, _) = shape.assemble(&[shape.convert(0, &array).unwrap()], 2, 0).unwrap();
+        assert_eq!(batch.column(0).data_type(), &of(DataType::Utf8));
+    }
+
+    #[test]
+    fn no_column_at_all_still_counts_rows() {
+        let mut shape = shape(vec![Field::new("x", DataType::Float64, true)], None, BadRows::Fail).unwrap();
+        shape.select(&[]).unwrap();
+        assert!(shape.wanted().is_empty());
+        assert_eq!(shape.assemble(&[], 7, 0).unwrap().0.num_rows(), 7);
+    }
+}
