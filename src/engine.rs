@@ -21,6 +21,9 @@ use keys::KeyTable;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+/// What a cell takes beside its summaries: its entry, its place in the hash table, its share of the keys.
+const CELL_BYTES: usize = size_of::<Cell>() + 64;
+
 /// Reduces batches to reports.
 ///
 /// ```
@@ -137,6 +140,13 @@ impl Engine {
     /// Distinct cells so far: a measure of the memory in use.
     pub fn cells(&self) -> usize {
         self.grouped.cells.len()
+    }
+
+    /// The memory that the state of the cells takes, in bytes, as far as it grows with their number.
+    pub fn memory_bytes(&self) -> u64 {
+        let shape = self.layout.as_ref().map_or(0, |layout| layout.shape.state_bytes());
+        // A summary and a running leaf a cell, and what the table that finds it takes.
+        (self.grouped.cells.len() * (2 * shape + CELL_BYTES)) as u64
     }
 
     /// The report of one batch on its own.

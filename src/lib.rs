@@ -7,6 +7,7 @@ pub mod engine;
 pub mod error;
 pub mod expr;
 pub mod io;
+pub mod pipeline;
 pub mod regression;
 pub mod report;
 pub mod spec;

@@ -49,6 +49,19 @@ pub struct Report {
     pub groups: Vec<Group>,
 }
 
+/// Values of a column, to draw a histogram of.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Sample {
+    /// The column's name.
+    pub column: String,
+    /// The values that were taken, in any order; those that are not finite are not drawn.
+    pub values: Vec<f64>,
+    /// Every how many rows one was taken: 1 where it is all of them.
+    pub every: u64,
+    /// How many rows there were.
+    pub of: u64,
+}
+
 /// The statistics of one window and key.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Group {

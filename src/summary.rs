@@ -112,6 +112,24 @@ pub struct Shape {
     pub quantiles: bool,
 }
 
+impl Shape {
+    /// Bytes that one summary of this shape takes, about; sketches of quantiles are counted at the size of an exact set.
+    pub fn state_bytes(&self) -> usize {
+        let products = |d: usize, each: usize| d * (d + 1) / 2 * each + d * (size_of::<Dd>() + 24);
+        let per_column = size_of::<Moments>()
+            + if self.differences { size_of::<Differences>() } else { 0 }
+            + if self.quantiles {
+                size_of::<Quantiles>() + quantiles::EXACT_MAX * 8
+            } else {
+                0
+            };
+        size_of::<Summary>()
+            + self.columns * per_column
+            + if self.comoments { products(self.columns, 8) } else { 0 }
+            + products(self.regression.len(), size_of::<Dd>())
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 enum RegressionRun {
     Exact(ProductRun<Dd>),

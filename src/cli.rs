@@ -1,0 +1,82 @@
+//! The command line: one file a subcommand, no logic of its own.
+//!
+//! Data goes to standard output, messages and progress to standard error. The exit status is the error's
+//! ([`Error::exit_code`]); wrong arguments are 2, as for every program that uses clap.
+
+mod analyze;
+mod completions;
+
+use crate::error::Error;
+use clap::{Parser, Subcommand, ValueEnum};
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Statistics of files and streams: moments, correlations, regressions, quantiles, per window and per key.
+#[derive(Debug, Parser)]
+#[command(name = "millstream", version, propagate_version = true, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// The form of messages on standard error
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Analyze(Box<analyze::Arguments>),
+    Completions(completions::Arguments),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Messages on standard error.
+#[derive(Debug, Clone, Copy)]
+struct Log {
+    format: LogFormat,
+}
+
+impl Log {
+    fn say(self, level: &str, message: &str) {
+        let line = match self.format {
+            LogFormat::Text => format!("{level}: {}", printable(message)),
+            LogFormat::Json => serde_json::json!({"level": level, "message": message}).to_string(),
+        };
+        // Where standard error is closed there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
+
+    fn note(self, message: &str) {
+        self.say("note", message);
+    }
+}
+
+/// The text without control characters, which could take over a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
+
+/// Runs the command with the arguments of the process.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let log = Log { format: arguments.log_format };
+    let result = match arguments.command {
+        Command::Analyze(arguments) => analyze::run(&arguments, log),
+        Command::Completions(arguments) => completions::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A reader that has seen enough (`| head`) is no news.
+            let gone = matches!(&error, Error::Output { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe);
+            if !gone {
+                log.say("error", &error.to_string());
+            }
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

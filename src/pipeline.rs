@@ -1,0 +1,377 @@
+//! From a source to a report: filter, derive, reduce.
+//!
+//! The source decodes on its own threads while the batches before are reduced, over bounded queues, so the memory in use does
+//! not grow with the input. Every row ends up in exactly one count: aggregated, filtered or rejected.
+
+mod differences;
+mod quarantine;
+mod sample;
+
+use crate::backend::Backend;
+use crate::batch::{Batch, is_numeric};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::expr::{Bound, Definition, Expr};
+use crate::io::{Read, Source};
+use crate::report::{Report, Sample};
+use crate::spec::{Spec, Window, unknown_column};
+use arrow::array::RecordBatch;
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What to ask of an input.
+#[derive(Debug, Clone, Default)]
+pub struct Query {
+    /// The statistics.
+    pub spec: Spec,
+    /// Keep only the rows for which this holds.
+    pub filter: Option<Expr>,
+    /// Numeric columns derived from others; later ones may use earlier ones.
+    pub definitions: Vec<Definition>,
+    /// The column of the event time, as the source was told it.
+    pub time: Option<String>,
+    /// Where rows go that cannot be read.
+    pub quarantine: Option<PathBuf>,
+    /// Where the row-by-row differences go (csv or parquet by extension).
+    pub differences_output: Option<PathBuf>,
+    /// Whether to keep a sample of every column, for charts.
+    pub samples: bool,
+    /// State above this stops the work with [`Error::Limit`].
+    pub memory_bytes_max: Option<u64>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone)]
+pub struct Analysis {
+    /// The numbers.
+    pub report: Report,
+    /// One sample a column, if they were asked for.
+    pub samples: Vec<Sample>,
+    /// What the reader should know: columns left out, no rows.
+    pub notes: Vec<String>,
+}
+
+/// Reads a source to its end and reports on it. `progress` hears the bytes read so far.
+///
+/// ```no_run
+/// use millstream::pipeline::{Query, analyze};
+/// use millstream::{Cpu, Spec, io};
+/// let source = io::open(&["weather.csv".into()], &io::ReadOptions::default())?;
+/// let query = Query { spec: Spec::new().correlation(), ..Query::default() };
+/// let analysis = analyze(source, &query, Box::new(Cpu::new()), &mut |_| {})?;
+/// println!("{} rows", analysis.report.rows);
+/// # Ok::<(), millstream::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Usage`] for columns that are not there or do not fit, [`Error::Data`] and [`Error::Row`] for bad input,
+/// [`Error::Output`] where a file cannot be written, [`Error::Limit`] above the memory.
+pub fn analyze(
+    mut source: Box<dyn Source>,
+    query: &Query,
+    backend: Box<dyn Backend>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Analysis> {
+    let start = Instant::now();
+    let plan = Plan::new(query, &source.schema())?;
+    source.select(&plan.needed)?;
+    let mut engine = Engine::with_backend(plan.spec.clone(), backend)?;
+    let mut steps = Steps::new(&plan, query)?;
+    let mut quarantine = query
+        .quarantine
+        .as_deref()
+        .map(quarantine::Quarantine::create)
+        .transpose()?;
+    let mut differences = match &query.differences_output {
+        Some(path) => Some(differences::DifferenceRows::create(path, &plan.spec)?),
+        None => None,
+    };
+    let mut sampler = query.samples.then(sample::Sampler::default);
+    let (mut filtered, mut rejected, mut read) = (0, 0, 0);
+    loop {
+        let rows = match source.read()? {
+            Read::Batch(rows, _) => rows,
+            Read::Idle => continue,
+            Read::End => break,
+        };
+        progress(rows.bytes_read);
+        rejected += rows.rejected.len() as u64;
+        if let Some(quarantine) = &mut quarantine {
+            quarantine.write(&rows.rejected)?;
+        }
+        let before = rows.batch.num_rows();
+        read += before as u64;
+        let kept = steps.apply(&rows.batch)?;
+        filtered += (before - kept.num_rows()) as u64;
+        let batch = plan.batch(&kept)?;
+        if let Some(differences) = &mut differences {
+            differences.write(&batch)?;
+        }
+        if let Some(sampler) = &mut sampler {
+            sampler.take(&batch, plan.reported);
+        }
+        engine.push(&batch)?;
+        check_memory(&engine, query.memory_bytes_max)?;
+    }
+    if read == 0 {
+        // The schema alone decides what an empty report looks like.
+        let empty = RecordBatch::new_empty(Arc::new(plan.source_schema(&source.schema())?));
+        engine.push(&plan.batch(&steps.apply(&empty)?)?)?;
+    }
+    if let Some(differences) = differences {
+        differences.finish()?;
+    }
+    if let Some(quarantine) = quarantine {
+        quarantine.finish()?;
+    }
+    let mut report = engine.finish()?;
+    report.filtered_rows = filtered;
+    report.rejected_rows = rejected;
+    report.elapsed_seconds = start.elapsed().as_secs_f64();
+    let mut notes = plan.notes;
+    if report.rows == 0 {
+        notes.push(if filtered > 0 {
+            "no row passed the filter".into()
+        } else {
+            "there are no rows".into()
+        });
+    }
+    if rejected > 0 {
+        notes.push(format!("{rejected} rows could not be read and were left out"));
+    }
+    notes.extend(left_out_of_matrices(&report));
+    Ok(Analysis {
+        report,
+        samples: sampler.map_or(Vec::new(), sample::Sampler::finish),
+        notes,
+    })
+}
+
+fn check_memory(engine: &Engine, limit: Option<u64>) -> Result<()> {
+    match (limit, engine.memory_bytes()) {
+        (Some(limit), bytes) if bytes > limit => Err(Error::Limit(format!(
+            "the statistics of {} groups take {bytes} bytes, more than the {limit} bytes of --max-memory: raise it, or \
+             ask for fewer groups or columns",
+            engine.cells()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn left_out_of_matrices(report: &Report) -> Option<String> {
+    let mut names: Vec<&str> = Vec::new();
+    for group in &report.groups {
+        if let Some(matrix) = group.covariance.as_ref().or(group.correlation.as_ref()) {
+            let missing = group
+                .columns
+                .iter()
+                .map(|c| c.0)
+                .filter(|n| !matrix.columns.iter().any(|m| m == n));
+            for name in missing {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+    }
+    (!names.is_empty()).then(|| format!("without any value, so left out of a matrix: {}", names.join(", ")))
+}
+
+/// Which columns are read, which are made, which are reduced.
+struct Plan {
+    spec: Spec,
+    /// Columns to read from the source.
+    needed: Vec<String>,
+    /// Numeric columns of a batch: the reported ones, then what only the regression needs.
+    numeric: Vec<String>,
+    /// How many of them are reported.
+    reported: usize,
+    time: Option<String>,
+    notes: Vec<String>,
+}
+
+impl Plan {
+    fn new(query: &Query, schema: &SchemaRef) -> Result<Self> {
+        let spec = &query.spec;
+        let defined: Vec<&String> = query.definitions.iter().map(|d| &d.name).collect();
+        for (i, name) in defined.iter().enumerate() {
+            if schema.column_with_name(name).is_some() || defined[..i].contains(name) {
+                return Err(Error::Usage(format!(
+                    "there is a column `{name}` already: define it under another name"
+                )));
+            }
+        }
+        if matches!(spec.window, Some(Window::Time { .. })) && query.time.is_none() {
+            return Err(Error::Usage(
+                "a window of time needs the column of the time (--time)".into(),
+            ));
+        }
+        let is_defined = |name: &String| defined.contains(&name);
+        let excluded = |name: &String| spec.keys.contains(name) || query.time.as_ref() == Some(name);
+        let numbers: Vec<String> = schema
+            .fields()
+            .iter()
+            .filter(|f| is_numeric(f.data_type()))
+            .map(|f| f.name().clone())
+            .chain(defined.iter().map(|name| (*name).clone()))
+            .collect();
+        let mut notes = Vec::new();
+        let columns = match &spec.columns {
+            Some(columns) => columns.clone(),
+            None => {
+                let text = schema
+                    .fields()
+                    .iter()
+                    .filter(|f| !is_numeric(f.data_type()) && !excluded(f.name()));
+                let text: Vec<&str> = text.map(|f| f.name().as_str()).collect();
+                if !text.is_empty() {
+                    notes.push(format!("not numeric, so left out: {}", text.join(", ")));
+                }
+                numbers.iter().filter(|n| !excluded(n)).cloned().collect()
+            }
+        };
+        if columns.is_empty() {
+            return Err(Error::Data("there is no numeric column".into()));
+        }
+        let mut numeric = columns.clone();
+        if let Some(regression) = &spec.regression {
+            for name in regression.terms.iter().chain([&regression.target]) {
+                if !numeric.contains(name) {
+                    numeric.push(name.clone());
+                }
+            }
+        }
+        for (i, name) in numeric.iter().enumerate() {
+            match schema.field_with_name(name) {
+                _ if numeric[..i].contains(name) => {
+                    return Err(Error::Usage(format!("the column `{name}` is named twice")));
+                }
+                Ok(field) if !is_numeric(field.data_type()) => {
+                    return Err(Error::Usage(format!("the column `{name}` is not numeric")));
+                }
+                Err(_) if !is_defined(name) => return Err(unknown_column(name, &numbers)),
+                _ => {}
+            }
+        }
+        let mut needed: Vec<String> = Vec::new();
+        let of_expressions = query
+            .definitions
+            .iter()
+            .map(|d| &d.expr)
+            .chain(&query.filter)
+            .flat_map(Expr::columns);
+        let all = numeric
+            .iter()
+            .chain(&spec.keys)
+            .chain(&query.time)
+            .cloned()
+            .chain(of_expressions);
+        let names: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
+        for name in all.filter(|name| !is_defined(name)) {
+            if !names.contains(&name) {
+                return Err(Error::Usage(format!(
+                    "there is no column `{name}`; there are: {}",
+                    names.join(", ")
+                )));
+            }
+            if !needed.contains(&name) {
+                needed.push(name);
+            }
+        }
+        let reported = columns.len();
+        let spec = Spec {
+            columns: Some(columns),
+            ..spec.clone()
+        };
+        Ok(Self {
+            spec,
+            needed,
+            numeric,
+            reported,
+            time: query.time.clone(),
+            notes,
+        })
+    }
+
+    /// The schema of the batches that the source gives.
+    fn source_schema(&self, schema: &SchemaRef) -> Result<Schema> {
+        let field = |name: &String| {
+            schema
+                .field_with_name(name)
+                .cloned()
+                .map_err(|e| Error::Failed(e.to_string()))
+        };
+        Ok(Schema::new(
+            self.needed.iter().map(field).collect::<Result<Vec<Field>>>()?,
+        ))
+    }
+
+    fn batch(&self, record: &RecordBatch) -> Result<Batch> {
+        Batch::from_record_batch(record, Some(&self.numeric), &self.spec.keys, self.time.as_deref())
+    }
+}
+
+/// Filter and definitions, bound to the columns that are read.
+struct Steps {
+    filter: Option<(Expr, Option<Bound>)>,
+    /// Whether the filter uses a defined column and so comes after the definitions.
+    filter_last: bool,
+    definitions: Vec<(Definition, Option<Bound>)>,
+}
+
+impl Steps {
+    fn new(_plan: &Plan, query: &Query) -> Result<Self> {
+        let uses = |expr: &Expr| {
+            expr.columns()
+                .iter()
+                .any(|c| query.definitions.iter().any(|d| d.name == *c))
+        };
+        Ok(Self {
+            filter_last: query.filter.as_ref().is_some_and(uses),
+            filter: query.filter.clone().map(|f| (f, None)),
+            definitions: query.definitions.iter().map(|d| (d.clone(), None)).collect(),
+        })
+    }
+
+    fn apply(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let batch = if self.filter_last {
+            batch.clone()
+        } else {
+            self.keep(batch)?
+        };
+        let batch = self.define(batch)?;
+        if self.filter_last { self.keep(&batch) } else { Ok(batch) }
+    }
+
+    fn keep(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let Some((expr, bound)) = &mut self.filter else {
+            return Ok(batch.clone());
+        };
+        let bound = match bound {
+            Some(bound) => bound,
+            None => bound.insert(expr.bind_filter(&batch.schema())?),
+        };
+        let mask = bound.filter(batch)?;
+        filter_record_batch(batch, &mask).map_err(|e| Error::Failed(format!("the filter failed: {e}")))
+    }
+
+    fn define(&mut self, mut batch: RecordBatch) -> Result<RecordBatch> {
+        for (definition, bound) in &mut self.definitions {
+            let bound = match bound {
+                Some(bound) => bound,
+                None => bound.insert(definition.expr.bind_number(&batch.schema())?),
+            };
+            let values = bound.evaluate(&batch)?;
+            let mut fields = batch.schema().fields().to_vec();
+            fields.push(Arc::new(Field::new(&definition.name, DataType::Float64, true)));
+            let mut columns = batch.columns().to_vec();
+            columns.push(values);
+            batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+                .map_err(|e| Error::Failed(format!("the definition of `{}` failed: {e}", definition.name)))?;
+        }
+        Ok(batch)
+    }
+}
