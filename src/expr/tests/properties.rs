@@ -9,10 +9,10 @@ enum N {
     Column(usize),
     Constant(f64),
     Null,
-    Negative(Box<N>),
-    Binary(char, Box<N>, Box<N>),
-    If(Box<B>, Box<N>, Box<N>),
-    Coalesce(Box<N>, Box<N>),
+    Negative(Box<Self>),
+    Binary(char, Box<Self>, Box<Self>),
+    If(Box<B>, Box<Self>, Box<Self>),
+    Coalesce(Box<Self>, Box<Self>),
 }
 
 /// A truth value.
@@ -20,9 +20,9 @@ enum N {
 enum B {
     Constant(Option<bool>),
     Compare(&'static str, N, N),
-    Not(Box<B>),
-    And(Box<B>, Box<B>),
-    Or(Box<B>, Box<B>),
+    Not(Box<Self>),
+    And(Box<Self>, Box<Self>),
+    Or(Box<Self>, Box<Self>),
     IsNull(N),
     Between(bool, N, N, N),
     In(bool, N, Vec<N>),
