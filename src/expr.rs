@@ -17,6 +17,7 @@ mod bind;
 mod columns;
 mod definition;
 mod eval;
+mod formula;
 mod functions;
 mod parse;
 mod steps;
@@ -25,6 +26,7 @@ mod tests;
 mod values;
 
 pub use definition::Definition;
+pub use formula::Formula;
 
 use crate::error::{Error, QUOTED_BYTES_MAX, Result};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
