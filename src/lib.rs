@@ -2,7 +2,10 @@
 
 pub mod backend;
 pub mod batch;
+mod bytes;
 pub mod cells;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod engine;
 pub mod error;
 pub mod expr;
@@ -12,6 +15,7 @@ pub mod regression;
 pub mod report;
 pub mod spec;
 pub mod summary;
+pub mod units;
 pub mod window;
 
 pub use backend::Backend;
