@@ -3,7 +3,7 @@
 //! A stream is read as it arrives, from standard input too; an IPC file from standard input is read into memory first,
 //! because its directory stands at its end. Batches of any size are cut into slices of a common size without copying.
 //!
-//! The rule: the same columns, types and bad rows as Parquet ([`columnar`](crate::io)), and a damaged input is an error
+//! The rule: the same columns, types and bad rows as Parquet, and a damaged input is an error
 //! that names it. A stream may end without its end mark, as the format allows, but not within a message.
 
 use crate::error::{Error, Result};
@@ -53,7 +53,7 @@ impl ArrowSource {
     /// # Errors
     /// [`Error::Input`] if it cannot be opened; [`Error::Data`] if it is empty, damaged or no Arrow data;
     /// [`Error::Usage`] if the time column is not there or holds no times; [`Error::Limit`] for an IPC file of more than
-    /// [`STDIN_BYTES_MAX`] bytes on standard input.
+    /// 1 GiB on standard input.
     pub fn open(path: &Path, options: &ReadOptions) -> Result<Self> {
         let incoming: Incoming = if whole::is_stdin(path) {
             Box::new(std::io::stdin())

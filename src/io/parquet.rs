@@ -1,7 +1,7 @@
 //! Parquet files, with the codecs snappy, zstd, gzip, brotli and lz4.
 //!
 //! Opening a file reads its directory only; the selected columns are then decoded on the rayon pool
-//! ([`lanes`]) and given in the order of the file. Standard input is read into memory first, because the directory of a
+//! and given in the order of the file. Standard input is read into memory first, because the directory of a
 //! Parquet file stands at its end.
 //!
 //! The rule: a damaged file is an error that names it, never a panic and never an end that looks like the end.
@@ -45,7 +45,7 @@ impl ParquetSource {
     /// # Errors
     /// [`Error::Input`] if it cannot be opened; [`Error::Data`] if it is empty, damaged or no Parquet file;
     /// [`Error::Usage`] if the time column is not there or holds no times; [`Error::Limit`] for more than
-    /// [`STDIN_BYTES_MAX`] bytes on standard input.
+    /// 1 GiB on standard input.
     pub fn open(path: &Path, options: &ReadOptions) -> Result<Self> {
         let region = if whole::is_stdin(path) {
             Region::Memory(whole::read_all(path, std::io::stdin().lock(), STDIN_BYTES_MAX)?.into())

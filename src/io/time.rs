@@ -80,13 +80,8 @@ fn common(bytes: &[u8]) -> Option<i64> {
             if length == 0 {
                 return None;
             }
-            for place in 0..9 {
-                fraction_ns = fraction_ns * 10
-                    + if place < length {
-                        i64::from(tail[place] - b'0')
-                    } else {
-                        0
-                    };
+            for digit in tail[..length].iter().copied().chain(std::iter::repeat(b'0')).take(9) {
+                fraction_ns = fraction_ns * 10 + i64::from(digit - b'0');
             }
             rest = &tail[length..];
         }
@@ -245,12 +240,12 @@ fn text<'a>(array: impl StringArrayType<'a>, unit: TimeUnit) -> TimestampNanosec
 
 /// A float as the shortest decimal that reads back as it, so that a time is the same from text and from a binary column.
 fn float(x: f64, unit_ns: i64, unit: TimeUnit, digits: &mut String) -> Option<i64> {
-    // Above 2^63 no unit fits; below, a whole number converts exactly.
-    if !x.is_finite() || x.abs() >= 9.3e18 {
+    if !x.is_finite() {
         return None;
     }
     if x.fract() == 0.0 {
-        return (x as i64).checked_mul(unit_ns);
+        // Exact up to 2^127 and capped beyond, which no unit fits.
+        return i64::try_from(x as i128).ok()?.checked_mul(unit_ns);
     }
     digits.clear();
     write!(digits, "{x:?}").ok()?;

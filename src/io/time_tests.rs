@@ -147,6 +147,16 @@ fn a_float_means_its_shortest_decimal() {
 }
 
 #[test]
+fn floats_at_the_end_of_the_range() {
+    let column = Float64Array::from(vec![9_223_372_036_854_774_784.0, 9_223_372_036_854_775_808.0, -9.3e18]);
+    let got = column_to_ns(&column, TimeUnit::Nanoseconds).unwrap();
+    assert_eq!(
+        got.iter().collect::<Vec<_>>(),
+        [Some(9_223_372_036_854_774_784), None, None]
+    );
+}
+
+#[test]
 fn booleans_hold_no_times() {
     let error = column_to_ns(&arrow::array::BooleanArray::from(vec![true]), TimeUnit::Seconds).unwrap_err();
     assert!(matches!(error, Error::Usage(_)) && error.to_string().contains("Boolean"));

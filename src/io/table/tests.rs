@@ -1,5 +1,5 @@
 use super::*;
-use arrow::array::{Array, ArrayRef, Float64Array, StringArray};
+use arrow::array::{ArrayRef, Float64Array, StringArray};
 use std::sync::Arc;
 
 fn batch() -> RecordBatch {
@@ -108,7 +108,7 @@ fn parquet_reads_back() {
         panic!()
     };
     assert_eq!(rows.batch.columns(), batch().columns());
-    assert_eq!(rows.batch.column(0).null_count(), 1);
+    assert_eq!(arrow::array::Array::null_count(rows.batch.column(0)), 1);
 }
 
 #[cfg(not(feature = "parquet"))]
