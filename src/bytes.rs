@@ -65,13 +65,17 @@ impl Summary {
     /// # Errors
     /// [`Error::Data`] for bytes of another kind or version, damaged or cut short.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let body = bytes.strip_prefix(MAGIC).ok_or_else(|| damaged("they do not begin with MSUM"))?;
+        let body = bytes
+            .strip_prefix(MAGIC)
+            .ok_or_else(|| damaged("they do not begin with MSUM"))?;
         if bytes.len() < FRAME_BYTES {
             return Err(damaged("they are cut short"));
         }
         let version = u16::from_le_bytes([body[0], body[1]]);
         if version != VERSION {
-            return Err(damaged(&format!("they are of version {version}, this program reads version {VERSION}")));
+            return Err(damaged(&format!(
+                "they are of version {version}, this program reads version {VERSION}"
+            )));
         }
         let (content, checksum) = bytes.split_at(bytes.len() - 4);
         if crc32fast::hash(content).to_le_bytes() != checksum {
@@ -95,7 +99,11 @@ impl Summary {
             differences: input.each(Reader::differences)?,
             quantiles: input.each(Reader::quantiles)?,
         };
-        if input.0.is_empty() { Ok(summary) } else { Err(damaged("there is something behind the last part")) }
+        if input.0.is_empty() {
+            Ok(summary)
+        } else {
+            Err(damaged("there is something behind the last part"))
+        }
     }
 }
 
@@ -127,7 +135,10 @@ impl Stored for Dd {
         out.f64(self.lo);
     }
     fn read(input: &mut Reader<'_>) -> Result<Self> {
-        Ok(Self { hi: input.f64()?, lo: input.f64()? })
+        Ok(Self {
+            hi: input.f64()?,
+            lo: input.f64()?,
+        })
     }
 }
 
@@ -157,7 +168,9 @@ impl Writer {
             Order::Second => 2,
             Order::Fourth => 4,
         });
-        [m.count, m.missing, m.positive_infinite, m.negative_infinite].into_iter().for_each(|x| self.u64(x));
+        [m.count, m.missing, m.positive_infinite, m.negative_infinite]
+            .into_iter()
+            .for_each(|x| self.u64(x));
         self.f64(m.min);
         self.f64(m.max);
         self.u32(m.scale as u32);
@@ -222,7 +235,10 @@ struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let (head, rest) = self.0.split_first_chunk().ok_or_else(|| damaged("they are cut short"))?;
+        let (head, rest) = self
+            .0
+            .split_first_chunk()
+            .ok_or_else(|| damaged("they are cut short"))?;
         self.0 = rest;
         Ok(*head)
     }
@@ -287,7 +303,10 @@ impl<'a> Reader<'a> {
     fn products<R: Stored>(&mut self) -> Result<Products<R>> {
         let d = self.u32()? as usize;
         let rows = self.u64()?;
-        let triangle = d.checked_mul(d + 1).map(|n| n / 2).ok_or_else(|| damaged("a matrix is too large"))?;
+        let triangle = d
+            .checked_mul(d + 1)
+            .map(|n| n / 2)
+            .ok_or_else(|| damaged("a matrix is too large"))?;
         if triangle.checked_mul(R::BYTES).is_none_or(|bytes| bytes > self.0.len()) {
             return Err(damaged("they are cut short"));
         }
@@ -303,14 +322,21 @@ impl<'a> Reader<'a> {
     fn edge(&mut self) -> Result<Edge> {
         let timed = self.flag()?;
         let time_ns = self.u64()? as i64;
-        Ok(Edge { time_ns: timed.then_some(time_ns), value: self.f64()? })
+        Ok(Edge {
+            time_ns: timed.then_some(time_ns),
+            value: self.f64()?,
+        })
     }
 
     fn differences(&mut self) -> Result<Differences> {
         Ok(Differences {
             moments: self.moments()?,
             unordered: self.u64()?,
-            edges: if self.flag()? { Some((self.edge()?, self.edge()?)) } else { None },
+            edges: if self.flag()? {
+                Some((self.edge()?, self.edge()?))
+            } else {
+                None
+            },
         })
     }
 
@@ -375,7 +401,11 @@ mod tests {
         let mut run = LeafRun::new(&shape);
         for i in 0..rows {
             let x = i as f64 * 0.37 - 20.0;
-            run.push(&shape, &[x, if i % 7 == 3 { f64::INFINITY } else { x * x }], Some(i as i64 * 1000));
+            run.push(
+                &shape,
+                &[x, if i % 7 == 3 { f64::INFINITY } else { x * x }],
+                Some(i as i64 * 1000),
+            );
         }
         run.finish(&shape)
     }

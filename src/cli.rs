@@ -57,13 +57,23 @@ impl Log {
 
 /// The text without control characters, which could take over a terminal.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { c.escape_default().to_string() } else { c.to_string() }).collect()
+    text.chars()
+        .map(|c| {
+            if c.is_control() && c != '\n' {
+                c.escape_default().to_string()
+            } else {
+                c.to_string()
+            }
+        })
+        .collect()
 }
 
 /// Runs the command with the arguments of the process.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let log = Log { format: arguments.log_format };
+    let log = Log {
+        format: arguments.log_format,
+    };
     let result = match arguments.command {
         Command::Analyze(arguments) => analyze::run(&arguments, log),
         Command::Completions(arguments) => completions::run(&arguments),
@@ -72,7 +82,8 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // A reader that has seen enough (`| head`) is no news.
-            let gone = matches!(&error, Error::Output { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe);
+            let gone =
+                matches!(&error, Error::Output { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe);
             if !gone {
                 log.say("error", &error.to_string());
             }

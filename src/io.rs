@@ -9,6 +9,7 @@ pub mod arrow;
 mod chain;
 mod columnar;
 mod open;
+mod output;
 #[cfg(feature = "parquet")]
 pub mod parquet;
 pub mod table;
@@ -16,6 +17,7 @@ pub mod time;
 mod whole;
 
 pub use open::{bytes_total, open};
+pub use output::OutputFile;
 
 use crate::error::{BadRow, Result};
 use ::arrow::array::RecordBatch;

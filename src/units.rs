@@ -39,7 +39,9 @@ const SIZE_UNITS: [(&str, u64); 9] = [
 /// [`Error::Usage`] for anything else, for 0 and for more than an `i64` holds.
 pub fn duration_ns(text: &str) -> Result<i64> {
     let wrong = || {
-        Error::Usage(format!("`{text}` is not a duration such as 10s, 5m, 1h30m, 7d (units ns, us, ms, s, m, h, d, w)"))
+        Error::Usage(format!(
+            "`{text}` is not a duration such as 10s, 5m, 1h30m, 7d (units ns, us, ms, s, m, h, d, w)"
+        ))
     };
     let mut rest = text.trim();
     let mut total: i64 = 0;
@@ -52,7 +54,10 @@ pub fn duration_ns(text: &str) -> Result<i64> {
             "w" => 7 * 86_400_000_000_000,
             unit => TIME_UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?.1,
         };
-        total = number.checked_mul(unit).and_then(|ns| total.checked_add(ns)).ok_or_else(wrong)?;
+        total = number
+            .checked_mul(unit)
+            .and_then(|ns| total.checked_add(ns))
+            .ok_or_else(wrong)?;
         rest = rest[letters..].trim_start();
     }
     if total > 0 { Ok(total) } else { Err(wrong()) }
@@ -64,21 +69,33 @@ pub fn duration_ns(text: &str) -> Result<i64> {
 /// [`Error::Usage`] for anything else, and for a slide in another unit than the size.
 pub fn window(size: &str, slide: Option<&str>) -> Result<Window> {
     let rows = |text: &str| -> Result<Option<i64>> {
-        let Some(number) = text.trim().strip_suffix("rows").or_else(|| text.trim().strip_suffix("row")) else {
+        let Some(number) = text
+            .trim()
+            .strip_suffix("rows")
+            .or_else(|| text.trim().strip_suffix("row"))
+        else {
             return Ok(None);
         };
         let number = number.trim().replace('_', "");
-        number.parse().map(Some).map_err(|_| Error::Usage(format!("`{text}` is not a number of rows such as 1000 rows")))
+        number
+            .parse()
+            .map(Some)
+            .map_err(|_| Error::Usage(format!("`{text}` is not a number of rows such as 1000 rows")))
     };
     let window = match (rows(size)?, slide.map(rows).transpose()?) {
         (Some(size), None) => Window::Rows { size, slide: size },
         (Some(size), Some(Some(slide))) => Window::Rows { size, slide },
         (None, Some(Some(_))) | (Some(_), Some(None)) => {
-            return Err(Error::Usage("the window and its slide are both times or both rows".into()));
+            return Err(Error::Usage(
+                "the window and its slide are both times or both rows".into(),
+            ));
         }
         (None, _) => {
             let size_ns = duration_ns(size)?;
-            Window::Time { size_ns, slide_ns: slide.map_or(Ok(size_ns), duration_ns)? }
+            Window::Time {
+                size_ns,
+                slide_ns: slide.map_or(Ok(size_ns), duration_ns)?,
+            }
         }
     };
     window.checked()
@@ -151,7 +168,12 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, ns) in [("10m", 600_000_000_000), ("1h30m", 5_400_000_000_000), ("1w", 604_800_000_000_000), ("5 us", 5_000)] {
+        for (text, ns) in [
+            ("10m", 600_000_000_000),
+            ("1h30m", 5_400_000_000_000),
+            ("1w", 604_800_000_000_000),
+            ("5 us", 5_000),
+        ] {
             assert_eq!(duration_ns(text).unwrap(), ns, "{text}");
         }
         for text in ["", "10", "m", "0s", "-1s", "1x", "99999999999d", "1.5h", "1m30"] {
@@ -161,9 +183,27 @@ mod tests {
 
     #[test]
     fn windows() {
-        assert_eq!(window("10m", Some("1m")).unwrap(), Window::Time { size_ns: 600_000_000_000, slide_ns: 60_000_000_000 });
-        assert_eq!(window("1000 rows", None).unwrap(), Window::Rows { size: 1000, slide: 1000 });
-        for (size, slide) in [("10m", Some("5 rows")), ("5 rows", Some("1s")), ("1m", Some("2m")), ("x rows", None), ("0 rows", None)] {
+        assert_eq!(
+            window("10m", Some("1m")).unwrap(),
+            Window::Time {
+                size_ns: 600_000_000_000,
+                slide_ns: 60_000_000_000
+            }
+        );
+        assert_eq!(
+            window("1000 rows", None).unwrap(),
+            Window::Rows {
+                size: 1000,
+                slide: 1000
+            }
+        );
+        for (size, slide) in [
+            ("10m", Some("5 rows")),
+            ("5 rows", Some("1s")),
+            ("1m", Some("2m")),
+            ("x rows", None),
+            ("0 rows", None),
+        ] {
             assert!(window(size, slide).is_err(), "{size} {slide:?}");
         }
     }

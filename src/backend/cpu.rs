@@ -67,6 +67,17 @@ impl Cpu {
     }
 }
 
+/// Sets the number of threads of rayon's global pool, which reading and reducing share; once a process, before its first use.
+///
+/// # Errors
+/// [`Error::Failed`] if the pool exists already or the system does not give the threads.
+pub fn set_threads(threads: usize) -> Result<()> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global()
+        .map_err(|e| Error::Failed(format!("cannot use {threads} threads: {e}")))
+}
+
 /// The instruction set that the kernels use on this machine.
 pub fn instruction_set() -> &'static str {
     let arch = format!("{:?}", pulp::Arch::new());

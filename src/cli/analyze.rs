@@ -188,8 +188,17 @@ impl Arguments {
         };
         let regression = match &self.regress {
             Some(text) => {
-                let Formula { target, terms, intercept } = Formula::parse(text)?;
-                Some(Regression { target, terms, intercept, ridge: self.ridge })
+                let Formula {
+                    target,
+                    terms,
+                    intercept,
+                } = Formula::parse(text)?;
+                Some(Regression {
+                    target,
+                    terms,
+                    intercept,
+                    ridge: self.ridge,
+                })
             }
             None => None,
         };
@@ -206,14 +215,22 @@ impl Arguments {
                 PrecisionName::Fast => Precision::Fast,
             },
             keys: self.by.as_deref().map(units::names).transpose()?.unwrap_or_default(),
-            window: self.window.as_deref().map(|size| units::window(size, self.slide.as_deref())).transpose()?,
+            window: self
+                .window
+                .as_deref()
+                .map(|size| units::window(size, self.slide.as_deref()))
+                .transpose()?,
             ..Spec::default()
         };
         let format = self.output_format()?;
         Ok(Query {
             spec: spec.checked()?,
             filter: self.filter.as_deref().map(Expr::parse).transpose()?,
-            definitions: self.define.iter().map(|text| Definition::parse(text)).collect::<Result<_>>()?,
+            definitions: self
+                .define
+                .iter()
+                .map(|text| Definition::parse(text))
+                .collect::<Result<_>>()?,
             time: self.time.clone(),
             quarantine: match &self.bad_rows {
                 BadRows::Quarantine(path) => Some(path.clone()),
@@ -286,7 +303,11 @@ impl Arguments {
             OutputFormat::Html => report::html::write(report, &analysis.samples, &self.title(), &mut output),
             OutputFormat::Csv | OutputFormat::Parquet => {
                 let table = report::long::long_table(report)?;
-                let form = if format == OutputFormat::Csv { io::table::Output::Csv } else { io::table::Output::Parquet };
+                let form = if format == OutputFormat::Csv {
+                    io::table::Output::Csv
+                } else {
+                    io::table::Output::Parquet
+                };
                 let mut writer = io::table::TableWriter::over(output, form, table.schema())?;
                 writer.write(&table)?;
                 return writer.finish();
@@ -300,7 +321,10 @@ impl Arguments {
         let names: Vec<String> = self
             .inputs
             .iter()
-            .map(|path| path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned()))
+            .map(|path| {
+                path.file_name()
+                    .map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned())
+            })
             .collect();
         match names.as_slice() {
             [a, b, c, rest @ ..] if !rest.is_empty() => format!("{a}, {b}, {c} and {} more", rest.len()),
@@ -312,13 +336,18 @@ impl Arguments {
     fn style(&self) -> Style {
         let terminal = self.output.is_none() && std::io::stdout().is_terminal();
         let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-        Style { width: terminal.then(terminal_width), color }
+        Style {
+            width: terminal.then(terminal_width),
+            color,
+        }
     }
 }
 
 /// The width of the terminal; 100 where it does not say.
 fn terminal_width() -> usize {
-    usize::from(indicatif::TermLike::width(&indicatif::TermTarget::stdout()))
+    console::Term::stdout()
+        .size_checked()
+        .map_or(100, |(_, columns)| usize::from(columns))
 }
 
 /// Sets up the pool that reading and reducing share.
@@ -332,7 +361,10 @@ fn progress_bar(total_bytes: Option<u64>) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let (bar, template) = match total_bytes {
-        Some(total) => (ProgressBar::new(total), "{bar:40} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}"),
+        Some(total) => (
+            ProgressBar::new(total),
+            "{bar:40} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}",
+        ),
         None => (ProgressBar::no_length(), "{spinner} {bytes} {binary_bytes_per_sec}"),
     };
     bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));

@@ -8,7 +8,9 @@ use std::io::Write;
 
 /// Write completions for a shell to standard output
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  millstream completions bash > ~/.local/share/bash-completion/completions/millstream")]
+#[command(
+    after_help = "Example:\n  millstream completions bash > ~/.local/share/bash-completion/completions/millstream"
+)]
 pub(super) struct Arguments {
     /// The shell
     #[arg(value_enum)]
@@ -21,5 +23,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let mut out = std::io::stdout();
     out.write_all(&text)
         .and_then(|()| out.flush())
-        .map_err(|source| Error::Output { path: "-".into(), source })
+        .map_err(|source| Error::Output {
+            path: "-".into(),
+            source,
+        })
 }
