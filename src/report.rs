@@ -5,12 +5,16 @@
 //! `"Infinity"` or `"-Infinity"`, because JSON has no other way to say it.
 //!
 //! The forms of a report: [`table`] for a terminal, [`markdown`], [`json`] (a document, or a group a line), [`long`] (an
-//! Arrow table for csv and parquet). Those for people share one layout
+//! Arrow table for csv and parquet), and with the feature `html` a page with charts. Those for people share one layout
 //! (which tables, which columns) and one way to show a [`number`] and a [`text`].
 
+#[cfg(feature = "html")]
+mod charts;
 #[cfg(test)]
 pub(crate) mod example;
 mod grid;
+#[cfg(feature = "html")]
+pub mod html;
 pub mod json;
 pub mod long;
 pub mod markdown;
