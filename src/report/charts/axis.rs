@@ -120,41 +120,30 @@ fn scientific(x: f64, digits: usize) -> String {
     }
 }
 
-/// Steps of time below a month, in nanoseconds.
-const STEPS_NS: [i64; 25] = {
-    const S: i64 = 1_000_000_000;
-    const MIN: i64 = 60 * S;
-    const H: i64 = 60 * MIN;
-    const D: i64 = 24 * H;
-    [
-        1,
-        S / 1_000_000,
-        S / 1_000,
-        S / 500,
-        S / 200,
-        S / 100,
-        S / 50,
-        S / 20,
-        S / 10,
-        S / 5,
-        S / 2,
-        S,
-        5 * S,
-        15 * S,
-        30 * S,
-        MIN,
-        5 * MIN,
-        15 * MIN,
-        30 * MIN,
-        H,
-        3 * H,
-        6 * H,
-        12 * H,
-        D,
-        7 * D,
-    ]
-};
-const DAY_NS: i64 = STEPS_NS[23];
+const SECOND_NS: i64 = 1_000_000_000;
+const MINUTE_NS: i64 = 60 * SECOND_NS;
+const HOUR_NS: i64 = 60 * MINUTE_NS;
+const DAY_NS: i64 = 24 * HOUR_NS;
+/// Steps from a nanosecond to a tenth of a second.
+const STEPS_BELOW_SECOND_NS: [i64; 9] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+/// Steps from a fifth of a second to a week.
+const STEPS_NS: [i64; 15] = [
+    SECOND_NS / 5,
+    SECOND_NS / 2,
+    SECOND_NS,
+    5 * SECOND_NS,
+    15 * SECOND_NS,
+    30 * SECOND_NS,
+    MINUTE_NS,
+    5 * MINUTE_NS,
+    15 * MINUTE_NS,
+    30 * MINUTE_NS,
+    HOUR_NS,
+    3 * HOUR_NS,
+    6 * HOUR_NS,
+    DAY_NS,
+    7 * DAY_NS,
+];
 /// 1970-01-05 was a Monday: weeks begin there.
 const MONDAY_NS: i64 = 4 * DAY_NS;
 /// Steps of months.
@@ -163,7 +152,11 @@ const STEPS_MONTHS: [i64; 12] = [1, 2, 3, 6, 12, 24, 60, 120, 240, 600, 1200, 24
 /// At most about `count` instants between these, with their labels.
 fn instants(low_ns: i64, high_ns: i64, count: usize) -> Vec<(i64, String)> {
     let step = ((i128::from(high_ns) - i128::from(low_ns)) / count as i128).max(1);
-    let Some(&step_ns) = STEPS_NS.iter().find(|s| i128::from(**s) >= step) else {
+    let Some(&step_ns) = STEPS_BELOW_SECOND_NS
+        .iter()
+        .chain(&STEPS_NS)
+        .find(|s| i128::from(**s) >= step)
+    else {
         return months(low_ns, high_ns, count);
     };
     let base = if step_ns > DAY_NS { MONDAY_NS } else { 0 };
@@ -221,16 +214,16 @@ fn civil(ns: i64) -> DateTime {
 fn time_label(time: DateTime, step_ns: i64, new_day: bool) -> String {
     let clock = match step_ns {
         s if s >= DAY_NS => return time.strftime("%b %-d").to_string(),
-        s if s >= STEPS_NS[15] => "%H:%M",
-        s if s >= STEPS_NS[11] => "%H:%M:%S",
+        s if s >= MINUTE_NS => "%H:%M",
+        s if s >= SECOND_NS => "%H:%M:%S",
         _ => "%H:%M:%S%.f",
     };
     let midnight = time.time() == jiff::civil::Time::midnight();
-    if midnight && step_ns >= STEPS_NS[15] {
+    if midnight && step_ns >= MINUTE_NS {
         return time.strftime("%b %-d").to_string();
     }
     let clock = time.strftime(clock).to_string();
-    if new_day && step_ns >= STEPS_NS[19] {
+    if new_day && step_ns >= HOUR_NS {
         format!("{} {clock}", time.strftime("%b %-d"))
     } else {
         clock
@@ -300,6 +293,10 @@ mod tests {
         ] {
             let scale = Scale::time(at(low), at(low), at(high), 6);
             assert_eq!(labels(&scale).join(" "), expected);
+        }
+        for span_ns in [7, 40, 3_000, 900_000, 20_000_000] {
+            let ticks = Scale::time(0, 0, span_ns, 8).ticks.len();
+            assert!((1..=9).contains(&ticks), "{ticks} ticks in {span_ns} ns");
         }
         let ends = Scale::time(0, i64::MIN, i64::MAX, 6);
         assert!(!ends.ticks.is_empty() && ends.ticks.len() < 10, "{ends:?}");

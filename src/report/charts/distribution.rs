@@ -75,7 +75,7 @@ fn bin_width(sorted: &[f64], span: f64) -> f64 {
     };
     // Rounding may widen by up to 2.5; beginning at two thirds of the wanted width keeps the bins near it on average.
     let whole = sorted.iter().all(|x| x.fract() == 0.0);
-    let least = round_step((span / BINS_MAX as f64).max(span / (BINS_MAX as f64 - 1.0)));
+    let least = round_step(span / (BINS_MAX as f64 - 1.0));
     let width = round_step(wanted / 1.5).max(least);
     if whole { width.max(1.0) } else { width }
 }
