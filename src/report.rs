@@ -3,6 +3,24 @@
 //! A report is plain data and serialises to the documented JSON (`millstream.report/1`). A number that does not exist
 //! (a variance of one value) is `None` and prints as `null`; a number that is not finite prints as the string `"NaN"`,
 //! `"Infinity"` or `"-Infinity"`, because JSON has no other way to say it.
+//!
+//! The forms of a report: [`table`] for a terminal, [`markdown`], [`json`] (a document, or a group a line), [`long`] (an
+//! Arrow table for csv and parquet), and with the feature `html` a page with charts. Those for people share one layout
+//! (which tables, which columns) and one way to show a [`number`] and a [`text`].
+
+#[cfg(feature = "html")]
+mod charts;
+#[cfg(test)]
+pub(crate) mod example;
+mod grid;
+#[cfg(feature = "html")]
+pub mod html;
+pub mod json;
+pub mod long;
+pub mod markdown;
+pub mod number;
+pub mod table;
+pub mod text;
 
 use crate::summary::Summary;
 use serde::Serialize;

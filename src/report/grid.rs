@@ -1,0 +1,291 @@
+//! What the reports for people show, decided once: which tables, which columns, in which order.
+//!
+//! A [`Report`] becomes [`Block`]s of [`Part`]s, each one [`Grid`] with a caption; terminal, markdown and html only draw
+//! them. One group is one block. Several groups without matrices become one block of wide tables whose first columns
+//! are the key and the window; with matrices, which have no wide form, every group keeps its own block.
+
+use super::number::{self, shortest, shown};
+use super::text::clean;
+use super::{ColumnReport, Group, KeyValue, Matrix, Named, RegressionReport, Report, WindowBounds};
+use std::fmt::Write as _;
+
+mod columns;
+pub(crate) use columns::window_label;
+
+/// One cell, formatted only when it is drawn: a wide table may have millions.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Cell {
+    /// Text from the data, or a label.
+    Text(String),
+    /// A count.
+    Count(u64),
+    /// A statistic.
+    Number(Option<f64>),
+}
+
+impl Cell {
+    /// What is drawn; safe for a terminal.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Self::Text(text) => clean(text),
+            Self::Count(n) => n.to_string(),
+            Self::Number(x) => shown(*x),
+        }
+    }
+}
+
+/// How much a column matters where room is short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Need {
+    /// Says what a row is about; repeated wherever the table is split.
+    Label,
+    /// Always shown.
+    Core,
+    /// Shown where there is room; greater ranks go first.
+    Optional(u8),
+}
+
+/// The head of a column.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Head {
+    /// Its name, as it stands in the data.
+    pub(crate) name: String,
+    /// What becomes of it where room is short.
+    pub(crate) need: Need,
+    /// Whether its cells are numbers, aligned on their decimal points.
+    pub(crate) numeric: bool,
+}
+
+impl Head {
+    fn label(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            need: Need::Label,
+            numeric: false,
+        }
+    }
+
+    fn number(name: impl Into<String>, need: Need) -> Self {
+        Self {
+            name: name.into(),
+            need,
+            numeric: true,
+        }
+    }
+}
+
+/// A table: heads and rows of as many cells.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Grid {
+    pub(crate) heads: Vec<Head>,
+    pub(crate) rows: Vec<Vec<Cell>>,
+}
+
+/// What a part of a block is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Statistics of the columns.
+    Columns,
+    /// A matrix of covariances.
+    Covariance,
+    /// A matrix of correlations.
+    Correlation,
+    /// Statistics of the differences.
+    Differences,
+    /// Coefficients of the fit, or its quality.
+    Regression,
+}
+
+/// A table with its caption and a line below it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Part {
+    pub(crate) kind: Kind,
+    /// Nothing for the statistics of the columns, which need no caption.
+    pub(crate) caption: Option<String>,
+    pub(crate) grid: Grid,
+    pub(crate) note: Option<String>,
+}
+
+/// What belongs together: a group, or all of them.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Block {
+    pub(crate) title: Option<String>,
+    pub(crate) parts: Vec<Part>,
+}
+
+/// The blocks of a report, in order, made one at a time.
+pub(crate) fn blocks(report: &Report) -> Box<dyn Iterator<Item = Block> + '_> {
+    let matrices = |g: &Group| g.covariance.is_some() || g.correlation.is_some();
+    if report.groups.len() > 1 && !report.groups.iter().any(matrices) {
+        Box::new(std::iter::once(wide(&report.groups)))
+    } else {
+        Box::new(report.groups.iter().map(block))
+    }
+}
+
+/// The line above everything: rows, backend, device, time.
+pub(crate) fn summary_line(report: &Report) -> String {
+    let mut line = format!(
+        "{} rows, {} filtered, {} rejected",
+        report.rows, report.filtered_rows, report.rejected_rows
+    );
+    if report.late_rows > 0 {
+        let _ = write!(line, ", {} late", report.late_rows);
+    }
+    let _ = write!(
+        line,
+        " · {}, {} · {} · {}",
+        clean(&report.backend),
+        clean(&report.precision),
+        clean(&report.device),
+        number::duration(report.elapsed_seconds)
+    );
+    line
+}
+
+/// The key of a group as `name = value, …`.
+pub(crate) fn key_label(key: &Named<KeyValue>) -> String {
+    let parts: Vec<String> = key
+        .iter()
+        .map(|(name, value)| format!("{} = {}", clean(name), clean(&key_text(value))))
+        .collect();
+    parts.join(", ")
+}
+
+/// Key, window and rows of a group.
+pub(crate) fn group_title(group: &Group) -> String {
+    let mut parts = Vec::new();
+    parts.extend(group.key.as_ref().map(key_label));
+    parts.extend(group.window.as_ref().map(window_label));
+    parts.push(format!("{} rows", group.rows));
+    parts.join(" · ")
+}
+
+fn key_text(value: &KeyValue) -> String {
+    match value {
+        KeyValue::Null => "null".to_owned(),
+        KeyValue::Boolean(b) => b.to_string(),
+        KeyValue::Integer(i) => i.to_string(),
+        KeyValue::Number(x) => shortest(*x),
+        KeyValue::Text(text) => text.clone(),
+    }
+}
+
+fn block(group: &Group) -> Block {
+    let asked = group.key.is_some() || group.window.is_some();
+    let mut parts = vec![columns::statistics(
+        std::slice::from_ref(group),
+        &columns::Labels::none(),
+    )];
+    parts.extend(group.covariance.as_ref().map(|m| matrix(Kind::Covariance, m)));
+    parts.extend(group.correlation.as_ref().map(|m| matrix(Kind::Correlation, m)));
+    parts.extend(columns::differences(
+        std::slice::from_ref(group),
+        &columns::Labels::none(),
+    ));
+    parts.extend(group.regression.as_ref().map(regression));
+    Block {
+        title: asked.then(|| group_title(group)),
+        parts,
+    }
+}
+
+fn wide(groups: &[Group]) -> Block {
+    let labels = columns::Labels::of(groups);
+    let mut parts = vec![columns::statistics(groups, &labels)];
+    parts.extend(columns::differences(groups, &labels));
+    parts.extend(columns::regressions(groups, &labels));
+    Block {
+        title: labels.title(groups.len()),
+        parts,
+    }
+}
+
+fn matrix(kind: Kind, matrix: &Matrix) -> Part {
+    let name = if kind == Kind::Covariance {
+        "Covariance"
+    } else {
+        "Correlation"
+    };
+    let heads = std::iter::once(Head::label(""))
+        .chain(matrix.columns.iter().map(|c| Head::number(c.clone(), Need::Core)))
+        .collect();
+    let rows = matrix
+        .columns
+        .iter()
+        .zip(&matrix.matrix)
+        .map(|(column, row)| {
+            std::iter::once(Cell::Text(column.clone()))
+                .chain(row.iter().map(|x| Cell::Number(*x)))
+                .collect()
+        })
+        .collect();
+    Part {
+        kind,
+        caption: Some(format!("{name} of {} complete rows", matrix.rows)),
+        grid: Grid { heads, rows },
+        note: None,
+    }
+}
+
+/// `target ~ term + …`
+pub(crate) fn formula(regression: &RegressionReport) -> String {
+    let terms: Vec<String> = regression
+        .terms
+        .iter()
+        .filter(|t| *t != "intercept")
+        .map(|t| clean(t))
+        .collect();
+    let terms = if terms.is_empty() {
+        "1".to_owned()
+    } else {
+        terms.join(" + ")
+    };
+    format!("{} ~ {terms}", clean(&regression.target))
+}
+
+fn regression(regression: &RegressionReport) -> Part {
+    let heads = std::iter::once(Head::label("term"))
+        .chain(columns::COEFFICIENT_HEADS.map(|h| Head::number(h, Need::Core)))
+        .collect();
+    Part {
+        kind: Kind::Regression,
+        caption: Some(format!("Regression {}", formula(regression))),
+        grid: Grid {
+            heads,
+            rows: columns::coefficient_rows(regression).collect(),
+        },
+        note: Some(format!(
+            "R² {} · residual std {} · rank {} of {} · {} rows",
+            shown(regression.r_squared),
+            shown(regression.residual_std),
+            regression.rank,
+            regression.terms.len(),
+            regression.rows
+        )),
+    }
+}
+
+/// The names of the quantiles that any of these columns has, in order of first appearance.
+pub(crate) fn quantile_names<'a>(columns: impl Iterator<Item = &'a ColumnReport>) -> Vec<&'a str> {
+    let mut names: Vec<&str> = Vec::new();
+    for column in columns {
+        let Some(quantiles) = &column.quantiles else {
+            continue;
+        };
+        for (name, _) in quantiles.iter() {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    names
+}
+
+/// The length of a window, where it is one of time.
+fn length_ns(window: &WindowBounds) -> Option<i128> {
+    match *window {
+        WindowBounds::Time { start_ns, end_ns } => Some(i128::from(end_ns) - i128::from(start_ns)),
+        WindowBounds::Rows { .. } => None,
+    }
+}

@@ -1,0 +1,286 @@
+//! The tables with one row a column (or term) and one column a statistic, for one group or for many.
+//!
+//! For many groups every row begins with its labels: the key's values and the window. Where all windows are equally
+//! long their end is optional, and the title names the length.
+
+use super::{Cell, Grid, Head, Kind, Need, Part, length_ns, quantile_names};
+use crate::report::{ColumnReport, DifferenceReport, Group, KeyValue, RegressionReport, WindowBounds};
+
+/// The coefficient table's heads behind `term`.
+pub(super) const COEFFICIENT_HEADS: [&str; 3] = ["estimate", "std. error", "t value"];
+
+/// Units of a window's length, longest first, in nanoseconds.
+const LENGTH_UNITS_NS: [(&str, i128); 7] = [
+    ("d", 86_400_000_000_000),
+    ("h", 3_600_000_000_000),
+    ("min", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+    ("µs", 1_000),
+    ("ns", 1),
+];
+
+const DAY_NS: i64 = 86_400_000_000_000;
+
+/// `start – end` of a window.
+pub(crate) fn window_label(window: &WindowBounds) -> String {
+    let (start, end) = bound_labels(window);
+    match window {
+        WindowBounds::Time { .. } => format!("{start} – {end}"),
+        WindowBounds::Rows { .. } => format!("rows {start} – {end}"),
+    }
+}
+
+/// Start and end; dates alone where both are midnights.
+fn bound_labels(window: &WindowBounds) -> (String, String) {
+    let (mut start, mut end) = window.labels();
+    if let WindowBounds::Time { start_ns, end_ns } = window
+        && start_ns % DAY_NS == 0
+        && end_ns % DAY_NS == 0
+    {
+        for label in [&mut start, &mut end] {
+            if let Some(date) = label.find('T') {
+                label.truncate(date);
+            }
+        }
+    }
+    (start, end)
+}
+
+/// The columns that say which group a row belongs to.
+#[derive(Debug)]
+pub(super) struct Labels {
+    keys: Vec<(String, bool)>,
+    windows: bool,
+    /// The length of the windows where all have the same.
+    length: Option<String>,
+    /// Whether every boundary is a midnight.
+    dates: bool,
+}
+
+impl Labels {
+    /// Of a single group: none.
+    pub(super) fn none() -> Self {
+        Self {
+            keys: Vec::new(),
+            windows: false,
+            length: None,
+            dates: false,
+        }
+    }
+
+    pub(super) fn of(groups: &[Group]) -> Self {
+        let names = groups.iter().find_map(|g| g.key.as_ref());
+        let keys = names.map_or_else(Vec::new, |key| {
+            key.iter()
+                .map(|(name, _)| (name.to_owned(), numeric_key(groups, name)))
+                .collect()
+        });
+        let windows: Vec<&WindowBounds> = groups.iter().filter_map(|g| g.window.as_ref()).collect();
+        let midnight = |w: &&WindowBounds| matches!(w, WindowBounds::Time { start_ns, end_ns } if start_ns % DAY_NS == 0 && end_ns % DAY_NS == 0);
+        Self {
+            keys,
+            length: uniform_length(&windows),
+            dates: windows.iter().all(midnight),
+            windows: !windows.is_empty(),
+        }
+    }
+
+    /// What the block of all groups is called.
+    pub(super) fn title(&self, groups: usize) -> Option<String> {
+        let windows = self.length.as_ref().map(|length| format!(", windows of {length}"));
+        Some(format!("{groups} groups{}", windows.unwrap_or_default()))
+    }
+
+    fn heads(&self) -> Vec<Head> {
+        let mut heads: Vec<Head> = Vec::new();
+        if self.windows {
+            let mut end = Head::label("window_end");
+            if self.length.is_some() {
+                end.need = Need::Optional(9);
+            }
+            heads.extend([Head::label("window_start"), end]);
+        }
+        heads.extend(self.keys.iter().map(|(name, numeric)| Head {
+            numeric: *numeric,
+            ..Head::label(name.clone())
+        }));
+        heads
+    }
+
+    fn cells(&self, group: &Group) -> Vec<Cell> {
+        let mut cells = Vec::new();
+        if self.windows {
+            let (start, end) = match &group.window {
+                Some(window) if self.dates => bound_labels(window),
+                Some(window) => window.labels(),
+                None => Default::default(),
+            };
+            cells.extend([Cell::Text(start), Cell::Text(end)]);
+        }
+        cells.extend(self.keys.iter().map(|(name, _)| {
+            let value = group.key.as_ref().and_then(|key| key.get(name));
+            Cell::Text(value.map_or_else(String::new, super::key_text))
+        }));
+        cells
+    }
+}
+
+fn numeric_key(groups: &[Group], name: &str) -> bool {
+    groups
+        .iter()
+        .filter_map(|g| g.key.as_ref()?.get(name))
+        .all(|v| matches!(v, KeyValue::Integer(_) | KeyValue::Number(_)))
+}
+
+fn uniform_length(windows: &[&WindowBounds]) -> Option<String> {
+    let length = length_ns(windows.first()?)?;
+    if length <= 0 || windows.iter().any(|w| length_ns(w) != Some(length)) {
+        return None;
+    }
+    let (unit, size) = LENGTH_UNITS_NS.into_iter().find(|(_, size)| length % size == 0)?;
+    Some(format!("{} {unit}", length / size))
+}
+
+/// The statistics of the columns of all these groups.
+pub(super) fn statistics(groups: &[Group], labels: &Labels) -> Part {
+    let columns = || groups.iter().flat_map(|g| g.columns.iter().map(|(_, c)| c));
+    let quantiles = quantile_names(columns());
+    let missing = if columns().any(|c| c.missing > 0) {
+        Need::Core
+    } else {
+        Need::Optional(0)
+    };
+    let mut heads = labels.heads();
+    heads.push(Head::label("column"));
+    heads.extend([("count", Need::Core), ("missing", missing)].map(|(n, need)| Head::number(n, need)));
+    heads.extend(["mean", "std", "min", "max"].map(|n| Head::number(n, Need::Core)));
+    heads.extend(quantiles.iter().map(|q| Head::number(format!("q{q}"), Need::Core)));
+    heads.extend(
+        ["variance", "skewness", "kurtosis", "sum"]
+            .into_iter()
+            .zip(1..)
+            .map(|(n, rank)| Head::number(n, Need::Optional(rank))),
+    );
+    let rows = groups
+        .iter()
+        .flat_map(|group| group.columns.iter().map(move |(name, column)| (group, name, column)))
+        .map(|(group, name, column)| {
+            let mut cells = labels.cells(group);
+            cells.push(Cell::Text(name.to_owned()));
+            cells.extend(column_cells(column, &quantiles));
+            cells
+        })
+        .collect();
+    Part {
+        kind: Kind::Columns,
+        caption: None,
+        grid: Grid { heads, rows },
+        note: None,
+    }
+}
+
+fn column_cells(column: &ColumnReport, quantiles: &[&str]) -> Vec<Cell> {
+    let mut cells = vec![Cell::Count(column.count), Cell::Count(column.missing)];
+    cells.extend([column.mean, column.std, column.min, column.max].map(Cell::Number));
+    cells.extend(quantiles.iter().map(|q| {
+        let value = column.quantiles.as_ref().and_then(|known| known.get(q).copied());
+        Cell::Number(value.flatten())
+    }));
+    cells.extend([column.variance, column.skewness, column.kurtosis, column.sum].map(Cell::Number));
+    cells
+}
+
+/// The statistics of the differences, where any group has them.
+pub(super) fn differences(groups: &[Group], labels: &Labels) -> Option<Part> {
+    let rows: Vec<Vec<Cell>> = groups
+        .iter()
+        .filter_map(|group| Some((group, group.differences.as_ref()?)))
+        .flat_map(|(group, differences)| differences.iter().map(move |(name, d)| (group, name, d)))
+        .map(|(group, name, difference)| {
+            let mut cells = labels.cells(group);
+            cells.push(Cell::Text(name.to_owned()));
+            cells.extend(difference_cells(difference));
+            cells
+        })
+        .collect();
+    if !groups.iter().any(|g| g.differences.is_some()) {
+        return None;
+    }
+    let mut heads = labels.heads();
+    heads.push(Head::label("column"));
+    heads.extend(["count", "unordered", "mean", "std", "min", "max"].map(|n| Head::number(n, Need::Core)));
+    heads.push(Head::number("variance", Need::Optional(1)));
+    Some(Part {
+        kind: Kind::Differences,
+        caption: Some("Differences of adjacent rows".to_owned()),
+        grid: Grid { heads, rows },
+        note: None,
+    })
+}
+
+fn difference_cells(d: &DifferenceReport) -> Vec<Cell> {
+    let mut cells = vec![Cell::Count(d.count), Cell::Count(d.unordered)];
+    cells.extend([d.mean, d.std, d.min, d.max, d.variance].map(Cell::Number));
+    cells
+}
+
+/// One row a term: name, estimate, standard error, t value.
+pub(super) fn coefficient_rows(regression: &RegressionReport) -> impl Iterator<Item = Vec<Cell>> + '_ {
+    regression.terms.iter().enumerate().map(|(i, term)| {
+        let estimate = regression.coefficients.get(i).copied().flatten();
+        let error = regression.standard_errors.get(i).copied().flatten();
+        vec![
+            Cell::Text(term.clone()),
+            Cell::Number(estimate),
+            Cell::Number(error),
+            Cell::Number(t_value(estimate, error)),
+        ]
+    })
+}
+
+/// Estimate over its standard error; a fit without residuals has none.
+fn t_value(estimate: Option<f64>, error: Option<f64>) -> Option<f64> {
+    let error = error.filter(|e| *e > 0.0)?;
+    Some(estimate? / error)
+}
+
+/// The fits of many groups: their quality, then their coefficients.
+pub(super) fn regressions(groups: &[Group], labels: &Labels) -> Vec<Part> {
+    let fits: Vec<(&Group, &RegressionReport)> = groups
+        .iter()
+        .filter_map(|g| Some((g, g.regression.as_ref()?)))
+        .collect();
+    let Some((_, first)) = fits.first() else {
+        return Vec::new();
+    };
+    let caption = format!("Regression {}", super::formula(first));
+    let mut quality = labels.heads();
+    quality.extend(["R²", "residual std", "rank", "rows"].map(|n| Head::number(n, Need::Core)));
+    let quality_rows = fits.iter().map(|(group, fit)| {
+        let mut cells = labels.cells(group);
+        cells.extend([fit.r_squared, fit.residual_std].map(Cell::Number));
+        cells.extend([fit.rank as u64, fit.rows].map(Cell::Count));
+        cells
+    });
+    let mut heads = labels.heads();
+    heads.push(Head::label("term"));
+    heads.extend(COEFFICIENT_HEADS.map(|h| Head::number(h, Need::Core)));
+    let rows = fits
+        .iter()
+        .flat_map(|(group, fit)| coefficient_rows(fit).map(|row| labels.cells(group).into_iter().chain(row).collect()));
+    let part = |caption, heads, rows| Part {
+        kind: Kind::Regression,
+        caption: Some(caption),
+        grid: Grid { heads, rows },
+        note: None,
+    };
+    vec![
+        part(caption.clone(), heads, rows.collect()),
+        part(
+            format!("{caption}: quality of the fits"),
+            quality,
+            quality_rows.collect(),
+        ),
+    ]
+}

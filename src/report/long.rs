@@ -1,0 +1,375 @@
+//! The long table of csv and parquet reports: one row a column of each group, one column a statistic.
+//!
+//! First the key columns, typed by their values, then `window_start` and `window_end` where there are windows, `column`,
+//! the statistics, and where asked for `quantile_…` and `differences_…`. What does not exist is null. The statistics keep
+//! their names whatever the data calls its keys: a key of the same name gets the suffix `_key`.
+
+use super::grid::quantile_names;
+use super::number::shortest;
+use super::{ColumnReport, DifferenceReport, Group, KeyValue, Report, WindowBounds};
+use crate::error::{Error, Result};
+use arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
+};
+use arrow::datatypes::{DataType, Field, Schema};
+use std::sync::Arc;
+
+/// The greatest integer up to which every integer is an f64: greater integer keys are not mixed with numbers.
+const INTEGER_MAX: u64 = 1 << 53;
+
+/// One row: a column's name in a group, with what is known of it.
+struct Row<'a> {
+    group: &'a Group,
+    column: &'a str,
+    statistics: Option<&'a ColumnReport>,
+    differences: Option<&'a DifferenceReport>,
+}
+
+/// The report as one long table.
+///
+/// # Errors
+/// [`Error::Failed`] if a count does not fit 63 bits, or arrow refuses the table.
+pub fn long_table(report: &Report) -> Result<RecordBatch> {
+    let rows: Vec<Row<'_>> = report.groups.iter().flat_map(rows_of).collect();
+    let values = value_columns(report, &rows)?;
+    let mut columns = key_columns(report, &rows, &values);
+    columns.extend(values);
+    let schema = Schema::new(
+        columns
+            .iter()
+            .map(|(name, array)| Field::new(name, array.data_type().clone(), nullable(name)))
+            .collect::<Vec<_>>(),
+    );
+    let arrays = columns.into_iter().map(|(_, array)| array).collect();
+    RecordBatch::try_new(Arc::new(schema), arrays)
+        .map_err(|e| Error::Failed(format!("the report has no long table: {e}")))
+}
+
+fn nullable(name: &str) -> bool {
+    name != "column"
+}
+
+fn rows_of(group: &Group) -> impl Iterator<Item = Row<'_>> {
+    let differences = move |name: &str| group.differences.as_ref().and_then(|d| d.get(name));
+    let columns = group.columns.iter().map(move |(column, statistics)| Row {
+        group,
+        column,
+        statistics: Some(statistics),
+        differences: differences(column),
+    });
+    let only_differences = group
+        .differences
+        .iter()
+        .flat_map(|d| d.iter())
+        .filter(|(name, _)| group.columns.get(name).is_none())
+        .map(move |(column, difference)| Row {
+            group,
+            column,
+            statistics: None,
+            differences: Some(difference),
+        });
+    columns.chain(only_differences)
+}
+
+/// Everything but the keys.
+fn value_columns(report: &Report, rows: &[Row<'_>]) -> Result<Vec<(String, ArrayRef)>> {
+    let mut columns: Vec<(String, ArrayRef)> = Vec::new();
+    if report.groups.iter().any(|g| g.window.is_some()) {
+        let [start, end] = window_columns(rows)?;
+        columns.push(("window_start".into(), start));
+        columns.push(("window_end".into(), end));
+    }
+    let names: StringArray = rows.iter().map(|r| Some(r.column)).collect();
+    columns.push(("column".into(), Arc::new(names)));
+    let statistic = |of: fn(&ColumnReport) -> Option<f64>| numbers(rows, |r| r.statistics.and_then(of));
+    columns.push(("count".into(), counts(rows, |r| r.statistics.map(|s| s.count))?));
+    columns.push(("missing".into(), counts(rows, |r| r.statistics.map(|s| s.missing))?));
+    columns.push(("sum".into(), statistic(|s| s.sum)));
+    columns.push(("mean".into(), statistic(|s| s.mean)));
+    columns.push(("variance".into(), statistic(|s| s.variance)));
+    columns.push(("std".into(), statistic(|s| s.std)));
+    columns.push(("skewness".into(), statistic(|s| s.skewness)));
+    columns.push(("kurtosis".into(), statistic(|s| s.kurtosis)));
+    columns.push(("min".into(), statistic(|s| s.min)));
+    columns.push(("max".into(), statistic(|s| s.max)));
+    for name in quantile_names(rows.iter().filter_map(|r| r.statistics)) {
+        let value = |r: &Row<'_>| r.statistics?.quantiles.as_ref()?.get(name).copied().flatten();
+        columns.push((format!("quantile_{name}"), numbers(rows, value)));
+    }
+    if report.groups.iter().any(|g| g.differences.is_some()) {
+        let statistic = |of: fn(&DifferenceReport) -> Option<f64>| numbers(rows, |r| r.differences.and_then(of));
+        columns.push((
+            "differences_count".into(),
+            counts(rows, |r| r.differences.map(|d| d.count))?,
+        ));
+        columns.push((
+            "differences_unordered".into(),
+            counts(rows, |r| r.differences.map(|d| d.unordered))?,
+        ));
+        columns.push(("differences_mean".into(), statistic(|d| d.mean)));
+        columns.push(("differences_variance".into(), statistic(|d| d.variance)));
+        columns.push(("differences_std".into(), statistic(|d| d.std)));
+        columns.push(("differences_min".into(), statistic(|d| d.min)));
+        columns.push(("differences_max".into(), statistic(|d| d.max)));
+    }
+    Ok(columns)
+}
+
+fn numbers(rows: &[Row<'_>], value: impl Fn(&Row<'_>) -> Option<f64>) -> ArrayRef {
+    Arc::new(rows.iter().map(value).collect::<Float64Array>())
+}
+
+fn counts(rows: &[Row<'_>], value: impl Fn(&Row<'_>) -> Option<u64>) -> Result<ArrayRef> {
+    let counts = rows.iter().map(|r| value(r).map(signed).transpose());
+    Ok(Arc::new(counts.collect::<Result<Int64Array>>()?))
+}
+
+fn signed(n: u64) -> Result<i64> {
+    i64::try_from(n).map_err(|_| Error::Failed(format!("{n} does not fit a signed integer of 64 bits")))
+}
+
+/// Instants where the windows are of time, row numbers where they are of rows.
+fn window_columns(rows: &[Row<'_>]) -> Result<[ArrayRef; 2]> {
+    let of_time = rows
+        .iter()
+        .any(|r| matches!(r.group.window, Some(WindowBounds::Time { .. })));
+    if of_time {
+        let bounds = || {
+            rows.iter().map(|r| match r.group.window {
+                Some(WindowBounds::Time { start_ns, end_ns }) => Some((start_ns, end_ns)),
+                _ => None,
+            })
+        };
+        let start: TimestampNanosecondArray = bounds().map(|b| b.map(|b| b.0)).collect();
+        let end: TimestampNanosecondArray = bounds().map(|b| b.map(|b| b.1)).collect();
+        return Ok([Arc::new(start.with_timezone("UTC")), Arc::new(end.with_timezone("UTC"))]);
+    }
+    let bound = |of: fn(u64, u64) -> u64| {
+        counts(rows, |r| match r.group.window {
+            Some(WindowBounds::Rows { start, end }) => Some(of(start, end)),
+            _ => None,
+        })
+    };
+    Ok([bound(|start, _| start)?, bound(|_, end| end)?])
+}
+
+fn key_columns(report: &Report, rows: &[Row<'_>], values: &[(String, ArrayRef)]) -> Vec<(String, ArrayRef)> {
+    let Some(key) = report.groups.iter().find_map(|g| g.key.as_ref()) else {
+        return Vec::new();
+    };
+    let keys: Vec<&str> = key.iter().map(|(name, _)| name).collect();
+    let mut columns: Vec<(String, ArrayRef)> = Vec::new();
+    for (i, key) in keys.iter().enumerate() {
+        let taken = |name: &str| values.iter().chain(&columns).any(|(n, _)| n == name) || keys[i + 1..].contains(&name);
+        let mut name = (*key).to_owned();
+        while taken(&name) {
+            name.push_str("_key");
+        }
+        let cells: Vec<&KeyValue> = rows
+            .iter()
+            .map(|r| r.group.key.as_ref().and_then(|k| k.get(key)).unwrap_or(&KeyValue::Null))
+            .collect();
+        let array = key_array(&cells);
+        columns.push((name, array));
+    }
+    columns
+}
+
+/// What type the values of a key have in common.
+fn key_type(cells: &[&KeyValue]) -> DataType {
+    let present = || cells.iter().filter(|v| !matches!(v, KeyValue::Null));
+    let number = |v: &&&KeyValue| match v {
+        KeyValue::Integer(i) => i.unsigned_abs() <= INTEGER_MAX,
+        v => matches!(v, KeyValue::Number(_)),
+    };
+    if present().next().is_none() {
+        DataType::Utf8
+    } else if present().all(|v| matches!(v, KeyValue::Integer(_))) {
+        DataType::Int64
+    } else if present().all(|v| number(&v)) {
+        DataType::Float64
+    } else if present().all(|v| matches!(v, KeyValue::Boolean(_))) {
+        DataType::Boolean
+    } else {
+        DataType::Utf8
+    }
+}
+
+fn key_array(cells: &[&KeyValue]) -> ArrayRef {
+    match key_type(cells) {
+        DataType::Int64 => Arc::new(Int64Array::from_iter(cells.iter().map(|v| match v {
+            KeyValue::Integer(i) => Some(*i),
+            _ => None,
+        }))),
+        DataType::Float64 => Arc::new(Float64Array::from_iter(cells.iter().map(|v| match v {
+            KeyValue::Integer(i) => Some(*i as f64),
+            KeyValue::Number(x) => Some(*x),
+            _ => None,
+        }))),
+        DataType::Boolean => Arc::new(BooleanArray::from_iter(cells.iter().map(|v| match v {
+            KeyValue::Boolean(b) => Some(*b),
+            _ => None,
+        }))),
+        _ => Arc::new(StringArray::from_iter(cells.iter().map(|v| match v {
+            KeyValue::Null => None,
+            KeyValue::Boolean(b) => Some(b.to_string()),
+            KeyValue::Integer(i) => Some(i.to_string()),
+            KeyValue::Number(x) => Some(shortest(*x)),
+            KeyValue::Text(text) => Some(text.clone()),
+        }))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Named, example};
+    use super::*;
+    use arrow::array::{Array, AsArray};
+    use arrow::datatypes::{Float64Type, Int64Type, TimeUnit, TimestampNanosecondType};
+
+    fn names(batch: &RecordBatch) -> Vec<String> {
+        batch.schema().fields().iter().map(|f| f.name().clone()).collect()
+    }
+
+    #[test]
+    fn windows_and_keys_come_first_then_the_statistics() {
+        let batch = long_table(&example::keyed_windows()).unwrap();
+        assert_eq!(
+            names(&batch),
+            "station window_start window_end column count missing sum mean variance std skewness kurtosis min max"
+                .split(' ')
+                .collect::<Vec<_>>()
+        );
+        assert_eq!(batch.num_rows(), 6);
+        let start = batch.column_by_name("window_start").unwrap();
+        assert_eq!(
+            start.data_type(),
+            &DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
+        );
+        let start = start.as_primitive::<TimestampNanosecondType>();
+        assert_eq!(start.value(2), example::START_NS + example::LENGTH_NS);
+        assert_eq!(batch.column(0).as_string::<i32>().value(3), "b");
+        assert_eq!(
+            batch
+                .column_by_name("mean")
+                .unwrap()
+                .as_primitive::<Float64Type>()
+                .value(3),
+            11.1
+        );
+        assert_eq!(
+            batch
+                .column_by_name("count")
+                .unwrap()
+                .as_primitive::<Int64Type>()
+                .value(5),
+            60
+        );
+    }
+
+    #[test]
+    fn what_does_not_exist_is_null_and_quantiles_and_differences_have_columns() {
+        let batch = long_table(&example::single()).unwrap();
+        assert_eq!(
+            names(&batch)[11..],
+            [
+                "quantile_0.5",
+                "quantile_0.99",
+                "differences_count",
+                "differences_unordered",
+                "differences_mean",
+                "differences_variance",
+                "differences_std",
+                "differences_min",
+                "differences_max"
+            ]
+        );
+        let nulls = |name: &str| batch.column_by_name(name).unwrap().null_count();
+        assert_eq!(
+            (
+                nulls("variance"),
+                nulls("mean"),
+                nulls("quantile_0.5"),
+                nulls("differences_max")
+            ),
+            (1, 0, 1, 1)
+        );
+        let median = batch.column_by_name("quantile_0.5").unwrap();
+        assert_eq!(median.as_primitive::<Float64Type>().value(0), 12.25);
+        assert!(batch.column_by_name("window_start").is_none());
+    }
+
+    fn with_keys(name: &str, values: [KeyValue; 6]) -> RecordBatch {
+        let mut report = example::keyed_windows();
+        for (group, value) in report.groups.iter_mut().zip(values) {
+            group.key = Some(Named(vec![(name.to_owned(), value)]));
+        }
+        long_table(&report).unwrap()
+    }
+
+    #[test]
+    fn keys_are_typed_by_their_values() {
+        use KeyValue::{Boolean, Integer, Null, Number, Text};
+        let text = |t: &str| Text(t.into());
+        let n = || Null;
+        for (values, data_type, nulls) in [
+            (
+                [Integer(1), Integer(2), n(), n(), n(), Integer(i64::MIN)],
+                DataType::Int64,
+                3,
+            ),
+            ([Integer(1), Number(0.5), n(), n(), n(), n()], DataType::Float64, 4),
+            ([Integer(i64::MAX), Number(0.5), n(), n(), n(), n()], DataType::Utf8, 4),
+            (
+                [Boolean(true), n(), Boolean(false), n(), n(), n()],
+                DataType::Boolean,
+                4,
+            ),
+            ([Boolean(true), Integer(1), text("x"), n(), n(), n()], DataType::Utf8, 3),
+            ([n(), n(), n(), n(), n(), n()], DataType::Utf8, 6),
+        ] {
+            let batch = with_keys("k", values);
+            assert_eq!(
+                (batch.column(0).data_type(), batch.column(0).null_count()),
+                (&data_type, nulls)
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_named_like_a_statistic_gets_a_suffix() {
+        let batch = with_keys("count", [0, 1, 2, 3, 4, 5].map(KeyValue::Integer));
+        assert_eq!(
+            batch.column(0).as_primitive::<Int64Type>().values()[..],
+            [0, 1, 2, 3, 4, 5]
+        );
+        assert_eq!(names(&batch)[0], "count_key");
+        assert_eq!(
+            batch
+                .column_by_name("count")
+                .unwrap()
+                .as_primitive::<Int64Type>()
+                .value(0),
+            60
+        );
+    }
+
+    #[test]
+    fn row_windows_are_integers_and_an_empty_report_is_an_empty_table() {
+        let mut report = example::keyed_windows();
+        for group in &mut report.groups {
+            group.window = Some(WindowBounds::Rows { start: 5, end: 9 });
+        }
+        let batch = long_table(&report).unwrap();
+        assert_eq!(
+            batch
+                .column_by_name("window_end")
+                .unwrap()
+                .as_primitive::<Int64Type>()
+                .value(0),
+            9
+        );
+        report.groups.clear();
+        assert_eq!(long_table(&report).unwrap().num_rows(), 0);
+    }
+}
