@@ -5,6 +5,14 @@
 //! that decode it. Text becomes `Float64` or `Utf8`; the event-time column, if one is named, always comes as
 //! `Timestamp(Nanosecond, None)` without nulls (a row without a time is a bad row).
 
+pub mod bytes;
+mod chunks;
+mod columns;
+pub mod csv;
+pub mod ndjson;
+pub mod number;
+pub mod time;
+
 use crate::error::{BadRow, Result};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
