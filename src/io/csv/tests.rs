@@ -187,7 +187,7 @@ fn a_schema_of_the_inputs_before_is_kept() {
 
 /// An endless input that tells whether it is still held.
 struct Endless {
-    _held: std::sync::Arc<()>,
+    _held: Arc<()>,
 }
 
 impl std::io::Read for Endless {
@@ -205,16 +205,16 @@ impl std::io::Read for Endless {
 
 #[test]
 fn a_dropped_source_lets_go_of_its_input() {
-    let held = std::sync::Arc::new(());
+    let held = Arc::new(());
     let options = skip();
     let input = ByteInput::from_reader("e", Endless { _held: held.clone() }, None, &options).unwrap();
     let mut source = CsvSource::open(input, "e", b',', &options, None).unwrap();
     source.chunk_bytes = 4096;
     assert!(matches!(source.read(), Ok(Read::Batch(..))));
-    assert!(std::sync::Arc::strong_count(&held) > 1);
+    assert!(Arc::strong_count(&held) > 1);
     drop(source);
     let began = Instant::now();
-    while std::sync::Arc::strong_count(&held) > 1 {
+    while Arc::strong_count(&held) > 1 {
         assert!(began.elapsed() < Duration::from_secs(20), "the reading thread goes on");
         std::thread::sleep(Duration::from_millis(2));
     }

@@ -148,7 +148,7 @@ impl Decode for NdjsonDecoder {
                     });
                 }
             }
-            !(self.stop_at_first && !rejected.is_empty())
+            !self.stop_at_first || rejected.is_empty()
         });
         Ok(Decoded {
             batch: columns.finish(&self.projection)?,
