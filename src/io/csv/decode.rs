@@ -160,7 +160,6 @@ impl Decode for CsvDecoder {
                     next
                 }
                 None => {
-                    columns.undo_row();
                     line += count_lines(&bytes[counted..at]);
                     counted = at;
                     let (bad, next) = self.diagnose(&bytes[..len], at, line, &mut columns);
