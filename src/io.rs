@@ -6,8 +6,14 @@
 //! `Timestamp(Nanosecond, None)` without nulls (a row without a time is a bad row).
 
 pub mod arrow;
+pub mod bytes;
 mod chain;
+mod chunks;
 mod columnar;
+mod columns;
+pub mod csv;
+pub mod ndjson;
+pub mod number;
 mod open;
 mod output;
 #[cfg(feature = "parquet")]

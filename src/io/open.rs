@@ -8,14 +8,19 @@
 //! is said about all of them before the first is read.
 
 use crate::error::{Error, Result};
+use crate::io::bytes::ByteInput;
 use crate::io::chain::Chain;
+use crate::io::columnar::TIME_TYPE;
+use crate::io::csv::CsvSource;
+use crate::io::ndjson::NdjsonSource;
 use crate::io::whole::{self, ARROW_CONTINUATION, ARROW_MAGIC, PARQUET_MAGIC};
 use crate::io::{Format, ReadOptions, Source};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::fmt;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Extensions of compressed inputs.
 const COMPRESSIONS: [&str; 4] = ["gz", "bz2", "zst", "zip"];
@@ -148,11 +153,34 @@ fn open_parquet(path: &Path, _: &ReadOptions) -> Result<Box<dyn Source>> {
     )))
 }
 
-fn open_text(format: Format, input: &Path, _: &ReadOptions, _: Option<&SchemaRef>) -> Result<Box<dyn Source>> {
-    Err(Error::Unavailable(format!(
-        "{}: this build reads no {format}",
-        whole::name(input)
-    )))
+fn open_text(
+    format: Format,
+    path: &Path,
+    options: &ReadOptions,
+    schema: Option<&SchemaRef>,
+) -> Result<Box<dyn Source>> {
+    let name = whole::name(path);
+    let input = ByteInput::open(path, None, options)?;
+    let schema = schema.map(|schema| text_schema(schema));
+    Ok(match format {
+        Format::Ndjson => Box::new(NdjsonSource::open(input, &name, options, schema)?),
+        Format::Tsv => Box::new(CsvSource::open(input, &name, b'\t', options, schema)?),
+        _ => Box::new(CsvSource::open(input, &name, b',', options, schema)?),
+    })
+}
+
+/// What text decodes into where a table has these columns: numbers as `Float64`, the event time as it is, the rest as
+/// text; the chain casts them to the table's own types.
+fn text_schema(schema: &Schema) -> SchemaRef {
+    let field = |field: &Arc<Field>| {
+        let kind = match field.data_type() {
+            kind if *kind == TIME_TYPE => TIME_TYPE,
+            DataType::Float32 | DataType::Float64 => DataType::Float64,
+            _ => DataType::Utf8,
+        };
+        field.as_ref().clone().with_data_type(kind)
+    };
+    Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
 }
 
 /// The format of standard input. Its first bytes stay in the buffer that every reader of [`std::io::stdin`] shares.

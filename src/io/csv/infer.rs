@@ -1,0 +1,112 @@
+//! The header line and the types of the columns, from the beginning of the input.
+
+use super::split::{self, CsvCutter};
+use crate::error::{Error, Result, quote};
+use crate::io::chunks::{Cut, Cutter, INFER_ROWS_MAX, RECORD_BYTES_MAX, count_lines};
+use crate::io::columns::time_type;
+use crate::io::number::Cell;
+use arrow::datatypes::DataType;
+
+/// What the beginning of the input tells.
+#[derive(Debug)]
+pub(super) struct Inferred {
+    /// Names and types, in the order of the header.
+    pub(super) columns: Vec<(String, DataType)>,
+    /// Bytes before the first row.
+    pub(super) header_bytes: usize,
+    /// Lines before the first row.
+    pub(super) header_lines: u64,
+}
+
+/// Looks at the complete records of `bytes`; the second answer is whether that was all that inference ever looks at.
+pub(super) fn infer(
+    name: &str,
+    bytes: &[u8],
+    at_end: bool,
+    delimiter: u8,
+    time: Option<&str>,
+) -> Result<(Option<Inferred>, bool)> {
+    let data = |line: u64, what: String| Error::Data(format!("{name}: line {line}: {what}"));
+    let end = match (CsvCutter { delimiter }).cut(bytes, at_end) {
+        Ok(Cut::At(end)) => end,
+        Ok(Cut::Nowhere) if bytes.len() > RECORD_BYTES_MAX => {
+            return Err(data(1, format!("the header is longer than {RECORD_BYTES_MAX} bytes")));
+        }
+        Ok(Cut::Nowhere) => return Ok((None, false)),
+        Err(e) => return Err(data(1 + count_lines(&bytes[..e.offset]), e.reason)),
+    };
+    let bytes = &bytes[..end];
+    let start = split::skip_blank_lines(bytes, 0);
+    if start == bytes.len() {
+        return Ok((None, false));
+    }
+    let mut fields = Vec::new();
+    let mut at = split::record(bytes, start, delimiter, &mut fields);
+    let header_line = 1 + count_lines(&bytes[..start]);
+    let names = names(&fields).map_err(|what| data(header_line, what))?;
+    let (header_bytes, header_lines) = (at, count_lines(&bytes[..at]));
+    let mut numeric = vec![true; names.len()];
+    let mut rows = 0;
+    while rows < INFER_ROWS_MAX {
+        at = split::skip_blank_lines(bytes, at);
+        if at >= bytes.len() {
+            break;
+        }
+        at = split::record(bytes, at, delimiter, &mut fields);
+        rows += 1;
+        // A row of another length will be a bad row and says nothing about the columns.
+        if fields.len() == names.len() {
+            for (numeric, field) in numeric.iter_mut().zip(&fields).filter(|(numeric, _)| **numeric) {
+                *numeric = !matches!(Cell::read(&split::unquote(field)), Cell::Text);
+            }
+        }
+    }
+    let kind = |(name, numeric): (String, bool)| {
+        let kind = if time == Some(name.as_str()) {
+            time_type()
+        } else if numeric {
+            DataType::Float64
+        } else {
+            DataType::Utf8
+        };
+        (name, kind)
+    };
+    let columns = names.into_iter().zip(numeric).map(kind).collect();
+    Ok((
+        Some(Inferred {
+            columns,
+            header_bytes,
+            header_lines,
+        }),
+        rows == INFER_ROWS_MAX,
+    ))
+}
+
+/// The names in the header's fields, or what is wrong with them.
+fn names(fields: &[&[u8]]) -> Result<Vec<String>, String> {
+    let mut names: Vec<String> = Vec::with_capacity(fields.len());
+    for (index, field) in fields.iter().enumerate() {
+        let text = split::unquote(field);
+        if field.first() != Some(&b'"') && memchr::memchr(b'\r', &text).is_some() {
+            return Err("lines end with a carriage return alone: convert them to line feeds".into());
+        }
+        let Ok(text) = std::str::from_utf8(&text) else {
+            return Err(format!(
+                "the name of column {} is not UTF-8: {}",
+                index + 1,
+                quote(&text)
+            ));
+        };
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(format!("column {} has no name in the header", index + 1));
+        }
+        names.push(text.into());
+    }
+    let mut seen = hashbrown::HashSet::new();
+    if let Some(twice) = names.iter().find(|name| !seen.insert(name.as_str())) {
+        return Err(format!("the header names column `{twice}` twice"));
+    }
+    drop(seen);
+    Ok(names)
+}

@@ -1,0 +1,118 @@
+//! JSON objects, one a line, or as the elements of one top-level array.
+//!
+//! [`NdjsonSource`] takes the columns from the keys of the first rows, in the order in which they first appear: a column
+//! is numeric if all of its values that are not missing are numbers, where the strings `NaN`, `NA`, `Infinity` and their
+//! like say what they say in csv; strings and booleans are text; columns of objects or arrays are left out. A key that is
+//! absent is a missing value. A value of another kind later on, and anything that is no JSON object, make a bad row.
+
+mod cut;
+mod decode;
+mod infer;
+
+use super::bytes::ByteInput;
+use super::chunks::{CHUNK_BYTES, Chunks, Head};
+use super::columns::{Projection, no_column, schema_of};
+use super::{BadRows, Read, ReadOptions, Source, TimeUnit};
+use crate::error::{Error, Result};
+use arrow::datatypes::SchemaRef;
+use cut::RecordCutter;
+use decode::NdjsonDecoder;
+use std::sync::Arc;
+
+/// The rows of one JSON text.
+#[derive(Debug)]
+pub struct NdjsonSource {
+    name: String,
+    schema: SchemaRef,
+    projection: Projection,
+    unit: TimeUnit,
+    bad_rows: BadRows,
+    array: bool,
+    /// The line that the rows begin on.
+    first_line: u64,
+    head: Option<Head>,
+    chunks: Option<Chunks>,
+    chunk_bytes: usize,
+}
+
+impl NdjsonSource {
+    /// Infers the schema, or takes `schema`, that of the inputs before.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for columns that are not in `schema`; [`Error::Usage`] where the time column is not there; what
+    /// reading says.
+    pub fn open(input: ByteInput, name: &str, options: &ReadOptions, schema: Option<SchemaRef>) -> Result<Self> {
+        let time = options.time.as_ref().map(|(column, _)| column.as_str());
+        let mut head = Head::new(input);
+        let inferred = head.sample(|bytes, at_end| infer::infer(name, bytes, at_end, time))?;
+        head.skip_to(inferred.start);
+        let schema = match schema {
+            None => schema_of(inferred.columns.into_iter()),
+            Some(schema) => {
+                let unknown = inferred
+                    .columns
+                    .iter()
+                    .find(|(column, _)| schema.index_of(column).is_err());
+                if let Some((column, _)) = unknown {
+                    let what = format!("{name} has a column `{column}`, which the inputs before it lack");
+                    return Err(Error::Data(what));
+                }
+                schema
+            }
+        };
+        if let Some(time) = time
+            && schema.index_of(time).is_err()
+        {
+            return Err(no_column(time, &schema));
+        }
+        let unit = options.time.as_ref().map_or(TimeUnit::default(), |(_, unit)| *unit);
+        Ok(Self {
+            name: name.into(),
+            projection: Projection::all(&schema, unit)?,
+            schema,
+            unit,
+            bad_rows: options.bad_rows.clone(),
+            array: inferred.array,
+            first_line: 1 + inferred.start_line,
+            head: Some(head),
+            chunks: None,
+            chunk_bytes: CHUNK_BYTES,
+        })
+    }
+
+    fn start(&self, head: Head) -> Result<Chunks> {
+        let fail = self.bad_rows == BadRows::Fail;
+        let decoder = NdjsonDecoder::new(&self.schema, self.projection.clone(), self.array, fail);
+        let cutter = RecordCutter::new(self.array);
+        Chunks::start(
+            &self.name,
+            head,
+            cutter,
+            Arc::new(decoder),
+            &self.bad_rows,
+            self.first_line,
+            self.chunk_bytes,
+        )
+    }
+}
+
+impl Source for NdjsonSource {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn select(&mut self, columns: &[String]) -> Result<()> {
+        self.projection = Projection::select(&self.schema, columns, self.unit)?;
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<Read> {
+        if let Some(head) = self.head.take() {
+            self.chunks = Some(self.start(head)?);
+        }
+        self.chunks.as_mut().map_or(Ok(Read::End), Chunks::read)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,373 @@
+//! A chunk of JSON records to a batch, without a tree in between.
+//!
+//! Each record is parsed once; a value goes from the parser straight into its column. Keys are first looked for where
+//! the record before had them, so that rows of equal layout need one comparison a key. Of a key that stands twice in
+//! one object the last value counts.
+
+use super::cut::records;
+use crate::error::{BadRow, Result};
+use crate::io::TimeUnit;
+use crate::io::chunks::{Decode, Decoded, count_lines};
+use crate::io::columns::{Columns, Projection, Slot};
+use crate::io::number::Cell;
+use crate::io::time;
+use arrow::datatypes::SchemaRef;
+use hashbrown::HashMap;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::fmt;
+
+/// Decodes chunks of whole records.
+pub(super) struct NdjsonDecoder {
+    /// The names of the input's columns, and where their values go.
+    columns: Vec<(String, Slot)>,
+    places: HashMap<String, usize>,
+    projection: Projection,
+    array: bool,
+    stop_at_first: bool,
+}
+
+impl NdjsonDecoder {
+    pub(super) fn new(schema: &SchemaRef, projection: Projection, array: bool, stop_at_first: bool) -> Self {
+        let name = |(field, slot): (&arrow::datatypes::FieldRef, &Slot)| (field.name().clone(), *slot);
+        let columns: Vec<_> = schema.fields().iter().zip(&projection.slots).map(name).collect();
+        let places = columns
+            .iter()
+            .enumerate()
+            .map(|(place, (name, _))| (name.clone(), place))
+            .collect();
+        Self {
+            columns,
+            places,
+            projection,
+            array,
+            stop_at_first,
+        }
+    }
+
+    /// Reads one record into the columns, or says what is wrong with it.
+    fn record(&self, record: &[u8], columns: &mut Columns, order: &mut Order) -> Result<(), Fault> {
+        let mut fault = None;
+        let mut parser = serde_json::Deserializer::from_slice(record);
+        order.next = 0;
+        let row = RowSeed {
+            decoder: self,
+            columns,
+            order,
+            fault: &mut fault,
+        };
+        let parsed = if record.first() == Some(&b'{') {
+            Some(row.deserialize(&mut parser))
+        } else {
+            None
+        };
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
+        let malformed = |e: serde_json::Error| Fault {
+            place: None,
+            bytes: record.to_vec(),
+            reason: format!("is malformed JSON: {}", said(&e)),
+        };
+        match parsed {
+            None => {
+                return Err(Fault {
+                    place: None,
+                    bytes: record.to_vec(),
+                    reason: "is not a JSON object".into(),
+                });
+            }
+            Some(Err(e)) => return Err(malformed(e)),
+            Some(Ok(())) => parser.end().map_err(malformed)?,
+        }
+        for (place, (_, slot)) in self.columns.iter().enumerate() {
+            match *slot {
+                slot if columns.has(slot) => {}
+                Slot::Number(s) => columns.missing_number(s),
+                Slot::Text(s) => columns.missing_text(s),
+                Slot::Time(_) => {
+                    let reason = "has no time, and a row needs one".into();
+                    return Err(Fault {
+                        place: Some(place),
+                        bytes: record.to_vec(),
+                        reason,
+                    });
+                }
+                Slot::Skip => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The place of a key; `order` remembers where the record before had it.
+    fn place(&self, key: &str, order: &mut Order) -> Option<usize> {
+        let turn = order.next;
+        order.next += 1;
+        if let Some(&Some(place)) = order.places.get(turn)
+            && self.columns[place].0 == key
+        {
+            return Some(place);
+        }
+        let place = self.places.get(key).copied();
+        if turn <= self.columns.len() {
+            order.places.resize(order.places.len().max(turn + 1), None);
+            order.places[turn] = place;
+        }
+        place
+    }
+}
+
+/// A serde message without the line and column, which are those within the record.
+fn said(e: &serde_json::Error) -> String {
+    let text = e.to_string();
+    match text.rfind(" at line ") {
+        Some(end) if e.line() <= 1 => format!("{} at byte {}", &text[..end], e.column()),
+        _ => text,
+    }
+}
+
+impl Decode for NdjsonDecoder {
+    fn decode(&self, bytes: &[u8], len: usize) -> Result<Decoded> {
+        let bytes = &bytes[..len];
+        let mut columns = Columns::new(&self.projection, 0);
+        let mut order = Order::default();
+        let mut rejected = Vec::new();
+        let (mut line, mut counted) = (0, 0);
+        records(bytes, self.array, |at, record| {
+            match self.record(record, &mut columns, &mut order) {
+                Ok(()) => columns.end_row(),
+                Err(fault) => {
+                    columns.undo_row();
+                    line += count_lines(&bytes[counted..at]);
+                    counted = at;
+                    rejected.push(BadRow {
+                        source: String::new(),
+                        line,
+                        column: fault.place.map(|place| self.columns[place].0.clone()),
+                        bytes: fault.bytes,
+                        reason: fault.reason,
+                    });
+                }
+            }
+            !self.stop_at_first || rejected.is_empty()
+        });
+        Ok(Decoded {
+            batch: columns.finish(&self.projection)?,
+            rejected,
+            lines: count_lines(bytes),
+        })
+    }
+}
+
+/// What is wrong with a record.
+struct Fault {
+    place: Option<usize>,
+    bytes: Vec<u8>,
+    reason: String,
+}
+
+/// In which order the record before had its keys.
+#[derive(Debug, Default)]
+struct Order {
+    places: Vec<Option<usize>>,
+    next: usize,
+}
+
+/// Reads an object into the columns.
+struct RowSeed<'a> {
+    decoder: &'a NdjsonDecoder,
+    columns: &'a mut Columns,
+    order: &'a mut Order,
+    fault: &'a mut Option<Fault>,
+}
+
+impl<'de> DeserializeSeed<'de> for RowSeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for RowSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(place) = map.next_key_seed(KeySeed {
+            decoder: self.decoder,
+            order: self.order,
+        })? {
+            let slot = place.map_or(Slot::Skip, |place| self.decoder.columns[place].1);
+            if slot == Slot::Skip {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            if self.columns.has(slot) {
+                self.columns.undo(slot);
+            }
+            let unit = self.decoder.projection.unit;
+            if let Err((bytes, reason)) = map.next_value_seed(ValueSeed {
+                slot,
+                unit,
+                columns: self.columns,
+            })? {
+                *self.fault = Some(Fault {
+                    place,
+                    bytes,
+                    reason: reason.into(),
+                });
+                return Err(A::Error::custom(reason));
+            }
+        }
+        Ok(())
+    }
+}
+
+struct KeySeed<'a> {
+    decoder: &'a NdjsonDecoder,
+    order: &'a mut Order,
+}
+
+impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<usize>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for KeySeed<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Option<usize>, E> {
+        Ok(self.decoder.place(key, self.order))
+    }
+}
+
+/// The number that a string stands for, or a missing one: the forms that JSON itself has no number for, none else.
+pub(super) fn text_number(text: &str) -> Option<Option<f64>> {
+    match Cell::read(text.as_bytes()) {
+        Cell::Missing => Some(None),
+        // An overflowing "1e999" is a string that holds a number, which is text.
+        Cell::Number(value) if value.is_infinite() && !text.bytes().any(|b| b.is_ascii_digit()) => Some(Some(value)),
+        _ => None,
+    }
+}
+
+/// Reads a value into its column; the bytes and the reason where it does not fit.
+struct ValueSeed<'a> {
+    slot: Slot,
+    unit: TimeUnit,
+    columns: &'a mut Columns,
+}
+
+type Written = Result<(), (Vec<u8>, &'static str)>;
+
+impl ValueSeed<'_> {
+    fn number(self, value: f64, spelled: impl FnOnce() -> String) -> Written {
+        match self.slot {
+            Slot::Number(s) => self.columns.number(s, value),
+            Slot::Text(s) => self.columns.text(s, &spelled()),
+            Slot::Time(_) => return self.time(&spelled()),
+            Slot::Skip => {}
+        }
+        Ok(())
+    }
+
+    fn time(self, text: &str) -> Written {
+        if let Slot::Time(s) = self.slot {
+            let text = text.trim().as_bytes();
+            let time_ns = time::parse(text, self.unit).ok_or_else(|| (text.to_vec(), "is not a time"))?;
+            self.columns.time(s, time_ns);
+        }
+        Ok(())
+    }
+
+    fn missing(self, spelled: &str) -> Written {
+        match self.slot {
+            Slot::Number(s) => self.columns.missing_number(s),
+            Slot::Text(s) => self.columns.missing_text(s),
+            Slot::Time(_) => return Err((spelled.into(), "is no time, and a row needs one")),
+            Slot::Skip => {}
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
+    type Value = Written;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Written, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ValueSeed<'_> {
+    type Value = Written;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Written, E> {
+        Ok(self.missing("null"))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Written, E> {
+        let text = if value { "true" } else { "false" };
+        Ok(match self.slot {
+            Slot::Text(s) => {
+                self.columns.text(s, text);
+                Ok(())
+            }
+            Slot::Time(_) => Err((text.into(), "is not a time")),
+            _ => Err((text.into(), "is not a number")),
+        })
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Written, E> {
+        Ok(self.number(value as f64, || value.to_string()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Written, E> {
+        Ok(self.number(value as f64, || value.to_string()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Written, E> {
+        Ok(self.number(value, || value.to_string()))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Written, E> {
+        Ok(match (self.slot, text_number(text)) {
+            (_, Some(None)) => self.missing(text),
+            (Slot::Number(s), Some(Some(value))) => {
+                self.columns.number(s, value);
+                Ok(())
+            }
+            (Slot::Number(_), None) => Err((text.into(), "is not a number")),
+            (Slot::Text(s), _) => {
+                self.columns.text(s, text);
+                Ok(())
+            }
+            (Slot::Time(_), _) => self.time(text),
+            (Slot::Skip, _) => Ok(()),
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Written, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Err((b"{".to_vec(), "begins an object where a single value belongs")))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Written, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Err((b"[".to_vec(), "begins an array where a single value belongs")))
+    }
+}

@@ -1,0 +1,164 @@
+//! Columns and their types from the first records.
+
+use super::cut::{RecordCutter, records};
+use super::decode::text_number;
+use crate::error::{Error, Result};
+use crate::io::chunks::{Cut, Cutter, INFER_ROWS_MAX, RECORD_BYTES_MAX, count_lines};
+use crate::io::columns::time_type;
+use arrow::datatypes::DataType;
+use hashbrown::HashMap;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::fmt;
+
+/// What the beginning of the input tells.
+#[derive(Debug)]
+pub(super) struct Inferred {
+    /// Names and types, in the order of first appearance.
+    pub(super) columns: Vec<(String, DataType)>,
+    /// The rows are the elements of one array.
+    pub(super) array: bool,
+    /// Bytes before the first row: blanks, and the array's bracket.
+    pub(super) start: usize,
+    /// Lines before the first row.
+    pub(super) start_line: u64,
+}
+
+/// What the values of a column have been; the later kinds swallow the earlier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Number,
+    Text,
+    Nested,
+}
+
+/// Looks at the complete records of `bytes`; the second answer is whether that was all that inference ever looks at.
+pub(super) fn infer(name: &str, bytes: &[u8], at_end: bool, time: Option<&str>) -> Result<(Inferred, bool)> {
+    let blanks = bytes.iter().take_while(|b| b.is_ascii_whitespace()).count();
+    let array = bytes.get(blanks) == Some(&b'[');
+    let start = if array { blanks + 1 } else { 0 };
+    let mut found = Found::default();
+    let mut rows = 0;
+    let rest = &bytes[start..];
+    let end = match RecordCutter::new(array).cut(rest, at_end) {
+        Ok(Cut::At(end)) => end,
+        Ok(Cut::Nowhere) if rest.len() > RECORD_BYTES_MAX => {
+            let what = format!("{name}: line 1: a record is longer than {RECORD_BYTES_MAX} bytes");
+            return Err(Error::Data(what));
+        }
+        Ok(Cut::Nowhere) => 0,
+        Err(e) => {
+            let line = 1 + count_lines(&bytes[..start + e.offset]);
+            return Err(Error::Data(format!("{name}: line {line}: {}", e.reason)));
+        }
+    };
+    records(&rest[..end], array, |_, record| {
+        rows += 1;
+        // What is no object will be a bad row and says nothing about the columns.
+        let _ = serde_json::Deserializer::from_slice(record).deserialize_map(&mut found);
+        rows < INFER_ROWS_MAX
+    });
+    let named = |(name, kind): (String, Kind)| {
+        let kind = match kind {
+            _ if time == Some(name.as_str()) => time_type(),
+            Kind::Number => DataType::Float64,
+            Kind::Text => DataType::Utf8,
+            Kind::Nested => return None,
+        };
+        Some((name, kind))
+    };
+    let columns = found.columns.into_iter().filter_map(named).collect();
+    let start_line = count_lines(&bytes[..start]);
+    Ok((
+        Inferred {
+            columns,
+            array,
+            start,
+            start_line,
+        },
+        rows >= INFER_ROWS_MAX,
+    ))
+}
+
+#[derive(Default)]
+struct Found {
+    columns: Vec<(String, Kind)>,
+    places: HashMap<String, usize>,
+}
+
+impl<'de> Visitor<'de> for &mut Found {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<String>()? {
+            let KindOf(kind) = map.next_value()?;
+            let place = *self.places.entry(key).or_insert_with_key(|key| {
+                self.columns.push((key.clone(), Kind::Number));
+                self.columns.len() - 1
+            });
+            let known = &mut self.columns[place].1;
+            *known = (*known).max(kind);
+        }
+        Ok(())
+    }
+}
+
+/// A value's kind; a missing value goes with numbers.
+struct KindOf(Kind);
+
+impl<'de> serde::Deserialize<'de> for KindOf {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(KindVisitor)
+    }
+}
+
+struct KindVisitor;
+
+impl<'de> Visitor<'de> for KindVisitor {
+    type Value = KindOf;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<KindOf, E> {
+        Ok(KindOf(Kind::Number))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<KindOf, E> {
+        Ok(KindOf(Kind::Text))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<KindOf, E> {
+        Ok(KindOf(Kind::Number))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<KindOf, E> {
+        Ok(KindOf(Kind::Number))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<KindOf, E> {
+        Ok(KindOf(Kind::Number))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<KindOf, E> {
+        Ok(KindOf(if text_number(text).is_some() {
+            Kind::Number
+        } else {
+            Kind::Text
+        }))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<KindOf, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(KindOf(Kind::Nested))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<KindOf, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(KindOf(Kind::Nested))
+    }
+}
