@@ -1,5 +1,6 @@
 //! The integration tests: one binary, so that everything is linked once.
 
+mod architecture;
 mod nist;
 mod oracle;
 mod oracle_checks;
