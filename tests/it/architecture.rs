@@ -352,3 +352,22 @@ fn the_rules_see_what_breaks_them() {
         }
     }
 }
+
+#[test]
+fn the_architecture_page_names_every_file() {
+    let page = root().join("docs/ARCHITECTURE.md");
+    let page = std::fs::read_to_string(&page).unwrap_or_else(|e| panic!("{}: {e}", page.display()));
+    let part_of_path = |c: char| c.is_alphanumeric() || "_/.".contains(c);
+    let named: BTreeSet<&str> = page
+        .split(|c| !part_of_path(c))
+        .filter(|word| word.starts_with("src/") && word.ends_with(".rs"))
+        .collect();
+    let paths: BTreeSet<String> = sources().iter().map(|s| format!("src/{}", s.path)).collect();
+    let unnamed = paths.iter().filter(|path| !named.contains(path.as_str()));
+    let gone = named.iter().filter(|name| !paths.contains(**name));
+    let breaches: Vec<String> = unnamed
+        .map(|path| format!("docs/ARCHITECTURE.md does not name {path}"))
+        .chain(gone.map(|name| format!("docs/ARCHITECTURE.md names {name}, which does not exist")))
+        .collect();
+    none(&breaches);
+}
