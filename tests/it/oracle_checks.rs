@@ -132,9 +132,9 @@ fn fast_and_plain_moments_are_one() {
 }
 
 #[test]
-fn a_million_values_spill_without_loss() {
-    // Enough values for several spills, of a size that leaves no room for one more: n·x exactly, no variance.
-    let n = 1_200_000;
+fn millions_of_values_spill_without_loss() {
+    // Squares of 106 bits: more of them than an i128 holds, so that without spilling the sum would overflow.
+    let n = 2_500_000;
     let x = f64::MAX;
     let m = oracle::moments(&vec![x; n]).unwrap();
     assert_eq!((m.count, m.sum), (n, rational(x) * ratio(n as i64, 1)));
