@@ -1,0 +1,7 @@
+//! The integration tests: one binary, so that everything is linked once.
+
+mod architecture;
+mod nist;
+mod oracle;
+mod oracle_checks;
+mod random;
