@@ -8,6 +8,7 @@
 //! Arrow table for csv and parquet), and with the feature `html` a page with charts. Those for people share one layout
 //! (which tables, which columns) and one way to show a [`number`] and a [`text`].
 
+pub mod build;
 #[cfg(feature = "html")]
 mod charts;
 #[cfg(test)]
@@ -24,7 +25,6 @@ pub mod text;
 
 use crate::summary::Summary;
 use serde::Serialize;
-pub mod build;
 
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 

@@ -173,8 +173,9 @@ pub(super) fn run(arguments: &Arguments, log: Log) -> Result<()> {
     for note in &analysis.notes {
         log.note(note);
     }
-    if let Some(model) = model {
-        report::json::write_model(&analysis.report, model)?;
+    if let Some(mut model) = model {
+        report::json::write_models(&analysis.report, &mut model).map_err(|e| model.error(e))?;
+        model.finish()?;
     }
     arguments.write(&analysis, format, output)
 }

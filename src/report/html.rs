@@ -10,7 +10,7 @@ use super::charts::windows::{Keys, means};
 use super::charts::{LINES_MAX, escape};
 use super::grid::{self, Block, Grid, Kind, Part, group_title};
 use super::number::duration;
-use super::{Group, Report};
+use super::{Group, Report, Sample};
 use std::io::{self, Write};
 
 /// The style sheet.
@@ -21,19 +21,6 @@ const ROWS_OPEN_MAX: usize = 60;
 const HEAT_MAPS_MAX: usize = 24;
 /// Keys that are named as left out of a chart.
 const NAMED_MAX: usize = 40;
-
-/// Values of a column to draw a histogram of.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Sample {
-    /// The column's name.
-    pub column: String,
-    /// The values that were taken, in any order; those that are not finite are not drawn.
-    pub values: Vec<f64>,
-    /// Every how many values one was taken: 1 where it is all of them.
-    pub every: u64,
-    /// How many values there were.
-    pub of: u64,
-}
 
 /// Writes the page; `title` names the sources.
 ///

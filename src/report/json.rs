@@ -1,21 +1,72 @@
-//! JSON reports: one document, or one group object a line.
+//! JSON reports: one document, or one group object a line; and the regressions of a report alone, as a model to keep.
 //!
 //! The document is indented, except that arrays of plain values stay on one line, so that a matrix looks like one.
 //! Numbers print as the shortest text that reads back as the same f64.
 
-use super::Report;
+use super::{Group, KeyValue, Named, RegressionReport, Report, WindowBounds};
 use serde::Serialize;
 use serde_json::ser::{CharEscape, Formatter};
 use std::io::{self, Write};
+
+/// The name and version of the JSON form of a model.
+pub const MODEL_SCHEMA: &str = "millstream.model/1";
 
 /// Writes the report as one indented document (`millstream.report/1`).
 ///
 /// # Errors
 /// What `out` says.
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    document(report, out)
+}
+
+fn document(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Indented::default());
-    report.serialize(&mut serializer)?;
+    value.serialize(&mut serializer)?;
     out.write_all(b"\n")
+}
+
+/// The regressions of a report.
+#[derive(Debug, Serialize)]
+struct Models<'a> {
+    schema: &'static str,
+    models: Vec<Model<'a>>,
+}
+
+/// One group's regression, with what says which group.
+#[derive(Debug, Serialize)]
+struct Model<'a> {
+    key: Option<&'a Named<KeyValue>>,
+    window: Option<WindowBounds>,
+    #[serde(flatten)]
+    regression: &'a RegressionReport,
+}
+
+/// Writes the regressions alone, one of each group, as one indented document (`millstream.model/1`).
+///
+/// # Errors
+/// What `out` says.
+pub fn write_models(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let model = |group| {
+        let Group {
+            key,
+            window,
+            regression,
+            ..
+        }: &Group = group;
+        let regression = regression.as_ref()?;
+        Some(Model {
+            key: key.as_ref(),
+            window: *window,
+            regression,
+        })
+    };
+    document(
+        &Models {
+            schema: MODEL_SCHEMA,
+            models: report.groups.iter().filter_map(model).collect(),
+        },
+        out,
+    )
 }
 
 /// Writes each group as one line: exactly the group objects of the document.
@@ -181,6 +232,19 @@ mod tests {
         assert_eq!(parsed, serde_json::to_value(&report).unwrap());
         report.groups.clear();
         assert!(text(&report).contains("\"groups\": []\n"), "{}", text(&report));
+    }
+
+    #[test]
+    fn models_are_the_regressions_with_key_and_window() {
+        let mut out = Vec::new();
+        write_models(&example::single(), &mut out).unwrap();
+        let document: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(document["schema"], MODEL_SCHEMA);
+        let report = serde_json::to_value(example::single()).unwrap();
+        let mut want = report["groups"][0]["regression"].clone();
+        want["key"] = serde_json::Value::Null;
+        want["window"] = serde_json::Value::Null;
+        assert_eq!(document["models"], serde_json::json!([want]));
     }
 
     #[test]
