@@ -24,7 +24,9 @@ fn columns(rows: usize, d: usize) -> Vec<Vec<f64>> {
 }
 
 fn verify(batch: &Batch, columns: &[Vec<f64>]) {
-    let report = Engine::new(Spec::new().covariance()).and_then(|mut e| e.analyze(batch)).expect("a report");
+    let report = Engine::new(Spec::new().covariance())
+        .and_then(|mut e| e.analyze(batch))
+        .expect("a report");
     let matrix = report.groups[0].covariance.clone().expect("a matrix").matrix;
     let n = columns[0].len() as f64;
     let mean = |c: &[f64]| c.iter().sum::<f64>() / n;
@@ -54,7 +56,10 @@ fn comoments(criterion: &mut Criterion) {
             b.iter(|| matrix_product(black_box(&x), &mut product, rows, d));
         });
         group.throughput(Throughput::Elements((rows * d * (d + 1)) as u64));
-        let spec = Spec { order: millstream::summary::Order::Second, ..Spec::new().covariance() };
+        let spec = Spec {
+            order: millstream::summary::Order::Second,
+            ..Spec::new().covariance()
+        };
         group.bench_function(BenchmarkId::new("covariance", rows), |b| {
             b.iter(|| Engine::new(spec.clone()).and_then(|mut e| e.analyze(black_box(&batch))));
         });

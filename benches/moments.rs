@@ -16,14 +16,18 @@ fn values(column: usize) -> Vec<f64> {
     let mut state = 0x9e37_79b9_7f4a_7c15u64.wrapping_mul(column as u64 + 1);
     (0..ROWS)
         .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 54) as f64 + 488.0
         })
         .collect()
 }
 
 fn verify(batch: &Batch, columns: &[Vec<f64>]) {
-    let report = Engine::new(Spec::new()).and_then(|mut e| e.analyze(batch)).expect("a report");
+    let report = Engine::new(Spec::new())
+        .and_then(|mut e| e.analyze(batch))
+        .expect("a report");
     for (i, column) in columns.iter().enumerate() {
         let n = ROWS as i128;
         let sum: i128 = column.iter().map(|x| *x as i128).sum();
@@ -41,11 +45,22 @@ fn moments(criterion: &mut Criterion) {
     let batch = Batch::from_columns(named).expect("a batch");
     verify(&batch, &columns);
     let mut group = criterion.benchmark_group("moments");
-    group.sample_size(10).throughput(Throughput::Bytes((ROWS * COLUMNS * 8) as u64));
+    group
+        .sample_size(10)
+        .throughput(Throughput::Bytes((ROWS * COLUMNS * 8) as u64));
     group.bench_function(BenchmarkId::new("plain parallel sum", "f64"), |b| {
-        b.iter(|| columns.par_iter().flat_map(|c| c.par_chunks(1 << 16)).map(|c| sum(black_box(c))).sum::<f64>());
+        b.iter(|| {
+            columns
+                .par_iter()
+                .flat_map(|c| c.par_chunks(1 << 16))
+                .map(|c| sum(black_box(c)))
+                .sum::<f64>()
+        });
     });
-    for (name, spec) in [("mean and variance", Spec::new().mean_and_variance()), ("four moments", Spec::new())] {
+    for (name, spec) in [
+        ("mean and variance", Spec::new().mean_and_variance()),
+        ("four moments", Spec::new()),
+    ] {
         group.bench_function(BenchmarkId::new(name, "f64"), |b| {
             b.iter(|| Engine::new(spec.clone()).and_then(|mut e| e.analyze(black_box(&batch))));
         });

@@ -371,7 +371,7 @@ impl<'a> Reader<'a> {
                 let has_range = self.flag()?;
                 let range = (self.f64()?, self.f64()?);
                 if has_range {
-                    if !(range.0 <= range.1) {
+                    if range.0.is_nan() || range.1.is_nan() || range.0 > range.1 {
                         return Err(damaged("a range is upside down"));
                     }
                     sketch.range = Some(range);
@@ -445,7 +445,7 @@ mod tests {
                 wrong[place] = value;
                 let checksum = crc32fast::hash(&wrong);
                 wrong.extend_from_slice(&checksum.to_le_bytes());
-                if let Ok(mut summary) = Summary::from_bytes(&wrong) {
+                if let Ok(summary) = Summary::from_bytes(&wrong) {
                     let other = summary.clone();
                     summary.quantiles.iter().for_each(|q| drop(q.at(&[0.0, 0.5, 1.0])));
                     drop(other);

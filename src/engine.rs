@@ -178,9 +178,9 @@ impl Engine {
         self.rows += batch.rows() as u64;
         let batch = batch.project_if_needed(&layout.places);
         if self.spec.is_grouped() {
-            self.push_grouped(&batch, &layout)?
+            self.push_grouped(&batch, &layout)?;
         } else {
-            self.push_single(&batch, &layout)?
+            self.push_single(&batch, &layout)?;
         }
         Ok(Vec::new())
     }
@@ -434,11 +434,11 @@ impl Grouped {
                 }
                 None => 0,
             };
-            if let Some((at, number)) = last {
-                if at == (pane, *key) {
-                    cell_of_row.push(number);
-                    continue;
-                }
+            if let Some((at, number)) = last
+                && at == (pane, *key)
+            {
+                cell_of_row.push(number);
+                continue;
             }
             let slot = self.slot(pane, *key)?;
             let local = &mut self.local[slot as usize];

@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn a_dependent_term_is_left_out() {
         let rows: Vec<Vec<f64>> = (0..20)
-            .map(|i| f64::from(i))
+            .map(f64::from)
             .map(|x| vec![x, 0.1 * x + 7.0, x * x, 1.0 + x + 2.0 * x * x])
             .collect();
         let fit = fit(&regression(&["x", "same", "square"], true, 0.0), &moments(&rows));

@@ -104,10 +104,11 @@ impl Runs {
             summary = self.suffixes[first].clone();
         }
         let end = self.panes.partition_point(|p| p.0 < start + self.run);
-        if let Some(last) = end.checked_sub(1) {
-            if self.panes[last].0.div_euclid(self.run) == run + 1 && self.panes[last].0 >= start {
-                summary.merge(&self.prefixes[last]);
-            }
+        if let Some(last) = end.checked_sub(1)
+            && self.panes[last].0.div_euclid(self.run) == run + 1
+            && self.panes[last].0 >= start
+        {
+            summary.merge(&self.prefixes[last]);
         }
         summary
     }

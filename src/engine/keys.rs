@@ -81,11 +81,11 @@ impl KeyTable {
         for i in 0..rows.num_rows() {
             let row = rows.row(i);
             // Neighbours often share a key.
-            if let Some((j, number)) = last {
-                if rows.row(j) == row {
-                    out.push(number);
-                    continue;
-                }
+            if let Some((j, number)) = last
+                && rows.row(j) == row
+            {
+                out.push(number);
+                continue;
             }
             let number = self.number(row.as_ref())?;
             last = Some((i, number));

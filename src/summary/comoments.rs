@@ -108,9 +108,8 @@ impl<R: Real> Products<R> {
             state.sums[i] = Dd::product(rows as f64, pivot[i]) + s1[i].to_dd();
             let mean = s1[i] / n;
             let row = triangle(i, i, d);
-            for j in i..d {
-                let product = &mut state.products[row + j - i];
-                *product = *product - mean * s1[j];
+            for (product, sum) in state.products[row..].iter_mut().zip(&s1[i..]) {
+                *product = *product - mean * *sum;
             }
             if state.products[row].to_dd().hi < 0.0 {
                 state.products[row] = R::default();

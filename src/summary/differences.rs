@@ -138,7 +138,7 @@ mod tests {
             run.push(Edge {
                 time_ns: Some(*t * 500_000_000),
                 value: *x,
-            })
+            });
         });
         run.finish()
     }

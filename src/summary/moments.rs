@@ -303,9 +303,9 @@ impl Merge for Moments {
             *self = self.rescaled(scale);
         }
         if scale == later.scale {
-            self.merge_finite(later)
+            self.merge_finite(later);
         } else {
-            self.merge_finite(&later.rescaled(scale))
+            self.merge_finite(&later.rescaled(scale));
         }
     }
 }

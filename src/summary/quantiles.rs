@@ -59,9 +59,9 @@ fn bucket_start(index: i32) -> f64 {
     for _ in 0..60 {
         let s = (low + high) / 2.0;
         if ((CUBIC[0] * s + CUBIC[1]) * s + CUBIC[2]) * s < part {
-            low = s
+            low = s;
         } else {
-            high = s
+            high = s;
         }
     }
     // At the top of the range a start beyond f64::MAX stands for the end of the last bucket.
@@ -221,13 +221,13 @@ impl Quantiles {
             Self::Sketch(sketch) => sketch.push(x),
             Self::Exact(values) if values.len() < EXACT_MAX => values.push(x),
             Self::Exact(_) => {
-                self.to_sketch().push(x);
+                self.sketch().push(x);
             }
         }
     }
 
     /// The sketch, made from the values if need be.
-    fn to_sketch(&mut self) -> &mut Sketch {
+    fn sketch(&mut self) -> &mut Sketch {
         if let Self::Exact(values) = self {
             let mut sketch = Box::<Sketch>::default();
             values.iter().for_each(|x| sketch.push(*x));
@@ -301,13 +301,13 @@ fn sketched(sketch: &Sketch, n: u64, p: f64) -> Option<f64> {
 
 impl Merge for Quantiles {
     fn merge(&mut self, later: &Self) {
-        if let (Self::Exact(a), Self::Exact(b)) = (&mut *self, later) {
-            if a.len() + b.len() <= EXACT_MAX {
-                a.extend_from_slice(b);
-                return;
-            }
+        if let (Self::Exact(a), Self::Exact(b)) = (&mut *self, later)
+            && a.len() + b.len() <= EXACT_MAX
+        {
+            a.extend_from_slice(b);
+            return;
         }
-        let own = self.to_sketch();
+        let own = self.sketch();
         match later {
             Self::Exact(values) => values.iter().for_each(|x| own.push(*x)),
             Self::Sketch(sketch) => {

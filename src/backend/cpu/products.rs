@@ -103,10 +103,10 @@ pub(super) fn plain(columns: &[&Column], rows: Range<usize>) -> CoMoments {
     if rows.is_empty() {
         return CoMoments::new(columns.len());
     }
-    if columns.iter().all(|c| c.nulls.is_none()) {
-        if let Some(result) = reduce(columns, &rows, Listwise::all(columns.len())) {
-            return result;
-        }
+    if columns.iter().all(|c| c.nulls.is_none())
+        && let Some(result) = reduce(columns, &rows, Listwise::all(columns.len()))
+    {
+        return result;
     }
     let complete = listwise(columns, rows.clone());
     if complete.rows(&rows) == 0 {
