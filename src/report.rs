@@ -1,4 +1,4 @@
-//! Finished numbers: what a [`Summary`](crate::Summary) comes to once divisor, correlation and quantile values are asked for.
+//! Finished numbers: what a [`Summary`] comes to once divisor, correlation and quantile values are asked for.
 //!
 //! A report is plain data and serialises to the documented JSON (`millstream.report/1`). A number that does not exist
 //! (a variance of one value) is `None` and prints as `null`; a number that is not finite prints as the string `"NaN"`,

@@ -134,12 +134,15 @@ pub(crate) fn summary_line(report: &Report) -> String {
     }
     let _ = write!(
         line,
-        " · {}, {} · {} · {}",
+        " · {}, {} · {}",
         clean(&report.backend),
         clean(&report.precision),
         clean(&report.device),
-        number::duration(report.elapsed_seconds)
     );
+    // An engine that is fed by hand has no time to tell.
+    if report.elapsed_seconds > 0.0 {
+        let _ = write!(line, " · {}", number::duration(report.elapsed_seconds));
+    }
     line
 }
 
