@@ -1,7 +1,15 @@
 //! The integration tests: one binary, so that everything is linked once.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its functions too")]
+
 mod architecture;
+mod certified;
+mod edges;
+mod ladder;
+mod matrices;
 mod nist;
 mod oracle;
 mod oracle_checks;
 mod random;
+mod same_bits;
+mod support;
