@@ -3,8 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its functions too")]
 
 mod architecture;
+mod backend_contract;
 mod certified;
+mod contract_mutants;
 mod edges;
+mod faulty_backend;
 mod ladder;
 mod matrices;
 mod nist;
