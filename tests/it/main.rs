@@ -18,4 +18,5 @@ mod oracle;
 mod oracle_checks;
 mod random;
 mod same_bits;
+mod stored;
 mod support;
