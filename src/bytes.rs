@@ -26,6 +26,8 @@ use crate::summary::{Moments, Order, RegressionMoments, Summary};
 const MAGIC: &[u8; 4] = b"MSUM";
 /// The version that is written, and the only one that is read.
 const VERSION: u16 = 1;
+/// The greatest count that is read: sums of a few thousand such counts fit, and no input is as long (at 10⁹ rows a second, 36 years).
+const COUNT_MAX: u64 = 1 << 60;
 /// Bytes of magic, version and checksum.
 const FRAME_BYTES: usize = 4 + 2 + 4;
 
@@ -83,7 +85,7 @@ impl Summary {
         }
         let mut input = Reader(&content[FRAME_BYTES - 4..]);
         let summary = Self {
-            rows: input.u64()?,
+            rows: input.count()?,
             columns: input.each(Reader::moments)?,
             comoments: match input.u8()? {
                 0 => None,
@@ -251,6 +253,12 @@ impl<'a> Reader<'a> {
     fn u64(&mut self) -> Result<u64> {
         self.take().map(u64::from_le_bytes)
     }
+    fn count(&mut self) -> Result<u64> {
+        match self.u64()? {
+            n if n <= COUNT_MAX => Ok(n),
+            _ => Err(damaged("a count is out of range")),
+        }
+    }
     fn f64(&mut self) -> Result<f64> {
         self.take().map(f64::from_le_bytes)
     }
@@ -281,12 +289,12 @@ impl<'a> Reader<'a> {
             4 => Order::Fourth,
             _ => return Err(damaged("moments of an unknown order")),
         };
-        Ok(Moments {
+        let moments = Moments {
             order,
-            count: self.u64()?,
-            missing: self.u64()?,
-            positive_infinite: self.u64()?,
-            negative_infinite: self.u64()?,
+            count: self.count()?,
+            missing: self.count()?,
+            positive_infinite: self.count()?,
+            negative_infinite: self.count()?,
             min: self.f64()?,
             max: self.f64()?,
             scale: match self.u32()? as i32 {
@@ -297,12 +305,22 @@ impl<'a> Reader<'a> {
             m2: self.f64()?,
             m3: self.f64()?,
             m4: self.f64()?,
-        })
+        };
+        // The extremes bound the mean: in order with values, +∞ and −∞ without.
+        let sound = match moments.count {
+            0 => (moments.min, moments.max) == (f64::INFINITY, f64::NEG_INFINITY),
+            _ => moments.min <= moments.max,
+        };
+        if sound {
+            Ok(moments)
+        } else {
+            Err(damaged("extremes are upside down"))
+        }
     }
 
     fn products<R: Stored>(&mut self) -> Result<Products<R>> {
         let d = self.u32()? as usize;
-        let rows = self.u64()?;
+        let rows = self.count()?;
         let triangle = d
             .checked_mul(d + 1)
             .map(|n| n / 2)
@@ -313,7 +331,7 @@ impl<'a> Reader<'a> {
         Ok(Products {
             rows,
             present: self.items(d, Self::flag)?,
-            infinite: self.items(d, Self::u64)?,
+            infinite: self.items(d, Self::count)?,
             sums: self.items(d, Dd::read)?,
             products: self.items(triangle, R::read)?,
         })
@@ -331,7 +349,7 @@ impl<'a> Reader<'a> {
     fn differences(&mut self) -> Result<Differences> {
         Ok(Differences {
             moments: self.moments()?,
-            unordered: self.u64()?,
+            unordered: self.count()?,
             edges: if self.flag()? {
                 Some((self.edge()?, self.edge()?))
             } else {
@@ -342,7 +360,7 @@ impl<'a> Reader<'a> {
 
     fn buckets(&mut self) -> Result<Buckets> {
         let first = self.u32()? as i32;
-        let counts = self.each(Self::u64)?;
+        let counts = self.each(Self::count)?;
         // The map reaches from the least subnormal to the greatest value: 2^±1100 at 35 buckets an octave.
         if !(-40_000..=40_000).contains(&first) || counts.len() > 80_000 {
             return Err(damaged("a bucket is out of range"));
@@ -362,10 +380,10 @@ impl<'a> Reader<'a> {
             1 => {
                 let mut sketch = Sketch {
                     negative: self.buckets()?,
-                    zero: self.u64()?,
+                    zero: self.count()?,
                     positive: self.buckets()?,
-                    negative_infinite: self.u64()?,
-                    positive_infinite: self.u64()?,
+                    negative_infinite: self.count()?,
+                    positive_infinite: self.count()?,
                     range: None,
                 };
                 let has_range = self.flag()?;

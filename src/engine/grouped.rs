@@ -1,10 +1,10 @@
 //! Rows of many cells: which row belongs to which pane and key, and the windows that the cells become.
 
-use super::keys::KeyTable;
+use super::keys::{KeyTable, compare_keys};
 use crate::backend::Partial;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::report::{Closed, KeyValue, Named, WindowBounds};
+use crate::report::{Closed, Named, WindowBounds};
 use crate::spec::{Spec, Window};
 use crate::summary::{LeafRun, Merge, Shape, Summary};
 use crate::window;
@@ -167,31 +167,4 @@ impl Grouped {
         closed.sort_by_key(|(k, order, _)| (*k, *order));
         Ok(closed.into_iter().map(|(_, _, closed)| closed).collect())
     }
-}
-
-/// Missing keys first, then booleans, numbers and text, each in its natural order.
-fn compare_keys(a: &[(String, KeyValue)], b: &[(String, KeyValue)]) -> std::cmp::Ordering {
-    use std::cmp::Ordering;
-    let class = |v: &KeyValue| match v {
-        KeyValue::Null => 0,
-        KeyValue::Boolean(_) => 1,
-        KeyValue::Integer(_) | KeyValue::Number(_) => 2,
-        KeyValue::Text(_) => 3,
-    };
-    let number = |v: &KeyValue| match v {
-        KeyValue::Integer(i) => *i as f64,
-        KeyValue::Number(x) => *x,
-        _ => 0.0,
-    };
-    let compare = |a: &KeyValue, b: &KeyValue| match (a, b) {
-        (KeyValue::Integer(a), KeyValue::Integer(b)) => a.cmp(b),
-        (KeyValue::Text(a), KeyValue::Text(b)) => a.cmp(b),
-        (KeyValue::Boolean(a), KeyValue::Boolean(b)) => a.cmp(b),
-        _ => class(a).cmp(&class(b)).then_with(|| number(a).total_cmp(&number(b))),
-    };
-    a.iter()
-        .zip(b)
-        .map(|(a, b)| compare(&a.1, &b.1))
-        .find(|o| o.is_ne())
-        .unwrap_or(Ordering::Equal)
 }
