@@ -142,6 +142,8 @@ impl Grouped {
             }
             by_key[cell.key as usize].push((cell.pane, cell.folded));
         }
+        // Only places are sorted: what is closed is large.
+        let mut places = Vec::new();
         let mut closed = Vec::new();
         for (order, number) in rank.iter().enumerate() {
             let mut panes = std::mem::take(&mut by_key[*number as usize]);
@@ -151,20 +153,18 @@ impl Grouped {
                 None => panes,
             };
             for (k, summary) in windows {
-                let key = (!spec.keys.is_empty()).then(|| Named(values[*number as usize].clone()));
-                let bounds = spec.window.map(|window| WindowBounds::of(window, k));
-                closed.push((
-                    k,
-                    order,
-                    Closed {
-                        key,
-                        window: bounds,
-                        summary,
-                    },
-                ));
+                places.push((k, order, closed.len()));
+                closed.push(Some(Closed {
+                    key: (!spec.keys.is_empty()).then(|| Named(values[*number as usize].clone())),
+                    window: spec.window.map(|window| WindowBounds::of(window, k)),
+                    summary,
+                }));
             }
         }
-        closed.sort_by_key(|(k, order, _)| (*k, *order));
-        Ok(closed.into_iter().map(|(_, _, closed)| closed).collect())
+        places.sort_unstable();
+        Ok(places
+            .into_iter()
+            .filter_map(|(_, _, place)| closed[place].take())
+            .collect())
     }
 }

@@ -3,11 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its functions too")]
 
 mod architecture;
-mod examples;
 mod backend_contract;
 mod certified;
 mod contract_mutants;
 mod edges;
+mod examples;
 mod faulty_backend;
 mod group_edges;
 mod grouped;
