@@ -4,7 +4,11 @@
 mod analyze_real;
 mod architecture;
 #[cfg(feature = "cli")]
+mod bad_input;
+#[cfg(feature = "cli")]
 mod command;
+#[cfg(feature = "cli")]
+mod formats;
 mod nist;
 mod oracle;
 mod oracle_checks;
