@@ -315,7 +315,7 @@ fn extreme_and_missing_numbers() {
 #[test]
 fn bombs_stop_at_the_expansion_limit() {
     let place = Place::new();
-    let rows: usize = 8 << 20;
+    let rows: usize = 2 << 20;
     let text = format!("a\n{}", "1\n".repeat(rows));
     let packers: [(&str, fn(&[u8]) -> Vec<u8>); 3] = [("gz", gzip), ("bz2", bzip2), ("zst", zstd)];
     for (extension, pack) in packers {

@@ -9,7 +9,15 @@ mod bad_input;
 mod command;
 #[cfg(feature = "cli")]
 mod formats;
+#[cfg(feature = "cli")]
+mod html_page;
 mod nist;
 mod oracle;
 mod oracle_checks;
 mod random;
+#[cfg(feature = "cli")]
+mod refusals;
+#[cfg(feature = "cli")]
+mod report_forms;
+#[cfg(feature = "cli")]
+mod shell;
