@@ -116,17 +116,17 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-pub(crate) fn bzip2(bytes: &[u8]) -> Vec<u8> {
+fn bzip2(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::best());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-pub(crate) fn zstd(bytes: &[u8]) -> Vec<u8> {
+fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 3).unwrap()
 }
 
-pub(crate) fn zip(bytes: &[u8]) -> Vec<u8> {
+fn zip(bytes: &[u8]) -> Vec<u8> {
     let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     writer
         .start_file("table.csv", zip::write::SimpleFileOptions::default())
@@ -135,9 +135,11 @@ pub(crate) fn zip(bytes: &[u8]) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
-/// Extensions with what makes their bytes.
-pub(crate) const PACKERS: [(&str, fn(&[u8]) -> Vec<u8>); 4] =
-    [("gz", gzip), ("bz2", bzip2), ("zst", zstd), ("zip", zip)];
+/// What makes packed bytes of bytes.
+type Packer = fn(&[u8]) -> Vec<u8>;
+
+/// Packers by their extensions.
+pub(crate) const PACKERS: [(&str, Packer); 4] = [("gz", gzip), ("bz2", bzip2), ("zst", zstd), ("zip", zip)];
 
 /// Everything that a report can hold.
 const QUESTION: &str = "--by key --time time --window 30m --stats moments,covariance,correlation,differences \
