@@ -66,6 +66,28 @@ fn text_in_a_numeric_column_is_named_by_its_place() {
     place
         .run(&["analyze", "early.csv", "--regress", "b ~ a"])
         .fails(65, &parts);
+    // One number among the first rows is enough; a column of text alone is not numeric, whoever asks.
+    let lines: String = (0..9)
+        .map(|i| {
+            format!(
+                "{{\"a\":{i},\"b\":{},\"c\":\"x\"}}\n",
+                if i == 4 { "\"warm\"" } else { "7" }
+            )
+        })
+        .collect();
+    place.write("early.ndjson", lines);
+    let parts = ["early.ndjson", "line 5", "column `b`", "warm", "--bad-rows"];
+    place
+        .run(&["analyze", "early.ndjson", "--columns", "b"])
+        .fails(65, &parts);
+    place
+        .run(&["analyze", "early.ndjson", "--columns", "c"])
+        .fails(2, &["`c`", "not numeric"]);
+    assert!(
+        place.analyze(&["early.ndjson"])["groups"][0]["columns"]
+            .get("b")
+            .is_none()
+    );
     let report = place.analyze(&["early.csv", "--columns", "b", "--bad-rows", "skip"]);
     assert_eq!((&report["rows"], &report["rejected_rows"]), (&json!(11_999), &json!(1)));
 }
