@@ -12,6 +12,7 @@ mod architecture;
 mod bad_input;
 #[cfg(feature = "cli")]
 mod command;
+mod examples;
 #[cfg(feature = "cli")]
 mod formats;
 #[cfg(feature = "cli")]
