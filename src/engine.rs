@@ -5,6 +5,7 @@
 //! there is one cell, as a running state where there are many. So the same rows in the same order give the same bits for any
 //! batching and any number of threads. Folding is done here and nowhere else, in the order of the work's numbers.
 
+mod grouped;
 mod keys;
 
 use crate::backend::cpu::Cpu;
@@ -12,17 +13,16 @@ use crate::backend::{Backend, Partial, Work};
 use crate::batch::{Batch, BatchBuilder};
 use crate::cells::Cells;
 use crate::error::{Error, Result};
-use crate::report::{Closed, KeyValue, Named, Report};
+use crate::report::{Closed, Report};
 use crate::spec::{Spec, Window, unknown_column};
 use crate::summary::{LeafRun, Merge, Shape, Summary};
-use crate::window;
-use hashbrown::HashMap;
-use keys::KeyTable;
+use grouped::Grouped;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// What a cell takes beside its summaries: its entry, its place in the hash table, its share of the keys.
-const CELL_BYTES: usize = size_of::<Cell>() + 64;
+/// Rows that are brought together by cell at once: their order and values stay in the second-level cache of most cores,
+/// and what a batch of any size takes beside its own memory is bounded.
+const GROUPED_ROWS_MAX: usize = 1 << 18;
 
 /// Reduces batches to reports.
 ///
@@ -85,27 +85,6 @@ struct Single {
     tail: BatchBuilder,
 }
 
-/// State where there are keys or windows.
-#[derive(Debug, Default)]
-struct Grouped {
-    keys: Option<KeyTable>,
-    /// Rows by key, for windows that count rows.
-    key_rows: Vec<i64>,
-    cells: Vec<Cell>,
-    index: HashMap<(i64, u32), u32>,
-    /// By cell: its number within the current batch, valid where the stamp is the current one.
-    local: Vec<(u64, u32)>,
-    key_numbers: Vec<u32>,
-}
-
-#[derive(Debug)]
-struct Cell {
-    pane: i64,
-    key: u32,
-    folded: Summary,
-    open: Option<LeafRun>,
-}
-
 impl Engine {
     /// An engine on all CPU cores.
     ///
@@ -139,14 +118,13 @@ impl Engine {
 
     /// Distinct cells so far: a measure of the memory in use.
     pub fn cells(&self) -> usize {
-        self.grouped.cells.len()
+        self.grouped.len()
     }
 
     /// The memory that the state of the cells takes, in bytes, as far as it grows with their number.
     pub fn memory_bytes(&self) -> u64 {
-        let shape = self.layout.as_ref().map_or(0, |layout| layout.shape.state_bytes());
-        // A summary and a running leaf a cell, and what the table that finds it takes.
-        (self.grouped.cells.len() * (2 * shape + CELL_BYTES)) as u64
+        let shape = self.layout.as_ref().map(|layout| &layout.shape);
+        shape.map_or(0, |shape| self.grouped.memory_bytes(shape))
     }
 
     /// The report of one batch on its own.
@@ -178,7 +156,10 @@ impl Engine {
         self.rows += batch.rows() as u64;
         let batch = batch.project_if_needed(&layout.places);
         if self.spec.is_grouped() {
-            self.push_grouped(&batch, &layout)?;
+            for start in (0..batch.rows()).step_by(GROUPED_ROWS_MAX) {
+                let rows = GROUPED_ROWS_MAX.min(batch.rows() - start);
+                self.push_grouped(batch.slice(start, rows), &layout)?;
+            }
         } else {
             self.push_single(&batch, &layout)?;
         }
@@ -218,20 +199,17 @@ impl Engine {
         self.submit(work, Vec::new())
     }
 
-    fn push_grouped(&mut self, batch: &Batch, layout: &Layout) -> Result<()> {
+    fn push_grouped(&mut self, batch: Batch, layout: &Layout) -> Result<()> {
         // Open leaves continue in the next work: what is outstanding has to be folded first.
         self.drain()?;
         let stamp = self.sequence + 1;
-        let (cell_of_row, slots) = self.grouped.assign(&self.spec, batch, stamp)?;
-        let open: Vec<Option<LeafRun>> = slots
-            .iter()
-            .map(|slot| self.grouped.cells[*slot as usize].open.take())
-            .collect();
+        let (cell_of_row, slots) = self.grouped.assign(&self.spec, &batch, stamp)?;
+        let open = self.grouped.take_open(&slots);
         let rows = |run: &Option<LeafRun>| run.as_ref().map_or(0, |run| run.rows() as usize);
         let carried: Vec<usize> = open.iter().map(rows).collect();
         let cells = Cells::grouped(&cell_of_row, &carried, layout.leaf_rows);
         let work = Work {
-            batch: batch.clone(),
+            batch,
             cells: Arc::new(cells),
             carried: open.into(),
             shape: layout.shape.clone(),
@@ -292,11 +270,7 @@ impl Engine {
                 }
                 continue;
             };
-            let cell = &mut self.grouped.cells[*slot as usize];
-            match partial {
-                Partial::Leaf(leaf) => cell.folded.merge(&leaf),
-                Partial::Open(run) => cell.open = Some(*run),
-            }
+            self.grouped.fold(*slot, partial);
         }
     }
 
@@ -400,137 +374,4 @@ impl Layout {
 
 fn has_time(spec: &Spec, batch: &Batch) -> bool {
     !matches!(spec.window, Some(Window::Time { .. })) || batch.time_ns().is_some()
-}
-
-impl Grouped {
-    /// Numbers the cells of a batch: by row its cell within the batch, and by that the engine's cell.
-    fn assign(&mut self, spec: &Spec, batch: &Batch, stamp: u64) -> Result<(Vec<u32>, Vec<u32>)> {
-        let rows = batch.rows();
-        let mut key_numbers = std::mem::take(&mut self.key_numbers);
-        key_numbers.clear();
-        if spec.keys.is_empty() {
-            key_numbers.resize(rows, 0);
-        } else {
-            let table = match &mut self.keys {
-                Some(table) => table,
-                None => self.keys.insert(KeyTable::new(batch.keys())?),
-            };
-            table.numbers(batch.keys(), &mut key_numbers)?;
-        }
-        let keys = self.keys.as_ref().map_or(1, KeyTable::len);
-        self.key_rows.resize(keys.max(self.key_rows.len()), 0);
-        let times = batch.time_ns().unwrap_or(&[]);
-        let pane_length = spec.window.map_or(1, Window::pane);
-        let mut cell_of_row = Vec::with_capacity(rows);
-        let mut slots: Vec<u32> = Vec::new();
-        let mut last = None;
-        for (i, key) in key_numbers.iter().enumerate() {
-            let pane = match spec.window {
-                Some(Window::Time { .. }) => times[i].div_euclid(pane_length),
-                Some(Window::Rows { .. }) => {
-                    let row = &mut self.key_rows[*key as usize];
-                    *row += 1;
-                    (*row - 1) / pane_length
-                }
-                None => 0,
-            };
-            if let Some((at, number)) = last
-                && at == (pane, *key)
-            {
-                cell_of_row.push(number);
-                continue;
-            }
-            let slot = self.slot(pane, *key)?;
-            let local = &mut self.local[slot as usize];
-            if local.0 != stamp {
-                *local = (stamp, slots.len() as u32);
-                slots.push(slot);
-            }
-            last = Some(((pane, *key), local.1));
-            cell_of_row.push(local.1);
-        }
-        self.key_numbers = key_numbers;
-        Ok((cell_of_row, slots))
-    }
-
-    fn slot(&mut self, pane: i64, key: u32) -> Result<u32> {
-        if let Some(slot) = self.index.get(&(pane, key)) {
-            return Ok(*slot);
-        }
-        let slot = u32::try_from(self.cells.len())
-            .map_err(|_| Error::Limit("there are more than 2^32 windows and keys".into()))?;
-        self.index.insert((pane, key), slot);
-        self.cells.push(Cell {
-            pane,
-            key,
-            folded: Summary::default(),
-            open: None,
-        });
-        self.local.push((0, 0));
-        Ok(slot)
-    }
-
-    fn close(self, spec: &Spec, shape: &Shape) -> Result<Vec<Closed>> {
-        let values = self.keys.as_ref().map_or(Ok(vec![Vec::new()]), KeyTable::values)?;
-        let mut rank: Vec<u32> = (0..values.len() as u32).collect();
-        rank.sort_by(|a, b| compare_keys(&values[*a as usize], &values[*b as usize]));
-        let mut by_key: Vec<Vec<(i64, Summary)>> = vec![Vec::new(); values.len()];
-        for mut cell in self.cells {
-            if let Some(run) = cell.open.take() {
-                cell.folded.merge(&run.finish(shape));
-            }
-            by_key[cell.key as usize].push((cell.pane, cell.folded));
-        }
-        let mut closed = Vec::new();
-        for (order, number) in rank.iter().enumerate() {
-            let mut panes = std::mem::take(&mut by_key[*number as usize]);
-            panes.sort_by_key(|p| p.0);
-            let windows = match spec.window {
-                Some(window) => window::assemble(window, panes),
-                None => panes,
-            };
-            for (k, summary) in windows {
-                let key = (!spec.keys.is_empty()).then(|| Named(values[*number as usize].clone()));
-                let bounds = spec.window.map(|window| window::bounds(window, k));
-                closed.push((
-                    k,
-                    order,
-                    Closed {
-                        key,
-                        window: bounds,
-                        summary,
-                    },
-                ));
-            }
-        }
-        closed.sort_by_key(|(k, order, _)| (*k, *order));
-        Ok(closed.into_iter().map(|(_, _, closed)| closed).collect())
-    }
-}
-
-/// Missing keys first, then booleans, numbers and text, each in its natural order.
-fn compare_keys(a: &[(String, KeyValue)], b: &[(String, KeyValue)]) -> std::cmp::Ordering {
-    use std::cmp::Ordering;
-    let class = |v: &KeyValue| match v {
-        KeyValue::Null => 0,
-        KeyValue::Boolean(_) => 1,
-        KeyValue::Integer(_) | KeyValue::Number(_) => 2,
-        KeyValue::Text(_) => 3,
-    };
-    let number = |v: &KeyValue| match v {
-        KeyValue::Integer(i) => *i as f64,
-        KeyValue::Number(x) => *x,
-        _ => 0.0,
-    };
-    let compare = |a: &KeyValue, b: &KeyValue| match (a, b) {
-        (KeyValue::Integer(a), KeyValue::Integer(b)) => a.cmp(b),
-        (KeyValue::Text(a), KeyValue::Text(b)) => a.cmp(b),
-        (KeyValue::Boolean(a), KeyValue::Boolean(b)) => a.cmp(b),
-        _ => class(a).cmp(&class(b)).then_with(|| number(a).total_cmp(&number(b))),
-    };
-    a.iter()
-        .zip(b)
-        .map(|(a, b)| compare(&a.1, &b.1))
-        .find(|o| o.is_ne())
-        .unwrap_or(Ordering::Equal)
 }

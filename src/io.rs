@@ -1,4 +1,4 @@
-//! Where rows come from and where reports go: [`Source`], [`Sink`](crate::io) and the formats.
+//! Where rows come from ([`Source`] and the formats), and the files that a program writes.
 //!
 //! A source is opened, its schema inspected, the wanted columns selected, then read to its end. Every source gives its
 //! rows as Arrow record batches of at most a few megabytes, in the order of the input, whatever the number of threads

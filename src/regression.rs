@@ -5,7 +5,6 @@
 //! fit (its coefficient does not exist) and lowers the rank. With an intercept the co-moments are already centred; without one
 //! the means are added back. Ridge (Hoerl & Kennard 1970) penalises λ‖β‖² of the terms, never of the intercept.
 
-use crate::report::RegressionReport;
 use crate::spec::Regression;
 use crate::summary::RegressionMoments;
 use crate::summary::comoments::{Products, Real};
@@ -17,35 +16,45 @@ const RANK_TOLERANCE_EXACT: f64 = 8.1e-28;
 /// … and 2⁻⁴⁰ where they carry 53.
 const RANK_TOLERANCE_FAST: f64 = 9.1e-13;
 
+/// What least squares come to.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Fit {
+    /// The intercept first, if there is one, then one a term; `None` where the data does not determine it.
+    pub coefficients: Vec<Option<f64>>,
+    /// One a coefficient; `None` without degrees of freedom.
+    pub standard_errors: Vec<Option<f64>>,
+    /// 1 − residual sum of squares / total sum of squares.
+    pub r_squared: Option<f64>,
+    /// The square root of the residual sum of squares over its degrees of freedom.
+    pub residual_std: Option<f64>,
+    /// Linearly independent terms, the intercept included.
+    pub rank: usize,
+    /// Rows in which target and terms all have values.
+    pub rows: u64,
+}
+
 /// The fit of a regression from its co-moments (terms first, then the target).
-pub fn fit(regression: &Regression, moments: &RegressionMoments) -> RegressionReport {
+pub fn fit(regression: &Regression, moments: &RegressionMoments) -> Fit {
     match moments {
         RegressionMoments::Exact(m) => solve(regression, m, RANK_TOLERANCE_EXACT),
         RegressionMoments::Fast(m) => solve(regression, m, RANK_TOLERANCE_FAST),
     }
 }
 
-fn solve<R: Real>(regression: &Regression, moments: &Products<R>, tolerance: f64) -> RegressionReport {
+fn solve<R: Real>(regression: &Regression, moments: &Products<R>, tolerance: f64) -> Fit {
     let p = regression.terms.len();
     let intercept = regression.intercept;
-    let mut terms = regression.terms.clone();
-    if intercept {
-        terms.insert(0, "intercept".into());
-    }
-    let mut report = RegressionReport {
-        target: regression.target.clone(),
-        coefficients: vec![None; terms.len()],
-        standard_errors: vec![None; terms.len()],
-        terms,
-        r_squared: None,
-        residual_std: None,
-        rank: 0,
+    let coefficients = p + usize::from(intercept);
+    let mut fit = Fit {
+        coefficients: vec![None; coefficients],
+        standard_errors: vec![None; coefficients],
         rows: moments.rows,
+        ..Fit::default()
     };
     // A column without any value leaves no row complete.
     if moments.rows == 0 || moments.present.contains(&false) {
-        report.rows = 0;
-        return report;
+        fit.rows = 0;
+        return fit;
     }
     let n = Dd::from(moments.rows as f64);
     let mean = |i: usize| moments.sums[i] / n;
@@ -87,11 +96,11 @@ fn solve<R: Real>(regression: &Regression, moments: &Products<R>, tolerance: f64
     if rss.hi < 0.0 {
         rss = Dd::ZERO;
     }
-    report.rank = factor.kept().count() + usize::from(intercept);
-    let freedom = moments.rows as f64 - report.rank as f64;
+    fit.rank = factor.kept().count() + usize::from(intercept);
+    let freedom = moments.rows as f64 - fit.rank as f64;
     let sigma2 = (freedom > 0.0).then(|| rss / Dd::from(freedom));
-    report.r_squared = (yy.hi > 0.0).then(|| (Dd::ONE - rss / yy).hi.min(1.0));
-    report.residual_std = sigma2.map(|s| s.sqrt().hi);
+    fit.r_squared = (yy.hi > 0.0).then(|| (Dd::ONE - rss / yy).hi.min(1.0));
+    fit.residual_std = sigma2.map(|s| s.sqrt().hi);
 
     // (A + λ)⁻¹ A (A + λ)⁻¹ is the covariance of β up to σ²; without a penalty it is A⁻¹.
     let inverse = factor.inverse();
@@ -102,8 +111,8 @@ fn solve<R: Real>(regression: &Regression, moments: &Products<R>, tolerance: f64
     };
     let offset = usize::from(intercept);
     for i in factor.kept() {
-        report.coefficients[i + offset] = Some(beta[i].scaled(-scale[i]).hi);
-        report.standard_errors[i + offset] = sigma2.map(|s| (s * covariance[i][i]).sqrt().scaled(-scale[i]).hi);
+        fit.coefficients[i + offset] = Some(beta[i].scaled(-scale[i]).hi);
+        fit.standard_errors[i + offset] = sigma2.map(|s| (s * covariance[i][i]).sqrt().scaled(-scale[i]).hi);
     }
     if intercept {
         let mut value = mean(p);
@@ -115,10 +124,10 @@ fn solve<R: Real>(regression: &Regression, moments: &Products<R>, tolerance: f64
                 variance = variance + mi * covariance[i][j] * mean(j).scaled(-scale[j]);
             }
         }
-        report.coefficients[0] = Some(value.hi);
-        report.standard_errors[0] = sigma2.map(|s| (s * variance).sqrt().hi);
+        fit.coefficients[0] = Some(value.hi);
+        fit.standard_errors[0] = sigma2.map(|s| (s * variance).sqrt().hi);
     }
-    report
+    fit
 }
 
 fn sandwich(inverse: &[Vec<Dd>], factor: &Factor, a: impl Fn(usize, usize) -> Dd) -> Vec<Vec<Dd>> {

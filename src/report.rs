@@ -1,4 +1,4 @@
-//! Finished numbers: what a [`Summary`](crate::Summary) comes to once divisor, correlation and quantile values are asked for.
+//! Finished numbers: what a [`Summary`] comes to once divisor, correlation and quantile values are asked for.
 //!
 //! A report is plain data and serialises to the documented JSON (`millstream.report/1`). A number that does not exist
 //! (a variance of one value) is `None` and prints as `null`; a number that is not finite prints as the string `"NaN"`,
@@ -23,6 +23,7 @@ pub mod number;
 pub mod table;
 pub mod text;
 
+use crate::spec::Window;
 use crate::summary::Summary;
 use serde::Serialize;
 
@@ -239,6 +240,24 @@ pub enum WindowBounds {
 }
 
 impl WindowBounds {
+    /// Window k: [k · slide, k · slide + size), clamped to what the numbers hold.
+    pub fn of(window: Window, k: i64) -> Self {
+        let (size, slide) = window.size_slide();
+        let start = i128::from(k) * i128::from(slide);
+        let end = start + i128::from(size);
+        let clamp = |x: i128| x.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64;
+        match window {
+            Window::Time { .. } => Self::Time {
+                start_ns: clamp(start),
+                end_ns: clamp(end),
+            },
+            Window::Rows { .. } => Self::Rows {
+                start: clamp(start).max(0) as u64,
+                end: clamp(end).max(0) as u64,
+            },
+        }
+    }
+
     /// Start and end as text: RFC 3339 in UTC, or row numbers.
     pub fn labels(&self) -> (String, String) {
         match *self {

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::summary::{Order, Shape};
+use std::time::Duration;
 
 /// Rows of a leaf of a cell among many (keys or windows): small, because most such cells hold few rows.
 pub const GROUPED_LEAF_ROWS: usize = 256;
@@ -54,6 +55,26 @@ pub enum Window {
 }
 
 impl Window {
+    /// Windows of event time, one after another.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let day = millstream::Window::tumbling(Duration::from_secs(86_400));
+    /// assert_eq!(day.size_slide(), (86_400_000_000_000, 86_400_000_000_000));
+    /// ```
+    pub fn tumbling(size: Duration) -> Self {
+        Self::sliding(size, size)
+    }
+
+    /// Windows of event time, one each `slide`.
+    pub fn sliding(size: Duration, slide: Duration) -> Self {
+        let ns = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+        Self::Time {
+            size_ns: ns(size),
+            slide_ns: ns(slide),
+        }
+    }
+
     /// Size and slide in their unit.
     pub fn size_slide(self) -> (i64, i64) {
         match self {

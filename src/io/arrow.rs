@@ -345,5 +345,4 @@ impl<R: Seek> Seek for Counted<R> {
 }
 
 #[cfg(test)]
-#[path = "arrow_tests.rs"]
 mod tests;

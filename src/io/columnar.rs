@@ -296,5 +296,4 @@ fn batch_type(data_type: &DataType) -> Option<DataType> {
 }
 
 #[cfg(test)]
-#[path = "columnar_tests.rs"]
 mod tests;

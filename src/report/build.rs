@@ -1,9 +1,12 @@
 //! From summaries to reports: the only place that applies divisors, correlation and quantile probabilities.
 
-use super::{Closed, ColumnReport, DifferenceReport, Group, Matrix, Named, Report, SCHEMA};
-use crate::regression;
-use crate::spec::Spec;
+use super::{Closed, ColumnReport, DifferenceReport, Group, Matrix, Named, RegressionReport, Report, SCHEMA};
+use crate::regression::{self, Fit};
+use crate::spec::{Regression, Spec};
 use crate::summary::{CoMoments, Differences, Moments, Quantiles, Summary};
+
+/// The name of the constant term.
+const INTERCEPT: &str = "intercept";
 
 /// The report of closed windows over columns of these names. Rows, backend and device are the caller's to fill in.
 ///
@@ -69,7 +72,21 @@ pub fn group(spec: &Spec, names: &[String], closed: &Closed) -> Group {
             .as_ref()
             .zip(regression.as_ref())
             .filter(|(r, m)| m.dimension() == r.terms.len() + 1)
-            .map(|(r, m)| regression::fit(r, m)),
+            .map(|(r, m)| fitted(r, regression::fit(r, m))),
+    }
+}
+
+fn fitted(regression: &Regression, fit: Fit) -> RegressionReport {
+    let intercept = regression.intercept.then(|| INTERCEPT.to_owned());
+    RegressionReport {
+        target: regression.target.clone(),
+        terms: intercept.into_iter().chain(regression.terms.iter().cloned()).collect(),
+        coefficients: fit.coefficients,
+        standard_errors: fit.standard_errors,
+        r_squared: fit.r_squared,
+        residual_std: fit.residual_std,
+        rank: fit.rank,
+        rows: fit.rows,
     }
 }
 

@@ -113,11 +113,15 @@ pub(crate) struct Block {
     pub(crate) parts: Vec<Part>,
 }
 
-/// The blocks of a report, in order, made one at a time.
+/// The blocks of a report, in order, made one at a time: many groups share their tables, but each has matrices of its own.
 pub(crate) fn blocks(report: &Report) -> Box<dyn Iterator<Item = Block> + '_> {
-    let matrices = |g: &Group| g.covariance.is_some() || g.correlation.is_some();
-    if report.groups.len() > 1 && !report.groups.iter().any(matrices) {
-        Box::new(std::iter::once(wide(&report.groups)))
+    if report.groups.len() > 1 {
+        let matrices = report.groups.iter().filter_map(|group| {
+            let parts: Vec<Part> = matrices(group).collect();
+            let title = Some(group_title(group));
+            (!parts.is_empty()).then_some(Block { title, parts })
+        });
+        Box::new(std::iter::once(wide(&report.groups)).chain(matrices))
     } else {
         Box::new(report.groups.iter().map(block))
     }
@@ -134,12 +138,15 @@ pub(crate) fn summary_line(report: &Report) -> String {
     }
     let _ = write!(
         line,
-        " · {}, {} · {} · {}",
+        " · {}, {} · {}",
         clean(&report.backend),
         clean(&report.precision),
         clean(&report.device),
-        number::duration(report.elapsed_seconds)
     );
+    // An engine that is fed by hand has no time to tell.
+    if report.elapsed_seconds > 0.0 {
+        let _ = write!(line, " · {}", number::duration(report.elapsed_seconds));
+    }
     line
 }
 
@@ -177,8 +184,7 @@ fn block(group: &Group) -> Block {
         std::slice::from_ref(group),
         &columns::Labels::none(),
     )];
-    parts.extend(group.covariance.as_ref().map(|m| matrix(Kind::Covariance, m)));
-    parts.extend(group.correlation.as_ref().map(|m| matrix(Kind::Correlation, m)));
+    parts.extend(matrices(group));
     parts.extend(columns::differences(
         std::slice::from_ref(group),
         &columns::Labels::none(),
@@ -199,6 +205,12 @@ fn wide(groups: &[Group]) -> Block {
         title: labels.title(groups.len()),
         parts,
     }
+}
+
+fn matrices(group: &Group) -> impl Iterator<Item = Part> + '_ {
+    let covariance = group.covariance.as_ref().map(|m| matrix(Kind::Covariance, m));
+    let correlation = group.correlation.as_ref().map(|m| matrix(Kind::Correlation, m));
+    covariance.into_iter().chain(correlation)
 }
 
 fn matrix(kind: Kind, matrix: &Matrix) -> Part {

@@ -1,3 +1,5 @@
+//! Parquet files of every codec, whole, damaged and cut short.
+
 use super::*;
 use crate::io::columnar::BATCH_ROWS;
 use crate::io::{BadRows, TimeUnit};

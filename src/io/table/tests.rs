@@ -1,3 +1,5 @@
+//! Tables that are written and read back, and outputs that cannot be written.
+
 use super::*;
 use arrow::array::{ArrayRef, Float64Array, StringArray};
 use std::sync::Arc;

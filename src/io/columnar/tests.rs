@@ -1,3 +1,5 @@
+//! Every type of column, and what becomes of it.
+
 use super::*;
 use arrow::array::{AsArray, Decimal128Array, Float32Array, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::{Float32Type, Float64Type, Int8Type, TimestampNanosecondType};

@@ -1,3 +1,5 @@
+//! Arrow files and streams of every kind, whole, damaged and cut short.
+
 use super::*;
 use crate::io::{BadRows, TimeUnit};
 use arrow::array::{Array, ArrayRef, AsArray, Date32Array, DictionaryArray, Float32Array, Int64Array, StringArray};

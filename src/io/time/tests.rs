@@ -1,3 +1,5 @@
+//! Times in every notation, against a calendar of its own.
+
 use super::*;
 use arrow::array::{
     Date32Array, Decimal128Array, DictionaryArray, Float64Array, Int32Array, LargeStringArray, StringArray,
