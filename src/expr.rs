@@ -23,6 +23,7 @@ mod parse;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod values;
 
 pub use definition::Definition;
@@ -74,9 +75,10 @@ impl Expr {
     /// assert_eq!(error.exit_code(), 2);
     /// ```
     pub fn parse(text: &str) -> Result<Self> {
+        let text = text.trim();
         Ok(Self {
-            text: text.trim().to_owned(),
             steps: parse::parse(text)?,
+            text: text.to_owned(),
         })
     }
 

@@ -7,6 +7,7 @@
 //! Merging is associative up to rounding only, so whoever merges does it in a fixed order; counts, extremes, integer sums and
 //! sketches are exact in any order.
 
+pub mod check;
 pub mod comoments;
 pub mod dd;
 pub mod differences;
@@ -36,6 +37,16 @@ pub enum RegressionMoments {
     Exact(ExactCoMoments),
     /// `f64` products.
     Fast(CoMoments),
+}
+
+impl RegressionMoments {
+    /// Terms and target.
+    pub fn dimension(&self) -> usize {
+        match self {
+            Self::Exact(m) => m.dimension(),
+            Self::Fast(m) => m.dimension(),
+        }
+    }
 }
 
 /// What is kept of a set of rows: the parts that a [`Spec`](crate::Spec) asks for.
@@ -81,7 +92,7 @@ impl Merge for RegressionMoments {
     }
 }
 
-/// The default (empty) summary is the identity.
+/// The default (empty) summary is the identity. Others are to be of one [`Shape`]; [`Summary::try_merge`] checks it.
 impl Merge for Summary {
     fn merge(&mut self, later: &Self) {
         self.rows += later.rows;

@@ -8,12 +8,13 @@
 //! Every form that is not listed in [`Lowering::tree`] is refused with the fragment and what there is instead.
 
 use super::steps::{Arithmetic, Comparison, Is, Literal, Operation, Step};
-use super::{NESTING_MAX, TEXT_BYTES_MAX, TOKENS_MAX, columns, cut, functions};
+use super::tokens::tokens;
+use super::{NESTING_MAX, columns, cut, functions};
 use crate::error::{Error, Result};
 use sqlparser::ast::{self, BinaryOperator, DataType, Expr as Tree, UnaryOperator, Value};
 use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace};
+use sqlparser::tokenizer::Token;
 
 /// The steps of the expression `text`.
 pub(super) fn parse(text: &str) -> Result<Vec<Step>> {
@@ -36,47 +37,8 @@ pub(super) fn parse(text: &str) -> Result<Vec<Step>> {
     Ok(lowering.steps)
 }
 
-/// The tokens of `text`, within the limits.
-fn tokens(text: &str) -> Result<Vec<TokenWithSpan>> {
-    if text.len() > TEXT_BYTES_MAX {
-        return Err(Error::Usage(format!(
-            "the expression {} has {} bytes; at most {TEXT_BYTES_MAX} are read",
-            cut(text),
-            text.len()
-        )));
-    }
-    let tokens = Tokenizer::new(&GenericDialect {}, text)
-        .tokenize_with_location()
-        .map_err(|error| syntax(text, &error.to_string()))?;
-    let mut counted = 0;
-    for token in &tokens {
-        match &token.token {
-            Token::Whitespace(Whitespace::SingleLineComment { .. } | Whitespace::MultiLineComment(_)) => {
-                let message = "comments are not supported (`--` begins one: write `- -` or parentheses for two signs)";
-                return Err(syntax(text, message));
-            }
-            Token::Whitespace(_) | Token::Comma | Token::Number(..) | Token::SingleQuotedString(_) => {}
-            _ => counted += 1,
-        }
-    }
-    if counted > TOKENS_MAX {
-        return Err(Error::Usage(format!(
-            "the expression {} has {counted} names, operators and parentheses; at most {TOKENS_MAX} are read",
-            cut(text)
-        )));
-    }
-    if tokens
-        .iter()
-        .all(|token| matches!(token.token, Token::Whitespace(_) | Token::EOF))
-    {
-        return Err(Error::Usage(
-            "the expression is empty; expected one such as `x > 0`".into(),
-        ));
-    }
-    Ok(tokens)
-}
-
-fn syntax(text: &str, message: &str) -> Error {
+/// The error for text that is no expression.
+pub(super) fn syntax(text: &str, message: &str) -> Error {
     Error::Usage(format!(
         "cannot read the expression {}: {message} (names that are not plain words stand in double quotes, text in single quotes)",
         cut(text)

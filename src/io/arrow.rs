@@ -6,6 +6,8 @@
 //! The rule: the same columns, types and bad rows as Parquet, and a damaged input is an error
 //! that names it. A stream may end without its end mark, as the format allows, but not within a message.
 
+mod claims;
+
 use crate::error::{Error, Result};
 use crate::io::columnar::{BATCH_ROWS, Shape};
 use crate::io::whole::{self, ARROW_CONTINUATION, ARROW_MAGIC, HEAD_BYTES, STDIN_BYTES_MAX};
@@ -13,7 +15,9 @@ use crate::io::{Position, Read, ReadOptions, Rows, Source};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
+use arrow::ipc::Block;
 use arrow::ipc::reader::{FileReader, StreamReader};
+use claims::{Bound, Checked};
 use std::fs::File;
 use std::io::{BufReader, Cursor, Seek, SeekFrom};
 use std::path::Path;
@@ -28,7 +32,7 @@ const ALIGNMENT_BYTES: u64 = 4;
 /// The rows of an Arrow IPC file or stream.
 #[derive(Debug)]
 pub struct ArrowSource {
-    name: String,
+    bound: Bound,
     shape: Shape,
     reader: Reader,
     /// A batch of the input, and how many of its rows have been given.
@@ -41,10 +45,18 @@ pub struct ArrowSource {
 #[derive(Debug)]
 enum Reader {
     /// An IPC file: opened again once the columns are known, so that only those are decoded.
-    File(IpcFile, Option<Box<FileReader<Counted<IpcFile>>>>),
+    File(IpcFile, Option<Box<Blocks>>),
     /// A stream: every column is decoded as it passes.
-    Stream(Box<StreamReader<Counted<Incoming>>>),
+    Stream(Box<StreamReader<Checked<Counted<Incoming>>>>),
     Ended,
+}
+
+/// The batches of an IPC file.
+#[derive(Debug)]
+struct Blocks {
+    reader: FileReader<Counted<IpcFile>>,
+    /// Where the batches that are still to come lie.
+    rest: std::vec::IntoIter<Block>,
 }
 
 impl ArrowSource {
@@ -78,6 +90,20 @@ impl ArrowSource {
         Self::from_incoming(path, incoming, options)
     }
 
+    /// Reads an Arrow IPC file or stream that comes from `reader`; `name` is what messages call it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but for the opening; an IPC file of more than 1 GiB is an [`Error::Limit`].
+    ///
+    /// ```
+    /// use millstream::io::{ReadOptions, arrow::ArrowSource};
+    /// let error = ArrowSource::from_reader("upload", &b"a,b"[..], &ReadOptions::default()).unwrap_err();
+    /// assert!(error.to_string().starts_with("upload is not Arrow data"));
+    /// ```
+    pub fn from_reader(name: &str, reader: impl std::io::Read + Send + 'static, options: &ReadOptions) -> Result<Self> {
+        Self::from_incoming(Path::new(name), Box::new(reader), options)
+    }
+
     /// From bytes that come once.
     fn from_incoming(path: &Path, mut incoming: Incoming, options: &ReadOptions) -> Result<Self> {
         let head = head_of(path, &mut incoming)?;
@@ -91,11 +117,13 @@ impl ArrowSource {
                 inner: BufReader::with_capacity(BUFFER_BYTES, again),
                 bytes: 0,
             };
-            let reader = whole::guarded(&name, || {
-                StreamReader::try_new(counted, None).map_err(|e| whole::damaged(&name, e))
+            let bound = Bound::new(name, options);
+            let checked = Checked::new(counted, bound.clone());
+            let reader = whole::guarded(&bound.name, || {
+                StreamReader::try_new(checked, None).map_err(|e| failed(&bound.name, e))
             })?;
-            let shape = Shape::new(&name, &reader.schema(), options)?;
-            Ok(Self::new(name, shape, Reader::Stream(Box::new(reader))))
+            let shape = Shape::new(&bound.name, &reader.schema(), options)?;
+            Ok(Self::new(bound, shape, Reader::Stream(Box::new(reader))))
         } else if head.is_empty() {
             Err(whole::empty(path))
         } else {
@@ -104,15 +132,15 @@ impl ArrowSource {
     }
 
     fn from_file(path: &Path, file: IpcFile, options: &ReadOptions) -> Result<Self> {
-        let name = whole::name(path);
-        let schema = open_ipc(&name, &file, None)?.schema();
-        let shape = Shape::new(&name, &schema, options)?;
-        Ok(Self::new(name, shape, Reader::File(file, None)))
+        let bound = Bound::new(whole::name(path), options);
+        let schema = open_ipc(&bound, &file, None)?.reader.schema();
+        let shape = Shape::new(&bound.name, &schema, options)?;
+        Ok(Self::new(bound, shape, Reader::File(file, None)))
     }
 
-    fn new(name: String, shape: Shape, reader: Reader) -> Self {
+    fn new(bound: Bound, shape: Shape, reader: Reader) -> Self {
         Self {
-            name,
+            bound,
             shape,
             reader,
             current: None,
@@ -123,19 +151,23 @@ impl ArrowSource {
 
     /// The next batch of the input with the wanted columns only, as large as it is there.
     fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
-        let (name, wanted) = (&self.name, self.shape.wanted());
-        let damaged = |e: ArrowError| whole::damaged(name, e);
+        let (bound, wanted) = (&self.bound, self.shape.wanted());
+        let name = &bound.name;
+        let failed = |e: ArrowError| failed(name, e);
         whole::guarded(name, || match &mut self.reader {
             Reader::File(file, reader) => {
                 let reader = match reader {
                     Some(reader) => reader,
-                    None => reader.insert(Box::new(open_ipc(name, file, Some(wanted))?)),
+                    None => reader.insert(Box::new(open_ipc(bound, file, Some(wanted))?)),
                 };
-                reader.next().transpose().map_err(damaged)
+                if let Some(block) = reader.rest.next() {
+                    claims::check_block(&mut file.clone(), file.length(), &block, bound)?;
+                }
+                reader.reader.next().transpose().map_err(failed)
             }
-            Reader::Stream(reader) => match reader.next().transpose().map_err(damaged)? {
-                Some(batch) => batch.project(&wanted).map(Some).map_err(damaged),
-                None if reader.get_ref().bytes % ALIGNMENT_BYTES != 0 => {
+            Reader::Stream(reader) => match reader.next().transpose().map_err(failed)? {
+                Some(batch) => batch.project(&wanted).map(Some).map_err(failed),
+                None if reader.get_ref().inner.bytes % ALIGNMENT_BYTES != 0 => {
                     Err(whole::damaged(name, "it ends within a message"))
                 }
                 None => Ok(None),
@@ -190,8 +222,8 @@ impl ArrowSource {
 
     fn bytes_read(&self) -> u64 {
         match &self.reader {
-            Reader::File(file, Some(reader)) => reader.get_ref().bytes.min(file.length()),
-            Reader::Stream(reader) => reader.get_ref().bytes,
+            Reader::File(file, Some(blocks)) => blocks.reader.get_ref().bytes.min(file.length()),
+            Reader::Stream(reader) => reader.get_ref().inner.bytes,
             Reader::File(_, None) | Reader::Ended => 0,
         }
     }
@@ -233,13 +265,28 @@ fn head_of(path: &Path, reader: &mut impl std::io::Read) -> Result<Vec<u8>> {
     Ok(head)
 }
 
-fn open_ipc(name: &str, file: &IpcFile, columns: Option<Vec<usize>>) -> Result<FileReader<Counted<IpcFile>>> {
+/// The error for what Arrow could not read, or the one of ours that it carries.
+fn failed(name: &str, error: ArrowError) -> Error {
+    claims::own(error).unwrap_or_else(|e| whole::damaged(name, e))
+}
+
+fn open_ipc(bound: &Bound, file: &IpcFile, columns: Option<Vec<usize>>) -> Result<Blocks> {
+    let (mut own, length) = (file.clone(), file.length());
+    let (dictionaries, batches) =
+        claims::blocks(&mut own, length).ok_or_else(|| whole::damaged(&bound.name, "its footer cannot be read"))?;
+    for block in &dictionaries {
+        claims::check_block(&mut own, length, block, bound)?;
+    }
     let counted = Counted {
         inner: BufReader::with_capacity(BUFFER_BYTES, file.clone()),
         bytes: 0,
     };
-    whole::guarded(name, || {
-        FileReader::try_new(counted, columns).map_err(|e| whole::damaged(name, e))
+    let reader = whole::guarded(&bound.name, || {
+        FileReader::try_new(counted, columns).map_err(|e| failed(&bound.name, e))
+    })?;
+    Ok(Blocks {
+        reader,
+        rest: batches.into_iter(),
     })
 }
 

@@ -6,6 +6,7 @@
 //! error once the output exceeds [`ReadOptions::max_expansion`] times the input, so that a bomb cannot fill a disk or
 //! run for days. A byte order mark of UTF-8 is passed over; one of UTF-16 is an error, as its text would be.
 
+mod gzip;
 mod zip;
 
 use super::ReadOptions;
@@ -31,7 +32,7 @@ const SIGNATURE_BYTES: usize = 6;
 pub enum Compression {
     /// Not at all.
     None,
-    /// gzip, one member or several.
+    /// gzip, one member or several; zeros may follow the last one, as gzip(1) allows.
     Gzip,
     /// bzip2, one stream or several.
     Bzip2,
@@ -341,7 +342,7 @@ impl ByteInput {
     ) -> Result<Box<dyn Read + Send>> {
         Ok(match self.compression {
             Compression::None => Box::new(raw),
-            Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(raw)),
+            Compression::Gzip => Box::new(gzip::Members::new(raw)),
             Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(raw)),
             Compression::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(raw).map_err(|e| self.broken(e))?),
             Compression::Zip => match member {

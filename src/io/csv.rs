@@ -4,6 +4,9 @@
 //! not missing are numbers, else text ([`ReadOptions::numeric`] makes exceptions); the event time is the one that is named. Missing are empty cells, `NA`, `NaN`,
 //! `nan`, `null` and `None`. Blank lines are passed over. A row of the wrong length, text in a numeric column, or no
 //! time in the time column make a bad row; only cells of selected columns are looked at.
+//!
+//! A column without a name in the header, such as the index that pandas writes first, is called `column_N` by its place,
+//! counted from 1.
 
 mod decode;
 mod infer;
@@ -41,8 +44,19 @@ pub struct CsvSource {
 impl CsvSource {
     /// Reads the header and infers the schema, or takes `schema`, that of the inputs before.
     ///
+    /// A column that the header leaves without a name is called `column_N`, where N is its place, counted from 1:
+    ///
+    /// ```
+    /// use millstream::io::{ReadOptions, Source, bytes::ByteInput, csv::CsvSource};
+    /// let options = ReadOptions::default();
+    /// let input = ByteInput::from_reader("pandas.csv", &b",x\n0,1.5\n1,2.5\n"[..], None, &options)?;
+    /// let source = CsvSource::open(input, "pandas.csv", b',', &options, None)?;
+    /// assert_eq!(source.schema().field(0).name(), "column_1");
+    /// # Ok::<(), millstream::Error>(())
+    /// ```
+    ///
     /// # Errors
-    /// [`Error::Data`] for a header that is absent, names a column twice or not at all, or does not fit `schema`;
+    /// [`Error::Data`] for a header that is absent, names a column twice, or does not fit `schema`;
     /// [`Error::Usage`] where the time column is not there; what reading says.
     pub fn open(
         input: ByteInput,

@@ -154,9 +154,9 @@ impl Cell {
             return Self::Missing;
         }
         match parse_f64(cell) {
-            Some(value) if value.is_nan() => Self::Missing,
-            Some(value) => Self::Number(value),
-            None => Self::Text,
+            // Other spellings of NaN than those of a missing value say nothing that is agreed upon.
+            Some(value) if !value.is_nan() => Self::Number(value),
+            _ => Self::Text,
         }
     }
 }
@@ -255,8 +255,12 @@ mod tests {
     fn cells_are_numbers_missing_or_text() {
         assert!(matches!(Cell::read(b" 5\t"), Cell::Number(5.0)));
         assert!(matches!(Cell::read(b"  "), Cell::Missing));
-        assert!(matches!(Cell::read(b"-nan"), Cell::Missing));
-        assert!(matches!(Cell::read(b"NULL"), Cell::Text));
+        for cell in [&b"NaN"[..], b"nan", b"NA", b"null", b"None"] {
+            assert!(matches!(Cell::read(cell), Cell::Missing));
+        }
+        for cell in [&b"-nan"[..], b"NAN", b"NULL", b"n/a"] {
+            assert!(matches!(Cell::read(cell), Cell::Text));
+        }
     }
 
     proptest! {

@@ -59,6 +59,25 @@ impl ParquetSource {
         Self::from_region(path, region, options)
     }
 
+    /// Reads a Parquet file that is in memory; `name` is what messages call it.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if it is empty, damaged or no Parquet file; [`Error::Usage`] if the time column is not there or
+    /// holds no times.
+    ///
+    /// ```
+    /// use millstream::io::{ReadOptions, parquet::ParquetSource};
+    /// let error = ParquetSource::from_bytes("upload", b"a,b".to_vec(), &ReadOptions::default()).unwrap_err();
+    /// assert!(error.to_string().starts_with("upload is not a Parquet file"));
+    /// ```
+    pub fn from_bytes(name: &str, bytes: Vec<u8>, options: &ReadOptions) -> Result<Self> {
+        let path = Path::new(name);
+        if bytes.is_empty() {
+            return Err(whole::empty(path));
+        }
+        Self::from_region(path, Region::Memory(bytes.into()), options)
+    }
+
     fn from_region(path: &Path, region: Region, options: &ReadOptions) -> Result<Self> {
         let name = whole::name(path);
         let damaged = |e: parquet::errors::ParquetError| whole::damaged(&name, e);

@@ -9,6 +9,8 @@ use crate::summary::{CoMoments, Differences, Moments, Quantiles, Summary};
 const INTERCEPT: &str = "intercept";
 
 /// The report of closed windows over columns of these names. Rows, backend and device are the caller's to fill in.
+///
+/// A summary that was made for another spec has no entry for what it does not hold, such as a matrix over other columns.
 pub fn report(spec: &Spec, names: &[String], closed: &[Closed]) -> Report {
     Report {
         schema: SCHEMA,
@@ -35,8 +37,10 @@ pub fn group(spec: &Spec, names: &[String], closed: &Closed) -> Group {
         quantiles,
     } = &closed.summary;
     let named_quantiles = |i: usize| quantiles.get(i).map(|q| at(q, &spec.quantiles));
-    let matrix =
-        |entry: &dyn Fn(&CoMoments, usize, usize) -> Option<f64>| comoments.as_ref().map(|m| matrix(names, m, entry));
+    let matrix = |entry: &dyn Fn(&CoMoments, usize, usize) -> Option<f64>| {
+        let fitting = comoments.as_ref().filter(|m| m.dimension() == names.len());
+        fitting.map(|m| matrix(names, m, entry))
+    };
     Group {
         key: closed.key.clone(),
         window: closed.window,
@@ -67,6 +71,7 @@ pub fn group(spec: &Spec, names: &[String], closed: &Closed) -> Group {
             .regression
             .as_ref()
             .zip(regression.as_ref())
+            .filter(|(r, m)| m.dimension() == r.terms.len() + 1)
             .map(|(r, m)| fitted(r, regression::fit(r, m))),
     }
 }

@@ -239,3 +239,80 @@ fn what_is_no_arrow_is_told() {
         }
     }
 }
+
+/// The place of the first buffer's length in a compressed message: that of a column of `rows` numbers.
+fn claim_of(bytes: &[u8], rows: u64) -> usize {
+    let claim = (rows * 8).to_le_bytes();
+    bytes.windows(8).position(|w| w == claim).unwrap()
+}
+
+#[test]
+fn a_buffer_that_claims_to_expand_beyond_all_bounds_is_refused_before_it_is_allocated() {
+    let column: ArrayRef = Arc::new((0..1000).map(Some).collect::<Int64Array>());
+    let batch = RecordBatch::try_from_iter([("i", column)]).unwrap();
+    for compression in [CompressionType::LZ4_FRAME, CompressionType::ZSTD] {
+        for mut bytes in [
+            file_of(std::slice::from_ref(&batch), Some(compression)),
+            stream_of(std::slice::from_ref(&batch), Some(compression)),
+        ] {
+            let at = claim_of(&bytes, 1000);
+            for claim in [1u64 << 60, 1 << 40, (1 << 28) + 10_000_000] {
+                bytes[at..at + 8].copy_from_slice(&claim.to_le_bytes());
+                for source in open_both(&bytes, &ReadOptions::default()) {
+                    let error = source.and_then(read_all).unwrap_err();
+                    assert!(
+                        matches!(&error, Error::Limit(m) if m.contains(".arrow") && m.contains("--max-expansion")),
+                        "{claim}: {error:?}"
+                    );
+                }
+            }
+            // Beyond the slack a bound of 0 refuses everything, and an honest claim is far below it.
+            bytes[at..at + 8].copy_from_slice(&8000u64.to_le_bytes());
+            let strict = ReadOptions {
+                max_expansion: 0,
+                ..ReadOptions::default()
+            };
+            for source in open_both(&bytes, &strict) {
+                assert_eq!(read_all(source.unwrap()).unwrap().0[0].num_rows(), 1000);
+            }
+        }
+    }
+}
+
+/// The length that the footer gives a block counts, not the one in its message.
+#[test]
+fn the_claims_of_a_block_are_looked_at_even_if_its_message_says_it_has_no_body() {
+    let column: ArrayRef = Arc::new((0..1000).map(Some).collect::<Int64Array>());
+    let batch = RecordBatch::try_from_iter([("i", column)]).unwrap();
+    let mut bytes = file_of(&[batch], Some(CompressionType::ZSTD));
+    let at = claim_of(&bytes, 1000);
+    let mut own = Cursor::new(bytes.clone());
+    let (_, blocks) = claims::blocks(&mut own, bytes.len() as u64).unwrap();
+    let body = blocks[0].bodyLength().to_le_bytes();
+    let message = bytes.windows(8).position(|w| w == body).unwrap();
+    assert!(message < at, "the message stands before its body");
+    bytes[message..message + 8].fill(0);
+    bytes[at..at + 8].copy_from_slice(&(1u64 << 60).to_le_bytes());
+    for source in open_both(&bytes, &ReadOptions::default()) {
+        assert!(matches!(source.and_then(read_all), Err(Error::Limit(_))));
+    }
+}
+
+#[test]
+fn a_block_that_lies_behind_the_end_is_damage() {
+    let bytes = file_of(&[sample(6)], None);
+    let mut own = Cursor::new(bytes.clone());
+    let (_, blocks) = claims::blocks(&mut own, bytes.len() as u64).unwrap();
+    let bound = Bound::new("x".into(), &ReadOptions::default());
+    for (offset, metadata, body) in [
+        (blocks[0].offset(), blocks[0].metaDataLength(), i64::MAX),
+        (i64::MAX, 8, 8),
+        (-8, 8, 8),
+        (8, -8, 8),
+        (8, 8, -8),
+    ] {
+        let block = Block::new(offset, metadata, body);
+        let error = claims::check_block(&mut own, bytes.len() as u64, &block, &bound).unwrap_err();
+        assert!(matches!(error, Error::Data(m) if m.contains("behind its end")));
+    }
+}

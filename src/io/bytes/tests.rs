@@ -120,6 +120,29 @@ fn several_members_are_one_stream() {
     }
 }
 
+/// What follows the last member is padding or an error, never passed over and never data.
+#[test]
+fn what_follows_a_compressed_stream() {
+    for (compression, extension) in &ALL[1..4] {
+        let name = format!("a.{extension}");
+        let bytes = packed(b"a\n1\n", *compression);
+        for tail in [&b"x"[..], b"garbage behind the end", b"\0\0x", b"\x1f", b"\x1f\x8bx"] {
+            let tailed = [&bytes[..], tail].concat();
+            for result in [filed(&name, &tailed), piped(&tailed)] {
+                assert!(matches!(result, Err(Error::Data(_))), "{compression:?} {tail:?}");
+            }
+        }
+    }
+    let gzip = packed(b"a\n1\n", Compression::Gzip);
+    data_error(piped(&[&gzip[..], b"x"].concat()), "follows its last member");
+    // Longer than the buffer of compressed bytes.
+    for zeros in [1, 511, 3 * BUFFER_BYTES] {
+        let padded = [&gzip[..], &gzip[..], &vec![0; zeros]].concat();
+        assert_eq!(piped(&padded).unwrap(), b"a\n1\na\n1\n", "{zeros}");
+        data_error(piped(&[&padded[..], b"x"].concat()), "follows its last member");
+    }
+}
+
 #[test]
 fn a_truncated_stream_says_so() {
     let text = text();

@@ -135,11 +135,10 @@ fn names(fields: &[&[u8]]) -> Result<Vec<String>, String> {
                 quote(&text)
             ));
         };
-        let text = text.trim();
-        if text.is_empty() {
-            return Err(format!("column {} has no name in the header", index + 1));
-        }
-        names.push(text.into());
+        names.push(match text.trim() {
+            "" => format!("column_{}", index + 1),
+            text => text.into(),
+        });
     }
     let mut seen = hashbrown::HashSet::new();
     if let Some(twice) = names.iter().find(|name| !seen.insert(name.as_str())) {

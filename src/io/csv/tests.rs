@@ -138,10 +138,34 @@ fn only_selected_columns_are_looked_at() {
 }
 
 #[test]
+fn a_column_without_a_name_is_called_by_its_place() {
+    let (batch, _) = read(",x,\"\", \n0,1.5,a,\n");
+    let names: Vec<_> = batch.schema().fields().iter().map(|f| f.name().clone()).collect();
+    assert_eq!(names, ["column_1", "x", "column_3", "column_4"]);
+    assert_eq!(numbers(batch.column(0)), [Some(0.0)]);
+}
+
+#[test]
+fn missing_values_have_these_spellings_and_no_others() {
+    for cell in ["", "NA", "NaN", "nan", "null", "None", " NA\t", "\"null\""] {
+        let (batch, _) = read(&format!("a,k\n1,x\n{cell},{cell}\n"));
+        assert_eq!(numbers(batch.column(0)), [Some(1.0), None], "{cell}");
+        assert_eq!(texts(batch.column(1)), [Some("x"), None], "{cell}");
+    }
+    for cell in [
+        "NULL", "Null", "none", "NONE", "n/a", "N/A", "na", "Na", "NAN", "-nan", "+NaN", "nAn", "-", "?",
+    ] {
+        let (batch, _) = read(&format!("a,k\n1,x\n{cell},{cell}\n"));
+        assert_eq!(texts(batch.column(0)), [Some("1"), Some(cell)], "{cell}");
+        assert_eq!(texts(batch.column(1)), [Some("x"), Some(cell)], "{cell}");
+    }
+}
+
+#[test]
 fn headers_that_cannot_be_used() {
     for (text, part) in [
         ("a,b,a\n1,2,3\n", "`a` twice"),
-        ("a,,b\n1,2,3\n", "column 2 has no name"),
+        ("a,,column_2\n1,2,3\n", "`column_2` twice"),
         ("\n\n", "no header"),
         ("a\rb\rc", "carriage return"),
         ("\"a\n", "never closed"),

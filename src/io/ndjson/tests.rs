@@ -69,6 +69,21 @@ fn columns_are_the_union_of_the_keys_and_nested_ones_are_left_out() {
 }
 
 #[test]
+fn missing_values_have_these_spellings_and_no_others() {
+    for cell in ["", "NA", "NaN", "nan", "null", "None"] {
+        let (batch, _) = read(&format!(
+            "{{\"a\":1,\"k\":\"x\"}}\n{{\"a\":\"{cell}\",\"k\":\"{cell}\"}}\n"
+        ));
+        assert_eq!(numbers(&batch, "a"), [Some(1.0), None], "{cell}");
+        assert_eq!(texts(&batch, "k"), [Some("x"), None], "{cell}");
+    }
+    for cell in ["NULL", "Null", "none", "n/a", "na", "NAN", "-nan"] {
+        let (batch, _) = read(&format!("{{\"a\":1}}\n{{\"a\":\"{cell}\"}}\n"));
+        assert_eq!(texts(&batch, "a"), [Some("1"), Some(cell)], "{cell}");
+    }
+}
+
+#[test]
 fn an_array_of_objects_is_the_same_table_even_pretty_printed() {
     let rows: Vec<_> = ROWS.lines().filter(|line| !line.is_empty()).collect();
     assert_eq!(read(&format!("[{}]", rows.join(","))), read(ROWS));
