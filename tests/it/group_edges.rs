@@ -1,6 +1,6 @@
 //! The edges of grouping: keys that are nearly the same, batches that do not fit the spec, the ends of time.
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray, UInt64Array};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, NullArray, StringArray, UInt64Array};
 use millstream::{Batch, Engine, Spec, Window};
 use std::sync::Arc;
 
@@ -94,5 +94,19 @@ fn the_ends_of_time() {
             .unwrap();
         let rows: u64 = report.groups.iter().map(|g| g.rows).sum();
         assert!(rows >= 3, "{size_ns} {slide_ns}");
+    }
+}
+
+#[test]
+fn another_type_that_says_the_same_is_taken() {
+    let key = |array: ArrayRef| counted(4).with_keys(vec![("k".into(), array)]).unwrap();
+    let integers = key(Arc::new(Int64Array::from(vec![1, 2, 1, 3])));
+    let floats = key(Arc::new(Float64Array::from(vec![3.0, 1.0, 1.0, 2.0])));
+    let missing = key(Arc::new(NullArray::new(4)));
+    for batches in [[&integers, &floats, &missing], [&floats, &missing, &integers]] {
+        let mut engine = Engine::new(Spec::new().by(["k"])).unwrap();
+        batches.iter().for_each(|b| drop(engine.push(b).unwrap()));
+        let rows: Vec<u64> = engine.finish().unwrap().groups.iter().map(|g| g.rows).collect();
+        assert_eq!(rows, [4, 4, 2, 2]);
     }
 }

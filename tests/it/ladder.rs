@@ -51,7 +51,6 @@ fn a_thousand_to_a_million_rows() {
 }
 
 #[test]
-#[ignore = "a minute or two: cargo test --release --test it ladder -- --ignored --nocapture"]
 fn a_hundred_million_rows() {
     let mut worst = 0.0f64;
     for (i, mean) in LADDER.into_iter().enumerate() {
