@@ -1,9 +1,6 @@
 //! The integration tests: one binary, so that everything is linked once.
 
-#![cfg_attr(
-    feature = "cli",
-    expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")
-)]
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, and says where")]
 
 #[cfg(feature = "cli")]
 mod analyze_real;
