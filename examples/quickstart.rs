@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example quickstart`
 
+#![expect(clippy::print_stdout, reason = "an example shows its results")]
+
 use millstream::{Batch, Engine, Spec};
 
 fn main() -> millstream::Result<()> {
