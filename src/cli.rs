@@ -68,9 +68,27 @@ fn printable(text: &str) -> String {
         .collect()
 }
 
+/// Whether the arguments ask for messages in JSON, where they could not be understood as a whole.
+fn json_is_asked() -> bool {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let two = |pair: &[std::ffi::OsString]| pair[0] == "--log-format" && pair[1] == "json";
+    arguments.iter().any(|a| a == "--log-format=json") || arguments.windows(2).any(two)
+}
+
 /// Runs the command with the arguments of the process.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // --help and --version are no errors and go to standard output.
+        Err(error) if error.use_stderr() && json_is_asked() => {
+            let log = Log {
+                format: LogFormat::Json,
+            };
+            log.say("error", error.to_string().trim_end());
+            return ExitCode::from(Error::Usage(String::new()).exit_code());
+        }
+        Err(error) => error.exit(),
+    };
     let log = Log {
         format: arguments.log_format,
     };

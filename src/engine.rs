@@ -7,6 +7,7 @@
 
 mod grouped;
 mod keys;
+mod queue;
 
 use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Partial, Work};
@@ -17,7 +18,7 @@ use crate::report::{Closed, Report};
 use crate::spec::{Spec, Window, unknown_column};
 use crate::summary::{LeafRun, Merge, Shape, Summary};
 use grouped::Grouped;
-use std::collections::VecDeque;
+use queue::{Job, Queue};
 use std::sync::Arc;
 
 /// Rows that are brought together by cell at once: their order and values stay in the second-level cache of most cores,
@@ -37,12 +38,11 @@ const GROUPED_ROWS_MAX: usize = 1 << 18;
 /// ```
 pub struct Engine {
     spec: Spec,
-    backend: Box<dyn Backend>,
+    queue: Queue,
     /// What the first batch decided.
     layout: Option<Layout>,
-    sequence: u64,
-    /// Work that the backend has, oldest first.
-    outstanding: VecDeque<Outstanding>,
+    /// Batches so far: tells the cells of one from those of another.
+    batches: u64,
     single: Single,
     grouped: Grouped,
     rows: u64,
@@ -50,7 +50,7 @@ pub struct Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let backend = self.backend.name();
+        let backend = self.queue.backend().name();
         f.debug_struct("Engine")
             .field("spec", &self.spec)
             .field("backend", &backend)
@@ -68,14 +68,6 @@ struct Layout {
     reported: Vec<String>,
     shape: Arc<Shape>,
     leaf_rows: usize,
-}
-
-#[derive(Debug)]
-struct Outstanding {
-    sequence: u64,
-    work: Work,
-    /// By cell of the batch: the cell of the engine. Empty where there is one cell.
-    slots: Vec<u32>,
 }
 
 /// State where all rows are of one cell.
@@ -101,10 +93,9 @@ impl Engine {
     pub fn with_backend(spec: Spec, backend: Box<dyn Backend>) -> Result<Self> {
         Ok(Self {
             spec: spec.checked()?,
-            backend,
+            queue: Queue::new(backend),
             layout: None,
-            sequence: 0,
-            outstanding: VecDeque::new(),
+            batches: 0,
             single: Single::default(),
             grouped: Grouped::default(),
             rows: 0,
@@ -141,6 +132,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Usage`] if the batch lacks what the spec names, or differs from the batches before it.
     pub fn push(&mut self, batch: &Batch) -> Result<Vec<Closed>> {
+        check(&self.spec, batch)?;
         let layout = match self.layout.take() {
             Some(layout) => layout,
             None => Layout::new(&self.spec, batch)?,
@@ -153,7 +145,6 @@ impl Engine {
                 batch.names().join(", ")
             )));
         }
-        self.rows += batch.rows() as u64;
         let batch = batch.project_if_needed(&layout.places);
         if self.spec.is_grouped() {
             for start in (0..batch.rows()).step_by(GROUPED_ROWS_MAX) {
@@ -161,34 +152,34 @@ impl Engine {
                 self.push_grouped(batch.slice(start, rows), &layout)?;
             }
         } else {
-            self.push_single(&batch, &layout)?;
+            self.push_single(&batch, &layout);
         }
+        self.rows += batch.rows() as u64;
         Ok(Vec::new())
     }
 
     /// Fills the carried leaf first, hands whole leaves on without copying, and keeps a copy of the rest.
-    fn push_single(&mut self, batch: &Batch, layout: &Layout) -> Result<()> {
+    fn push_single(&mut self, batch: &Batch, layout: &Layout) {
         let mut start = 0;
         if self.single.tail.rows() > 0 {
             start = batch.rows().min(layout.leaf_rows - self.single.tail.rows());
             self.single.tail.append(batch, 0, start);
             if self.single.tail.rows() == layout.leaf_rows {
                 let leaf = self.single.tail.take();
-                self.submit_single(leaf, layout)?;
+                self.submit_single(leaf, layout);
             }
         }
         let whole = (batch.rows() - start) / layout.leaf_rows * layout.leaf_rows;
         if whole > 0 {
-            self.submit_single(batch.slice(start, whole), layout)?;
+            self.submit_single(batch.slice(start, whole), layout);
         }
         let rest = batch.rows() - start - whole;
         if rest > 0 {
             self.single.tail.append(batch, start + whole, rest);
         }
-        Ok(())
     }
 
-    fn submit_single(&mut self, batch: Batch, layout: &Layout) -> Result<()> {
+    fn submit_single(&mut self, batch: Batch, layout: &Layout) {
         let cells = Cells::single(batch.rows(), layout.leaf_rows);
         let work = Work {
             batch,
@@ -196,13 +187,14 @@ impl Engine {
             carried: Arc::new([]),
             shape: layout.shape.clone(),
         };
-        self.submit(work, Vec::new())
+        self.submit(work, Vec::new());
     }
 
     fn push_grouped(&mut self, batch: Batch, layout: &Layout) -> Result<()> {
         // Open leaves continue in the next work: what is outstanding has to be folded first.
-        self.drain()?;
-        let stamp = self.sequence + 1;
+        self.drain();
+        self.batches += 1;
+        let stamp = self.batches;
         let (cell_of_row, slots) = self.grouped.assign(&self.spec, &batch, stamp)?;
         let open = self.grouped.take_open(&slots);
         let rows = |run: &Option<LeafRun>| run.as_ref().map_or(0, |run| run.rows() as usize);
@@ -214,57 +206,38 @@ impl Engine {
             carried: open.into(),
             shape: layout.shape.clone(),
         };
-        self.submit(work, slots)
+        self.submit(work, slots);
+        Ok(())
     }
 
-    fn submit(&mut self, work: Work, slots: Vec<u32>) -> Result<()> {
-        while self.outstanding.len() >= self.backend.depth() {
-            self.collect()?;
+    fn submit(&mut self, work: Work, slots: Vec<u32>) {
+        while self.queue.is_full() {
+            self.collect();
         }
-        self.sequence += 1;
-        let sequence = self.sequence;
-        if self.backend.submit(sequence, work.clone()).is_err() {
+        if let Some(job) = self.queue.submit(Job { work, slots }) {
             // It was not taken: everything before it first, then this on the CPU.
-            self.drain()?;
-            let partials = Cpu::new().reduce(&work);
-            self.fold(&work, &slots, partials);
-            return Ok(());
+            self.drain();
+            let partials = job.on_cpu();
+            self.fold(&job, partials);
         }
-        self.outstanding.push_back(Outstanding { sequence, work, slots });
-        Ok(())
     }
 
-    /// Folds the oldest outstanding work; what the backend cannot do the CPU does.
-    fn collect(&mut self) -> Result<()> {
-        let Some(oldest) = self.outstanding.pop_front() else {
-            return Ok(());
+    /// Folds the oldest outstanding work; whether there was one.
+    fn collect(&mut self) -> bool {
+        let Some((job, partials)) = self.queue.collect() else {
+            return false;
         };
-        let partials = loop {
-            match self.backend.collect() {
-                Ok((sequence, partials))
-                    if sequence == oldest.sequence && partials.len() == oldest.work.cells.blocks.len() =>
-                {
-                    break partials;
-                }
-                // A late answer for work that was done elsewhere.
-                Ok((sequence, _)) if sequence < oldest.sequence => {}
-                Ok(_) | Err(_) => break Cpu::new().reduce(&oldest.work),
-            }
-        };
-        self.fold(&oldest.work, &oldest.slots, partials);
-        Ok(())
+        self.fold(&job, partials);
+        true
     }
 
-    fn drain(&mut self) -> Result<()> {
-        while !self.outstanding.is_empty() {
-            self.collect()?;
-        }
-        Ok(())
+    fn drain(&mut self) {
+        while self.collect() {}
     }
 
-    fn fold(&mut self, work: &Work, slots: &[u32], partials: Vec<Partial>) {
-        for (block, partial) in work.cells.blocks.iter().zip(partials) {
-            let Some(slot) = slots.get(block.cell as usize) else {
+    fn fold(&mut self, job: &Job, partials: Vec<Partial>) {
+        for (block, partial) in job.work.cells.blocks.iter().zip(partials) {
+            let Some(slot) = job.slots.get(block.cell as usize) else {
                 if let Partial::Leaf(leaf) = partial {
                     self.single.folded.merge(&leaf);
                 }
@@ -277,14 +250,14 @@ impl Engine {
     /// Closes every window and gives the report; the engine is then as new.
     ///
     /// # Errors
-    /// If outstanding work fails on the CPU as well.
+    /// [`Error::Failed`] if keys cannot be read back.
     pub fn finish(&mut self) -> Result<Report> {
         let closed = self.close()?;
         let names = self.layout.as_ref().map_or(Vec::new(), |l| l.reported.clone());
         let mut report = crate::report::build::report(&self.spec, &names, &closed);
         report.rows = std::mem::take(&mut self.rows);
-        report.backend = self.backend.name().to_owned();
-        report.device = self.backend.device();
+        report.backend = self.queue.backend().name().to_owned();
+        report.device = self.queue.backend().device();
         self.layout = None;
         Ok(report)
     }
@@ -292,14 +265,14 @@ impl Engine {
     /// Closes every window: what there is, ordered by window, then key.
     ///
     /// # Errors
-    /// If outstanding work fails on the CPU as well.
+    /// [`Error::Failed`] if keys cannot be read back.
     pub fn close(&mut self) -> Result<Vec<Closed>> {
         if let Some(layout) = self.layout.clone() {
             if self.single.tail.rows() > 0 {
                 let tail = self.single.tail.take();
-                self.submit_single(tail, &layout)?;
+                self.submit_single(tail, &layout);
             }
-            self.drain()?;
+            self.drain();
             if self.spec.is_grouped() {
                 return std::mem::take(&mut self.grouped).close(&self.spec, &layout.shape);
             }
@@ -349,16 +322,6 @@ impl Layout {
                 }
             }
         }
-        for (what, there) in [
-            ("keys", batch.keys().len() == spec.keys.len()),
-            ("event time", has_time(spec, batch)),
-        ] {
-            if !there {
-                return Err(Error::Usage(format!(
-                    "the spec asks for {what}, which the batch does not have"
-                )));
-            }
-        }
         let projected: Vec<String> = places.iter().map(|i| names[*i].clone()).collect();
         let shape = spec.shape(&projected, reported.len())?;
         let leaf_rows = spec.leaf_rows(&shape);
@@ -372,6 +335,21 @@ impl Layout {
     }
 }
 
-fn has_time(spec: &Spec, batch: &Batch) -> bool {
-    !matches!(spec.window, Some(Window::Time { .. })) || batch.time_ns().is_some()
+/// Checks that a batch has the keys and the event time that the spec asks for.
+fn check(spec: &Spec, batch: &Batch) -> Result<()> {
+    let timed = !matches!(spec.window, Some(Window::Time { .. })) || batch.time_ns().is_some();
+    if !timed {
+        return Err(Error::Usage(
+            "the spec asks for event time, which the batch does not have".into(),
+        ));
+    }
+    if !batch.keys().iter().map(|(name, _)| name).eq(&spec.keys) {
+        let there: Vec<&str> = batch.keys().iter().map(|(name, _)| name.as_str()).collect();
+        return Err(Error::Usage(format!(
+            "the spec asks for the keys [{}], the batch has [{}]",
+            spec.keys.join(", "),
+            there.join(", ")
+        )));
+    }
+    Ok(())
 }

@@ -135,6 +135,9 @@ pub struct ReadOptions {
     pub format: Option<Format>,
     /// The column of the event time and the unit of numbers in it.
     pub time: Option<(String, TimeUnit)>,
+    /// Columns of text formats that are wanted as numbers: text in them makes a bad row, unless all that inference sees of them
+    /// is text.
+    pub numeric: Vec<String>,
     /// What happens to bad rows (the quarantine file itself is the caller's).
     pub bad_rows: BadRows,
     /// Decompressed size over compressed size at which reading stops with an error.
@@ -146,6 +149,7 @@ impl Default for ReadOptions {
         Self {
             format: None,
             time: None,
+            numeric: Vec::new(),
             bad_rows: BadRows::Fail,
             max_expansion: MAX_EXPANSION,
         }

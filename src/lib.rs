@@ -90,6 +90,11 @@ pub mod summary;
 pub mod units;
 pub mod window;
 
+/// The code in the README is compiled and run with the tests of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use backend::Backend;
 pub use backend::cpu::Cpu;
 pub use batch::Batch;

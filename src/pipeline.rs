@@ -140,7 +140,10 @@ pub fn analyze(
         });
     }
     if rejected > 0 {
-        notes.push(format!("{rejected} rows could not be read and were left out"));
+        notes.push(match rejected {
+            1 => "1 row could not be read and was left out".into(),
+            _ => format!("{rejected} rows could not be read and were left out"),
+        });
     }
     notes.extend(left_out_of_matrices(&report));
     Ok(Analysis {

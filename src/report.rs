@@ -216,7 +216,7 @@ pub enum KeyValue {
     /// A number.
     #[serde(serialize_with = "finite")]
     Number(f64),
-    /// Text; dates and times in RFC 3339.
+    /// Text; dates and times in RFC 3339; an integer beyond `i64` by its digits.
     Text(String),
 }
 

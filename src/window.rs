@@ -25,11 +25,12 @@ pub fn assemble(window: Window, panes: Vec<(i64, Summary)>) -> Vec<(i64, Summary
     for place in 0..runs.panes.len() {
         let pane = runs.panes[place].0;
         // Windows that hold this pane: k step ≤ pane < k step + run.
-        let first = pane.saturating_sub(run - 1);
-        let low = first.div_euclid(step) + i64::from(first.rem_euclid(step) != 0);
+        // At the ends of time a window that begins before the first instant there is does not exist.
+        let earliest = pane.saturating_sub(run - 1);
+        let low = earliest.div_euclid(step) + i64::from(earliest.rem_euclid(step) != 0);
         for k in low.max(next)..=pane.div_euclid(step) {
             windows.push((k, runs.window(k.saturating_mul(step))));
-            next = k + 1;
+            next = k.saturating_add(1);
         }
     }
     windows
@@ -79,7 +80,8 @@ impl Runs {
         if self.panes.get(first).is_some_and(|p| p.0.div_euclid(self.run) == run) {
             summary = self.suffixes[first].clone();
         }
-        let end = self.panes.partition_point(|p| p.0 < start.saturating_add(self.run));
+        let behind = i128::from(start) + i128::from(self.run);
+        let end = self.panes.partition_point(|p| i128::from(p.0) < behind);
         if let Some(last) = end.checked_sub(1)
             && self.panes[last].0.div_euclid(self.run) == run + 1
             && self.panes[last].0 >= start

@@ -162,7 +162,7 @@ pub(super) fn run(arguments: &Arguments, log: Log) -> Result<()> {
     let format = arguments.output_format()?;
     let backend = arguments.backend()?;
     let inputs = &arguments.inputs;
-    let source = io::open(inputs, &arguments.read_options())?;
+    let source = io::open(inputs, &arguments.read_options(&query.spec))?;
     // Before the long work: a report that cannot be written is not worth computing.
     let output = OutputFile::create(arguments.output.as_deref().unwrap_or(Path::new("-")))?;
     let model = arguments.save_model.as_deref().map(OutputFile::create).transpose()?;
@@ -243,16 +243,22 @@ impl Arguments {
         })
     }
 
-    fn read_options(&self) -> ReadOptions {
+    fn read_options(&self, spec: &Spec) -> ReadOptions {
         let unit = match self.time_unit {
             Unit::S => TimeUnit::Seconds,
             Unit::Ms => TimeUnit::Milliseconds,
             Unit::Us => TimeUnit::Microseconds,
             Unit::Ns => TimeUnit::Nanoseconds,
         };
+        // Columns that are named as numbers are read as numbers, though text stands in them.
+        let mut numeric = spec.columns.clone().unwrap_or_default();
+        if let Some(regression) = &spec.regression {
+            numeric.extend(regression.terms.iter().chain([&regression.target]).cloned());
+        }
         ReadOptions {
             format: self.input_format,
             time: self.time.clone().map(|name| (name, unit)),
+            numeric,
             bad_rows: self.bad_rows.clone(),
             max_expansion: self.max_expansion,
         }

@@ -1,10 +1,10 @@
 //! Rows of many cells: which row belongs to which pane and key, and the windows that the cells become.
 
-use super::keys::KeyTable;
+use super::keys::{KeyTable, compare_keys};
 use crate::backend::Partial;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::report::{Closed, KeyValue, Named, WindowBounds};
+use crate::report::{Closed, Named, WindowBounds};
 use crate::spec::{Spec, Window};
 use crate::summary::{LeafRun, Merge, Shape, Summary};
 use crate::window;
@@ -142,6 +142,8 @@ impl Grouped {
             }
             by_key[cell.key as usize].push((cell.pane, cell.folded));
         }
+        // Only places are sorted: what is closed is large.
+        let mut places = Vec::new();
         let mut closed = Vec::new();
         for (order, number) in rank.iter().enumerate() {
             let mut panes = std::mem::take(&mut by_key[*number as usize]);
@@ -151,47 +153,18 @@ impl Grouped {
                 None => panes,
             };
             for (k, summary) in windows {
-                let key = (!spec.keys.is_empty()).then(|| Named(values[*number as usize].clone()));
-                let bounds = spec.window.map(|window| WindowBounds::of(window, k));
-                closed.push((
-                    k,
-                    order,
-                    Closed {
-                        key,
-                        window: bounds,
-                        summary,
-                    },
-                ));
+                places.push((k, order, closed.len()));
+                closed.push(Some(Closed {
+                    key: (!spec.keys.is_empty()).then(|| Named(values[*number as usize].clone())),
+                    window: spec.window.map(|window| WindowBounds::of(window, k)),
+                    summary,
+                }));
             }
         }
-        closed.sort_by_key(|(k, order, _)| (*k, *order));
-        Ok(closed.into_iter().map(|(_, _, closed)| closed).collect())
+        places.sort_unstable();
+        Ok(places
+            .into_iter()
+            .filter_map(|(_, _, place)| closed[place].take())
+            .collect())
     }
-}
-
-/// Missing keys first, then booleans, numbers and text, each in its natural order.
-fn compare_keys(a: &[(String, KeyValue)], b: &[(String, KeyValue)]) -> std::cmp::Ordering {
-    use std::cmp::Ordering;
-    let class = |v: &KeyValue| match v {
-        KeyValue::Null => 0,
-        KeyValue::Boolean(_) => 1,
-        KeyValue::Integer(_) | KeyValue::Number(_) => 2,
-        KeyValue::Text(_) => 3,
-    };
-    let number = |v: &KeyValue| match v {
-        KeyValue::Integer(i) => *i as f64,
-        KeyValue::Number(x) => *x,
-        _ => 0.0,
-    };
-    let compare = |a: &KeyValue, b: &KeyValue| match (a, b) {
-        (KeyValue::Integer(a), KeyValue::Integer(b)) => a.cmp(b),
-        (KeyValue::Text(a), KeyValue::Text(b)) => a.cmp(b),
-        (KeyValue::Boolean(a), KeyValue::Boolean(b)) => a.cmp(b),
-        _ => class(a).cmp(&class(b)).then_with(|| number(a).total_cmp(&number(b))),
-    };
-    a.iter()
-        .zip(b)
-        .map(|(a, b)| compare(&a.1, &b.1))
-        .find(|o| o.is_ne())
-        .unwrap_or(Ordering::Equal)
 }

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::report::KeyValue;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampNanosecondType};
+use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampNanosecondType, UInt64Type};
 use arrow::row::{RowConverter, SortField};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher;
@@ -26,11 +26,12 @@ pub(super) struct KeyTable {
     ends: Vec<usize>,
 }
 
-/// The type in which a key column is held: numbers as `Int64` or `Float64`, everything else as text where it is not boolean.
+/// The type in which a key column is held: numbers as `Int64`, `UInt64` or `Float64`, everything else as text where it is not boolean.
 fn key_type(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => DataType::Int64,
         DataType::UInt8 | DataType::UInt16 | DataType::UInt32 => DataType::Int64,
+        DataType::UInt64 => DataType::UInt64,
         t if t.is_numeric() => DataType::Float64,
         DataType::Boolean => DataType::Boolean,
         DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => {
@@ -71,7 +72,11 @@ impl KeyTable {
         let columns: Vec<ArrayRef> = keys
             .iter()
             .zip(&self.types)
-            .map(|((name, array), held)| normal(array, held).map_err(|e| failed(name, &e)))
+            .map(|((name, array), held)| {
+                let column = normal(array, held).map_err(|e| failed(name, &e))?;
+                same_values(name, array, held, &column)?;
+                Ok(column)
+            })
             .collect::<Result<_>>()?;
         let rows = self
             .converter
@@ -152,6 +157,21 @@ fn normal(array: &ArrayRef, held: &DataType) -> Result<ArrayRef, arrow::error::A
     Ok(Arc::new(cleaned))
 }
 
+/// Checks that a column of another type than the batches before it had says the same in theirs: a key is never rounded or dropped.
+fn same_values(name: &str, array: &ArrayRef, held: &DataType, column: &ArrayRef) -> Result<()> {
+    let own = array.data_type();
+    if key_type(own) == *held || own.is_null() {
+        return Ok(());
+    }
+    let back = cast(column, own).map_err(|e| failed(name, &e))?;
+    if *back == **array {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "the type of the key `{name}` changed from {held} to {own}: give it one type"
+    )))
+}
+
 /// Whole numbers up to here print without a fraction.
 const INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
 
@@ -162,6 +182,10 @@ fn key_value(column: &ArrayRef, i: usize) -> KeyValue {
     match column.data_type() {
         DataType::Boolean => KeyValue::Boolean(column.as_boolean().value(i)),
         DataType::Int64 => KeyValue::Integer(column.as_primitive::<Int64Type>().value(i)),
+        DataType::UInt64 => {
+            let x = column.as_primitive::<UInt64Type>().value(i);
+            i64::try_from(x).map_or_else(|_| KeyValue::Text(x.to_string()), KeyValue::Integer)
+        }
         DataType::Float64 => match column.as_primitive::<Float64Type>().value(i) {
             x if x.fract() == 0.0 && x.abs() <= INTEGER_MAX => KeyValue::Integer(x as i64),
             x => KeyValue::Number(x),
@@ -175,6 +199,33 @@ fn key_value(column: &ArrayRef, i: usize) -> KeyValue {
                 .map_or_else(String::new, |a| a.value(i).to_owned()),
         ),
     }
+}
+
+/// Missing keys first, then booleans, numbers and text, each in its natural order.
+pub(super) fn compare_keys(a: &[(String, KeyValue)], b: &[(String, KeyValue)]) -> std::cmp::Ordering {
+    use std::cmp::Ordering;
+    let class = |v: &KeyValue| match v {
+        KeyValue::Null => 0,
+        KeyValue::Boolean(_) => 1,
+        KeyValue::Integer(_) | KeyValue::Number(_) => 2,
+        KeyValue::Text(_) => 3,
+    };
+    let number = |v: &KeyValue| match v {
+        KeyValue::Integer(i) => *i as f64,
+        KeyValue::Number(x) => *x,
+        _ => 0.0,
+    };
+    let compare = |a: &KeyValue, b: &KeyValue| match (a, b) {
+        (KeyValue::Integer(a), KeyValue::Integer(b)) => a.cmp(b),
+        (KeyValue::Text(a), KeyValue::Text(b)) => a.cmp(b),
+        (KeyValue::Boolean(a), KeyValue::Boolean(b)) => a.cmp(b),
+        _ => class(a).cmp(&class(b)).then_with(|| number(a).total_cmp(&number(b))),
+    };
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| compare(&a.1, &b.1))
+        .find(|o| o.is_ne())
+        .unwrap_or(Ordering::Equal)
 }
 
 #[cfg(test)]

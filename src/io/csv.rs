@@ -1,7 +1,7 @@
 //! Comma- and tab-separated values: a header line, then rows (RFC 4180).
 //!
 //! [`CsvSource`] infers the types of the columns from the first rows: a column is numeric if all of its values that are
-//! not missing are numbers, else text; the event time is the one that is named. Missing are empty cells, `NA`, `NaN`,
+//! not missing are numbers, else text ([`ReadOptions::numeric`] makes exceptions); the event time is the one that is named. Missing are empty cells, `NA`, `NaN`,
 //! `nan`, `null` and `None`. Blank lines are passed over. A row of the wrong length, text in a numeric column, or no
 //! time in the time column make a bad row; only cells of selected columns are looked at.
 //!
@@ -67,7 +67,7 @@ impl CsvSource {
     ) -> Result<Self> {
         let time = options.time.as_ref().map(|(column, _)| column.as_str());
         let mut head = Head::new(input);
-        let inferred = head.sample(|bytes, at_end| infer::infer(name, bytes, at_end, delimiter, time))?;
+        let inferred = head.sample(|bytes, at_end| infer::infer(name, bytes, at_end, delimiter, options))?;
         let Some(inferred) = inferred else {
             return Err(Error::Data(format!(
                 "{name} has no header line: it holds nothing but blank lines"

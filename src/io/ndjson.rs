@@ -44,7 +44,7 @@ impl NdjsonSource {
     pub fn open(input: ByteInput, name: &str, options: &ReadOptions, schema: Option<SchemaRef>) -> Result<Self> {
         let time = options.time.as_ref().map(|(column, _)| column.as_str());
         let mut head = Head::new(input);
-        let inferred = head.sample(|bytes, at_end| infer::infer(name, bytes, at_end, time))?;
+        let inferred = head.sample(|bytes, at_end| infer::infer(name, bytes, at_end, options))?;
         head.skip_to(inferred.start);
         let schema = match schema {
             None => schema_of(inferred.columns.into_iter()),

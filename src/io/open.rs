@@ -113,11 +113,11 @@ pub fn open(inputs: &[PathBuf], options: &ReadOptions) -> Result<Box<dyn Source>
         return Err(Error::Usage("standard input (-) can be named once only".into()));
     }
     for path in inputs.iter().filter(|path| !whole::is_stdin(path)) {
-        options.format.map_or_else(|| Format::of(path), Ok)?;
         // A pipe is opened once only, when its turn comes.
         if !std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
             whole::open_file(path)?;
         }
+        options.format.map_or_else(|| Format::of(path), Ok)?;
     }
     let source = open_one(first, options, None)?;
     match inputs.len() {
@@ -281,6 +281,7 @@ mod tests {
         let path = |name: &str| directory.path().join(name);
         std::fs::write(path("text.arrow"), "a,b\n").unwrap();
         std::fs::write(path("empty.arrow"), "").unwrap();
+        std::fs::write(path("text.unknown"), "a,b\n").unwrap();
         let code = |inputs: &[PathBuf]| match open(inputs, &ReadOptions::default()) {
             Ok(_) => 0,
             Err(error) => error.exit_code(),
@@ -288,7 +289,9 @@ mod tests {
         // The first alone is bad data, but the second is found out before it is read.
         assert_eq!(code(&[path("text.arrow")]), 65);
         assert_eq!(code(&[path("text.arrow"), path("none.arrow")]), 66);
-        assert_eq!(code(&[path("text.arrow"), directory.path().join("x.unknown")]), 2);
+        assert_eq!(code(&[path("text.arrow"), path("text.unknown")]), 2);
+        assert_eq!(code(&[directory.path().to_owned()]), 66);
+        assert_eq!(code(&[path("none")]), 66);
         assert_eq!(code(&[path("empty.arrow")]), 65);
         assert_eq!(code(&["-".into(), "-".into()]), 2);
         assert_eq!(code(&[]), 2);

@@ -114,13 +114,21 @@ impl Summary {
         };
         let mut moments = self.columns.iter().chain(self.differences.iter().map(|d| &d.moments));
         let mut ranges = sketches().filter_map(|s| s.range);
-        if !moments.all(|m| m.count == 0 || is_range(m.min, m.max)) || !ranges.all(|(a, b)| is_range(a, b)) {
+        if !moments.all(extremes_fit) || !ranges.all(|(a, b)| is_range(a, b)) {
             return Err("a least value is not finite or above the greatest");
         }
         if !sketches().all(|s| signs_fit(s)) {
             return Err("a sketch has values of other signs than its range");
         }
         Ok(())
+    }
+}
+
+/// The extremes bound the mean: in order with values, +∞ and −∞ without.
+fn extremes_fit(m: &Moments) -> bool {
+    match m.count {
+        0 => (m.min, m.max) == (f64::INFINITY, f64::NEG_INFINITY),
+        _ => is_range(m.min, m.max),
     }
 }
 

@@ -153,6 +153,8 @@ impl<R: Real> Products<R> {
         if self.rows < 2 {
             return None;
         }
+        // In a fixed order, so that both triangles of a matrix round alike.
+        let (i, j) = (i.min(j), i.max(j));
         let (a, b) = (self.product(i, i).to_dd().hi, self.product(j, j).to_dd().hi);
         if !(a > 0.0 && b > 0.0) {
             return if a.is_nan() || b.is_nan() { Some(f64::NAN) } else { None };

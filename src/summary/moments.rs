@@ -135,7 +135,10 @@ impl Moments {
     /// The moments behind the power sums of a run of finite values with these extremes, held in units of 2^scale.
     pub fn from_sums(sums: &PivotSums, order: Order, min: f64, max: f64, scale: i32) -> Self {
         if sums.count == 0 {
-            return Self::default();
+            return Self {
+                order,
+                ..Self::default()
+            };
         }
         let n = sums.count as f64;
         let sum = Dd::product(n, sums.pivot).plus(sums.s1);

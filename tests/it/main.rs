@@ -1,7 +1,39 @@
 //! The integration tests: one binary, so that everything is linked once.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails, in its functions too")]
+
+#[cfg(feature = "cli")]
+mod analyze_real;
 mod architecture;
+mod backend_contract;
+#[cfg(feature = "cli")]
+mod bad_input;
+mod certified;
+#[cfg(feature = "cli")]
+mod command;
+mod contract_mutants;
+mod edges;
+mod examples;
+mod faulty_backend;
+#[cfg(feature = "cli")]
+mod formats;
+mod group_edges;
+mod grouped;
+#[cfg(feature = "cli")]
+mod html_page;
+mod ladder;
+mod laws;
+mod matrices;
 mod nist;
 mod oracle;
 mod oracle_checks;
 mod random;
+#[cfg(feature = "cli")]
+mod refusals;
+#[cfg(feature = "cli")]
+mod report_forms;
+mod same_bits;
+#[cfg(feature = "cli")]
+mod shell;
+mod stored;
+mod support;

@@ -72,13 +72,16 @@ fn alternating(name: &'static str, [centre, low, high]: [f64; 3]) -> Univariate 
     }
 }
 
-/// Every linear set: two observed ones, two polynomials that fit exactly.
+/// Every linear set: two observed ones, two polynomials that fit exactly, three of them disturbed.
 pub(crate) fn linear() -> Vec<Linear> {
     vec![
         observed("Norris", "Norris.dat"),
         observed("Longley", "Longley.dat"),
         wampler1(),
         wampler2(),
+        disturbed("Wampler3", 1.0, 0.999_995_559_025_820),
+        disturbed("Wampler4", 100.0, 0.957_478_440_825_662),
+        disturbed("Wampler5", 10_000.0, 0.002_246_689_215_749_40),
     ]
 }
 
@@ -130,6 +133,34 @@ fn wampler1() -> Linear {
 fn wampler2() -> Linear {
     let y = |x: f64| (0..6).map(|k| x.powi(k) * 10f64.powi(5 - k)).sum::<f64>() / 1e5;
     polynomial("Wampler2", [1.0, 0.1, 0.01, 0.001, 0.0001, 0.00001], y)
+}
+
+/// The disturbance of Wampler3 to 5, orthogonal to every polynomial of degree 5 on 0 … 20; it is the same from behind.
+const DISTURBANCE: [f64; 11] = [
+    759.0, -2048.0, 2048.0, -2048.0, 2523.0, -2048.0, 2048.0, -2048.0, 1838.0, -2048.0, 2048.0,
+];
+
+/// Wampler1 plus so many times the disturbance: the coefficients stay, the errors are in proportion.
+fn disturbed(name: &'static str, times: f64, r_squared: f64) -> Linear {
+    let mut set = wampler1();
+    for (i, y) in set.target.iter_mut().enumerate() {
+        *y += times * DISTURBANCE[i.min(20 - i)];
+    }
+    let standard_errors = [
+        2_152.326_246_781_70,
+        2_363.551_734_696_81,
+        779.343_524_331_583,
+        101.475_507_550_350,
+        5.645_665_121_707_52,
+        0.112_324_854_679_312,
+    ];
+    Linear {
+        name,
+        standard_errors: standard_errors.iter().map(|e| e * times).collect(),
+        residual_std: 2_360.145_023_792_68 * times,
+        r_squared,
+        ..set
+    }
 }
 
 fn polynomial(name: &'static str, coefficients: [f64; 6], y: impl Fn(f64) -> f64) -> Linear {

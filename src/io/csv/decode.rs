@@ -134,8 +134,15 @@ impl CsvDecoder {
             reason,
         };
         if fields.len() != self.plan.len() {
-            let reason = format!("has {} fields where the header has {}", fields.len(), self.plan.len());
-            return (bad(None, row, reason), next);
+            let ending = if fields.len() == 1 { "" } else { "s" };
+            let reason = format!(
+                "has {} field{ending} where the header has {}",
+                fields.len(),
+                self.plan.len()
+            );
+            // Where there are too few, the first column without one is named.
+            let lacking = (fields.len() < self.plan.len()).then_some(fields.len());
+            return (bad(lacking, row, reason), next);
         }
         for (c, (field, slot)) in fields.iter().zip(&self.plan).enumerate() {
             let cell = split::unquote(field);

@@ -2,6 +2,7 @@
 
 use super::split::{self, CsvCutter};
 use crate::error::{Error, Result, quote};
+use crate::io::ReadOptions;
 use crate::io::chunks::{Cut, Cutter, INFER_ROWS_MAX, RECORD_BYTES_MAX, count_lines};
 use crate::io::columns::time_type;
 use crate::io::number::Cell;
@@ -18,13 +19,42 @@ pub(super) struct Inferred {
     pub(super) header_lines: u64,
 }
 
+/// What the values of a column have been so far.
+#[derive(Debug)]
+struct Seen {
+    number: bool,
+    text: bool,
+    /// The column is wanted as numbers.
+    wanted: bool,
+}
+
+impl Seen {
+    fn new(wanted: bool) -> Self {
+        Self {
+            number: false,
+            text: false,
+            wanted,
+        }
+    }
+
+    /// Whether another value could change the answer.
+    fn is_open(&self) -> bool {
+        !self.text || (self.wanted && !self.number)
+    }
+
+    /// One number is enough where numbers are wanted: the rest are bad rows.
+    fn is_numeric(&self) -> bool {
+        !self.text || (self.wanted && self.number)
+    }
+}
+
 /// Looks at the complete records of `bytes`; the second answer is whether that was all that inference ever looks at.
 pub(super) fn infer(
     name: &str,
     bytes: &[u8],
     at_end: bool,
     delimiter: u8,
-    time: Option<&str>,
+    options: &ReadOptions,
 ) -> Result<(Option<Inferred>, bool)> {
     let data = |line: u64, what: String| Error::Data(format!("{name}: line {line}: {what}"));
     let end = match (CsvCutter { delimiter }).cut(bytes, at_end) {
@@ -45,7 +75,10 @@ pub(super) fn infer(
     let header_line = 1 + count_lines(&bytes[..start]);
     let names = names(&fields).map_err(|what| data(header_line, what))?;
     let (header_bytes, header_lines) = (at, count_lines(&bytes[..at]));
-    let mut numeric = vec![true; names.len()];
+    let mut columns: Vec<Seen> = names
+        .iter()
+        .map(|name| Seen::new(options.numeric.contains(name)))
+        .collect();
     let mut rows = 0;
     while rows < INFER_ROWS_MAX {
         at = split::skip_blank_lines(bytes, at);
@@ -56,22 +89,27 @@ pub(super) fn infer(
         rows += 1;
         // A row of another length will be a bad row and says nothing about the columns.
         if fields.len() == names.len() {
-            for (numeric, field) in numeric.iter_mut().zip(&fields).filter(|(numeric, _)| **numeric) {
-                *numeric = !matches!(Cell::read(&split::unquote(field)), Cell::Text);
+            for (column, field) in columns.iter_mut().zip(&fields).filter(|(column, _)| column.is_open()) {
+                match Cell::read(&split::unquote(field)) {
+                    Cell::Number(_) => column.number = true,
+                    Cell::Text => column.text = true,
+                    Cell::Missing => {}
+                }
             }
         }
     }
-    let kind = |(name, numeric): (String, bool)| {
-        let kind = if time == Some(name.as_str()) {
+    let time = options.time.as_ref().map(|(column, _)| column);
+    let kind = |(name, seen): (String, Seen)| {
+        let kind = if time == Some(&name) {
             time_type()
-        } else if numeric {
+        } else if seen.is_numeric() {
             DataType::Float64
         } else {
             DataType::Utf8
         };
         (name, kind)
     };
-    let columns = names.into_iter().zip(numeric).map(kind).collect();
+    let columns = names.into_iter().zip(columns).map(kind).collect();
     Ok((
         Some(Inferred {
             columns,

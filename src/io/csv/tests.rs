@@ -88,7 +88,7 @@ fn bad_rows_name_the_physical_line() {
         .map(|b| (b.line, b.column.as_deref(), b.bytes.as_slice()))
         .collect();
     let expected: [(u64, Option<&str>, &[u8]); 3] = [
-        (10_004, None, b"2"),
+        (10_004, Some("k"), b"2"),
         (10_007, Some("a"), b"warm"),
         (10_008, None, b"4,z,5"),
     ];

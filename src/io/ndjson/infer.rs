@@ -3,6 +3,7 @@
 use super::cut::{RecordCutter, records};
 use super::decode::text_number;
 use crate::error::{Error, Result};
+use crate::io::ReadOptions;
 use crate::io::chunks::{Cut, Cutter, INFER_ROWS_MAX, RECORD_BYTES_MAX, count_lines};
 use crate::io::columns::time_type;
 use arrow::datatypes::DataType;
@@ -26,13 +27,14 @@ pub(super) struct Inferred {
 /// What the values of a column have been; the later kinds swallow the earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
+    Missing,
     Number,
     Text,
     Nested,
 }
 
 /// Looks at the complete records of `bytes`; the second answer is whether that was all that inference ever looks at.
-pub(super) fn infer(name: &str, bytes: &[u8], at_end: bool, time: Option<&str>) -> Result<(Inferred, bool)> {
+pub(super) fn infer(name: &str, bytes: &[u8], at_end: bool, options: &ReadOptions) -> Result<(Inferred, bool)> {
     let blanks = bytes.iter().take_while(|b| b.is_ascii_whitespace()).count();
     let array = bytes.get(blanks) == Some(&b'[');
     let start = if array { blanks + 1 } else { 0 };
@@ -57,10 +59,14 @@ pub(super) fn infer(name: &str, bytes: &[u8], at_end: bool, time: Option<&str>) 
         let _ = serde_json::Deserializer::from_slice(record).deserialize_map(&mut found);
         rows < INFER_ROWS_MAX
     });
-    let named = |(name, kind): (String, Kind)| {
+    let time = options.time.as_ref().map(|(column, _)| column);
+    let named = |Column { name, kind, number }| {
+        // One number is enough where numbers are wanted: the rest are bad rows.
+        let wanted = number && options.numeric.contains(&name);
         let kind = match kind {
-            _ if time == Some(name.as_str()) => time_type(),
-            Kind::Number => DataType::Float64,
+            _ if time == Some(&name) => time_type(),
+            Kind::Missing | Kind::Number => DataType::Float64,
+            _ if wanted => DataType::Float64,
             Kind::Text => DataType::Utf8,
             Kind::Nested => return None,
         };
@@ -79,9 +85,16 @@ pub(super) fn infer(name: &str, bytes: &[u8], at_end: bool, time: Option<&str>) 
     ))
 }
 
+struct Column {
+    name: String,
+    kind: Kind,
+    /// Whether one of its values was a number.
+    number: bool,
+}
+
 #[derive(Default)]
 struct Found {
-    columns: Vec<(String, Kind)>,
+    columns: Vec<Column>,
     places: HashMap<String, usize>,
 }
 
@@ -96,17 +109,22 @@ impl<'de> Visitor<'de> for &mut Found {
         while let Some(key) = map.next_key::<String>()? {
             let KindOf(kind) = map.next_value()?;
             let place = *self.places.entry(key).or_insert_with_key(|key| {
-                self.columns.push((key.clone(), Kind::Number));
+                self.columns.push(Column {
+                    name: key.clone(),
+                    kind: Kind::Missing,
+                    number: false,
+                });
                 self.columns.len() - 1
             });
-            let known = &mut self.columns[place].1;
-            *known = (*known).max(kind);
+            let column = &mut self.columns[place];
+            column.kind = column.kind.max(kind);
+            column.number |= kind == Kind::Number;
         }
         Ok(())
     }
 }
 
-/// A value's kind; a missing value goes with numbers.
+/// A value's kind.
 struct KindOf(Kind);
 
 impl<'de> serde::Deserialize<'de> for KindOf {
@@ -125,7 +143,7 @@ impl<'de> Visitor<'de> for KindVisitor {
     }
 
     fn visit_unit<E>(self) -> Result<KindOf, E> {
-        Ok(KindOf(Kind::Number))
+        Ok(KindOf(Kind::Missing))
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<KindOf, E> {

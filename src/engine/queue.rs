@@ -1,0 +1,108 @@
+//! Work that a backend has: handed out by rising numbers, taken back in the same order, whatever the backend does.
+//!
+//! Every work in flight is kept here as a cheap clone. An error, a panic, an answer with another number or of another shape: the
+//! CPU reduces that work instead, and an answer that comes for it later is discarded by its number. So the results are the
+//! CPU's own wherever the backend fails, and no row is lost or counted twice.
+
+use crate::backend::cpu::Cpu;
+use crate::backend::{Backend, Partial, Work};
+use crate::error::Result;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Work and, by cell of its batch, the cell of the engine (empty where there is one cell).
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) work: Work,
+    pub(super) slots: Vec<u32>,
+}
+
+impl Job {
+    pub(super) fn on_cpu(&self) -> Vec<Partial> {
+        Cpu::new().reduce(&self.work)
+    }
+}
+
+/// A backend and what it has.
+pub(super) struct Queue {
+    backend: Box<dyn Backend>,
+    sequence: u64,
+    /// Oldest first.
+    outstanding: VecDeque<(u64, Job)>,
+    /// Works given up on, each of which may still be answered once: beyond it, an old number is a failure like any other.
+    given_up: u64,
+}
+
+impl Queue {
+    pub(super) fn new(backend: Box<dyn Backend>) -> Self {
+        Self {
+            backend,
+            sequence: 0,
+            outstanding: VecDeque::new(),
+            given_up: 0,
+        }
+    }
+
+    pub(super) fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
+    /// Whether the oldest work has to be taken back before the next is handed out.
+    pub(super) fn is_full(&self) -> bool {
+        self.outstanding.len() >= self.backend.depth().max(1)
+    }
+
+    /// Hands work out; it comes back if the backend does not take it.
+    pub(super) fn submit(&mut self, job: Job) -> Option<Job> {
+        self.sequence += 1;
+        let (sequence, work) = (self.sequence, job.work.clone());
+        if guarded(|| self.backend.submit(sequence, work)).is_none() {
+            // One that panicked may have taken it all the same.
+            self.given_up += 1;
+            return Some(job);
+        }
+        self.outstanding.push_back((sequence, job));
+        None
+    }
+
+    /// The oldest work and what it comes to; `None` where none is outstanding.
+    pub(super) fn collect(&mut self) -> Option<(Job, Vec<Partial>)> {
+        let (expected, job) = self.outstanding.pop_front()?;
+        loop {
+            match guarded(|| self.backend.collect()) {
+                Some((sequence, partials)) if sequence == expected && fits(&job.work, &partials) => {
+                    return Some((job, partials));
+                }
+                Some((sequence, _)) if sequence < expected && self.given_up > 0 => self.given_up -= 1,
+                _ => {
+                    self.given_up += 1;
+                    let partials = job.on_cpu();
+                    return Some((job, partials));
+                }
+            }
+        }
+    }
+}
+
+/// What the backend answers; nothing where it fails or panics.
+fn guarded<T>(call: impl FnOnce() -> Result<T>) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(call)).ok()?.ok()
+}
+
+/// Whether there is one partial result a block, of its kind and of its rows.
+fn fits(work: &Work, partials: &[Partial]) -> bool {
+    let blocks = &work.cells.blocks;
+    let grouped = work.cells.order.is_some();
+    let mut cell = None;
+    blocks.len() == partials.len()
+        && blocks.iter().zip(partials).all(|(block, partial)| {
+            let first = cell.replace(block.cell) != Some(block.cell);
+            let carried = work.carried.get(block.cell as usize).and_then(Option::as_ref);
+            let before = carried.filter(|_| first).map_or(0, |run| run.rows());
+            let rows = before + block.rows.len() as u64;
+            match partial {
+                Partial::Leaf(summary) => (block.complete || !grouped) && summary.rows == rows,
+                Partial::Open(run) => !block.complete && grouped && run.rows() == rows,
+            }
+        })
+}

@@ -1,0 +1,332 @@
+//! What any backend has to do, as one suite that is run against the exact answers, and that is shown to notice broken backends.
+//!
+//! A backend for a device joins by a test of its own that calls [`contract`] with a way to make one.
+
+use crate::oracle::{self, Rational, rational, to_f64};
+use crate::random::Random;
+use crate::support::U;
+use arrow::buffer::NullBuffer;
+use millstream::backend::{Partial, Tolerance, Work};
+use millstream::batch::{Column, Values};
+use millstream::cells::Cells;
+use millstream::summary::{LeafRun, Order, RegressionMoments, Shape};
+use millstream::{Backend, Batch, Cpu, Summary};
+use std::sync::Arc;
+
+/// Runs the suite on fresh backends; says what is broken first.
+pub(crate) fn contract(make: impl Fn() -> Box<dyn Backend>) -> Result<(), String> {
+    let works = works();
+    queues(&make, &works)?;
+    for (name, work) in &works {
+        let mut backend = make();
+        let first = reduce(&mut *backend, 1, work).map_err(|e| format!("{name}: {e}"))?;
+        answers(work, &first, backend.tolerance()).map_err(|e| format!("{name}: {e}"))?;
+        // The same work, the same bits: by the same backend again, and by a fresh one.
+        for (mut other, what) in [(backend, "again"), (make(), "by another")] {
+            let second = reduce(&mut *other, 2, work).map_err(|e| format!("{name} {what}: {e}"))?;
+            if bytes(work, &first) != bytes(work, &second) {
+                return Err(format!("{name}: other bits {what}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn reduce(backend: &mut dyn Backend, seq: u64, work: &Work) -> Result<Vec<Partial>, String> {
+    backend
+        .submit(seq, work.clone())
+        .map_err(|e| format!("not taken: {e}"))?;
+    let (found, partials) = backend.collect().map_err(|e| format!("not done: {e}"))?;
+    (found == seq)
+        .then_some(partials)
+        .ok_or(format!("number {found} instead of {seq}"))
+}
+
+fn summaries(work: &Work, partials: &[Partial]) -> Vec<Summary> {
+    let summary = |p: &Partial| match p {
+        Partial::Leaf(summary) => (**summary).clone(),
+        Partial::Open(run) => run.finish(&work.shape),
+    };
+    partials.iter().map(summary).collect()
+}
+
+fn bytes(work: &Work, partials: &[Partial]) -> Vec<Vec<u8>> {
+    summaries(work, partials).iter().map(Summary::to_bytes).collect()
+}
+
+/// As many works as the depth allows are taken before the first is collected, and the oldest comes first.
+fn queues(make: &impl Fn() -> Box<dyn Backend>, works: &[(String, Work)]) -> Result<(), String> {
+    let mut backend = make();
+    let depth = backend.depth() as u64;
+    if depth == 0 {
+        return Err("a depth of 0".into());
+    }
+    if backend.collect().is_ok() {
+        return Err("an answer without work".into());
+    }
+    let work = |seq: u64| &works[seq as usize % works.len()].1;
+    for seq in 1..=depth {
+        backend
+            .submit(seq, work(seq).clone())
+            .map_err(|e| format!("work {seq} of {depth} not taken: {e}"))?;
+    }
+    for seq in 1..=2 * depth + 1 {
+        let (found, partials) = backend.collect().map_err(|e| format!("work {seq} not done: {e}"))?;
+        if found != seq {
+            return Err(format!("work {found} came before work {seq}"));
+        }
+        answers(work(seq), &partials, backend.tolerance()).map_err(|e| format!("work {seq}: {e}"))?;
+        backend
+            .submit(seq + depth, work(seq + depth).clone())
+            .map_err(|e| format!("not taken: {e}"))?;
+    }
+    Ok(())
+}
+
+/// The rows of each block, with those that its leaf has already, by column.
+fn rows_of_blocks(work: &Work) -> Vec<Vec<Vec<f64>>> {
+    let carried_rows = |cell: usize| work.carried.get(cell).and_then(Option::as_ref).map_or(0, |r| r.rows());
+    let mut last = None;
+    let mut blocks = Vec::new();
+    for block in &work.cells.blocks {
+        let first = last.replace(block.cell) != Some(block.cell);
+        let place = |i: usize| work.cells.order.as_ref().map_or(i, |o| o[i] as usize);
+        let column = |c: &Column| {
+            let before = if first { carried_rows(block.cell as usize) } else { 0 };
+            let carried = (0..before).map(carried_value);
+            carried.chain(block.rows.clone().map(|i| c.get(place(i)))).collect()
+        };
+        blocks.push(work.batch.columns().iter().map(column).collect());
+    }
+    blocks
+}
+
+/// Row i of every column of a leaf that was begun before the work.
+fn carried_value(i: u64) -> f64 {
+    i as f64 * 0.75 - 3.0
+}
+
+fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(what()) }
+}
+
+/// |computed − exact|, rounded.
+fn off(computed: f64, exact: &Rational) -> f64 {
+    if !computed.is_finite() {
+        return f64::INFINITY;
+    }
+    to_f64(&(rational(computed) - exact)).abs()
+}
+
+fn answers(work: &Work, partials: &[Partial], tolerance: Tolerance) -> Result<(), String> {
+    let blocks = rows_of_blocks(work);
+    ensure(partials.len() == blocks.len(), || {
+        format!("{} answers for {} blocks", partials.len(), blocks.len())
+    })?;
+    for (k, block) in work.cells.blocks.iter().enumerate() {
+        let open = matches!(partials[k], Partial::Open(_));
+        let expected = work.cells.order.is_some() && !block.complete;
+        ensure(open == expected, || {
+            format!("block {k}: a leaf that is open, or should be")
+        })?;
+    }
+    for (k, (summary, columns)) in summaries(work, partials).iter().zip(&blocks).enumerate() {
+        let rows = columns.first().map_or(0, Vec::len);
+        ensure(summary.rows == rows as u64, || {
+            format!("block {k}: {} rows, not {rows}", summary.rows)
+        })?;
+        for (i, values) in columns.iter().take(work.shape.columns).enumerate() {
+            moments(&summary.columns[i], values, tolerance).map_err(|e| format!("block {k}, column {i}: {e}"))?;
+            let present = values.iter().filter(|x| !x.is_nan()).count() as u64;
+            if work.shape.quantiles {
+                ensure(summary.quantiles[i].count() == present, || {
+                    format!("block {k}, column {i}: quantiles")
+                })?;
+            }
+        }
+        if let Some(m) = &summary.comoments {
+            let slices: Vec<&[f64]> = columns.iter().take(work.shape.columns).map(Vec::as_slice).collect();
+            let dimension = m.dimension();
+            products(&slices, m.rows, |i, j| m.product(i, j), tolerance.comoments, dimension)
+                .map_err(|e| format!("block {k}: {e}"))?;
+        }
+        let slices: Vec<&[f64]> = work.shape.regression.iter().map(|i| columns[*i].as_slice()).collect();
+        match &summary.regression {
+            // Products with 106 bits, rounded once: two roundings with the comparison.
+            Some(RegressionMoments::Exact(m)) => {
+                products(&slices, m.rows, |i, j| m.product(i, j).hi, 4.0 * U, m.dimension())
+            }
+            Some(RegressionMoments::Fast(m)) => products(
+                &slices,
+                m.rows,
+                |i, j| m.product(i, j),
+                tolerance.comoments,
+                m.dimension(),
+            ),
+            None => ensure(slices.is_empty(), || "no regression".into()),
+        }
+        .map_err(|e| format!("block {k}, regression: {e}"))?;
+    }
+    Ok(())
+}
+
+fn moments(m: &millstream::summary::Moments, values: &[f64], tolerance: Tolerance) -> Result<(), String> {
+    let count = |of: &dyn Fn(f64) -> bool| values.iter().filter(|x| of(**x)).count() as u64;
+    let counts = [
+        count(&f64::is_finite),
+        count(&f64::is_nan),
+        count(&|x| x == f64::INFINITY),
+        count(&|x| x == f64::NEG_INFINITY),
+    ];
+    let found = [m.count, m.missing, m.positive_infinite, m.negative_infinite];
+    ensure(found == counts, || format!("counts {found:?}, not {counts:?}"))?;
+    let finite: Vec<f64> = values.iter().copied().filter(|x| x.is_finite()).collect();
+    let Some(exact) = oracle::moments(&finite) else {
+        return Ok(());
+    };
+    let ends = (to_f64(&exact.min), to_f64(&exact.max));
+    ensure((m.min, m.max) == ends, || {
+        format!("extremes {} {}, not {ends:?}", m.min, m.max)
+    })?;
+    if counts[0] < m.present() {
+        return Ok(());
+    }
+    let sd = to_f64(&exact.std(0).expect("n > 0"));
+    let mean = m.mean().unwrap_or(f64::NAN);
+    // The state's mean, and its one rounding to f64.
+    let allowed = tolerance.moments * sd + U * mean.abs();
+    ensure(off(mean, &exact.mean) <= allowed, || {
+        format!("mean {mean}, off by {:e}", off(mean, &exact.mean))
+    })?;
+    let variance = m.variance(0).unwrap_or(f64::NAN);
+    let error = oracle::relative_error(variance, &exact.m2);
+    ensure(error <= tolerance.moments, || {
+        format!("variance {variance}, off by {error:e}")
+    })
+}
+
+fn products(
+    columns: &[&[f64]],
+    rows: u64,
+    product: impl Fn(usize, usize) -> f64,
+    tolerance: f64,
+    d: usize,
+) -> Result<(), String> {
+    ensure(d == columns.len(), || {
+        format!("{d} columns instead of {}", columns.len())
+    })?;
+    let present: Vec<usize> = (0..d).filter(|i| columns[*i].iter().any(|x| !x.is_nan())).collect();
+    let complete = oracle::listwise(&present.iter().map(|i| columns[*i]).collect::<Vec<_>>());
+    let n = complete.first().map_or(0, Vec::len);
+    ensure(rows == n as u64, || format!("{rows} complete rows, not {n}"))?;
+    let exact = |i: usize, j: usize| oracle::covariance(&complete[i], &complete[j], 0).map(|c| c * rational(n as f64));
+    for (i, x) in present.iter().enumerate() {
+        for (j, y) in present.iter().enumerate().skip(i) {
+            let (Some(xy), Some(xx), Some(yy)) = (exact(i, j), exact(i, i), exact(j, j)) else {
+                continue;
+            };
+            let allowed = tolerance * (to_f64(&xx) * to_f64(&yy)).sqrt();
+            let error = off(product(*x, *y), &xy);
+            ensure(error <= allowed, || {
+                format!("product ({x}, {y}) off by {error:e}, {allowed:e} allowed")
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn shape(columns: usize, exact: bool) -> Shape {
+    Shape {
+        columns,
+        order: if exact { Order::Fourth } else { Order::Second },
+        comoments: true,
+        regression: vec![0, 1],
+        exact_regression: exact,
+        differences: true,
+        quantiles: true,
+    }
+}
+
+/// Columns far from 0, constant, of f32, with nulls over values that would show, with infinite values, with nothing at all.
+fn batch(rows: usize) -> Batch {
+    let mut random = Random::new(rows as u64);
+    let f64s = |values: Vec<f64>, nulls| Column {
+        values: Values::F64(values.into()),
+        nulls,
+    };
+    let mask = NullBuffer::from((0..rows).map(|_| random.below(10) > 0).collect::<Vec<_>>());
+    let far: Vec<f64> = (0..rows).map(|_| 1e7 + random.normal()).collect();
+    let near = far.iter().map(|x| (x - 1e7) * 0.5 + random.normal() * 0.1).collect();
+    let narrow: Vec<f32> = (0..rows).map(|_| random.normal() as f32 * 10.0).collect();
+    // What stands at a null is far from everything else.
+    let masked = (0..rows)
+        .map(|i| if mask.is_null(i) { 1e12 } else { random.normal() })
+        .collect();
+    let infinite = (0..rows)
+        .map(|_| {
+            if random.below(3000) == 0 {
+                f64::NEG_INFINITY
+            } else {
+                random.uniform()
+            }
+        })
+        .collect();
+    let columns = vec![
+        ("far", f64s(far, None)),
+        ("near", f64s(near, None)),
+        (
+            "narrow",
+            Column {
+                values: Values::F32(narrow.into()),
+                nulls: None,
+            },
+        ),
+        ("masked", f64s(masked, Some(mask))),
+        ("constant", f64s(vec![0.1; rows], None)),
+        ("infinite", f64s(infinite, None)),
+        ("missing", f64s(vec![f64::NAN; rows], None)),
+    ];
+    let time_ns = (0..rows as i64).map(|i| i * 1_000_000 - i % 7).collect();
+    let named = columns.into_iter().map(|(n, c)| (n.to_string(), c)).collect();
+    Batch::new(rows, named).unwrap().with_time_ns(time_ns).unwrap()
+}
+
+fn works() -> Vec<(String, Work)> {
+    let mut works = Vec::new();
+    for rows in [1, 2, 100, 4096, 9001] {
+        let batch = batch(rows);
+        for exact in [true, false] {
+            let single = Cells::single(rows, 4096);
+            works.push((
+                format!("{rows} rows, exact {exact}"),
+                work(batch.clone(), single, Vec::new(), shape(7, exact)),
+            ));
+        }
+        // Three cells, of which one goes on with a leaf that was begun before.
+        let cells: Vec<u32> = (0..rows as u32).map(|i| i * i % 3).collect();
+        let shape = shape(7, true);
+        let mut run = LeafRun::new(&shape);
+        (0..200).for_each(|i| run.push(&shape, &[carried_value(i); 7], Some(-1)));
+        let grouped = Cells::grouped(&cells, &[0, 200, 0], 256);
+        works.push((
+            format!("{rows} rows, grouped"),
+            work(batch, grouped, vec![None, Some(run), None], shape),
+        ));
+    }
+    works
+}
+
+fn work(batch: Batch, cells: Cells, carried: Vec<Option<LeafRun>>, shape: Shape) -> Work {
+    Work {
+        batch,
+        cells: Arc::new(cells),
+        carried: carried.into(),
+        shape: Arc::new(shape),
+    }
+}
+
+#[test]
+fn the_cpu_keeps_it() {
+    contract(|| Box::new(Cpu::new())).unwrap();
+    contract(|| Box::new(Cpu::with_threads(3).unwrap())).unwrap();
+}

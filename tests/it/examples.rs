@@ -1,0 +1,112 @@
+//! What a newcomer runs first: the programs in `examples/`, and every command that the README shows.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The folder that holds the binaries of this build.
+fn build_folder() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.ancestors().nth(2).unwrap().to_owned()
+}
+
+/// Runs an example in the root of the project and gives what it prints.
+fn example(name: &str, arguments: &[&Path]) -> String {
+    let program = build_folder().join("examples").join(name);
+    assert!(
+        program.exists(),
+        "the example is not built: `cargo test` without --test does so, or `cargo build --examples`"
+    );
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(root())
+        .output()
+        .unwrap();
+    succeeded(name, &output)
+}
+
+fn succeeded(what: &str, output: &Output) -> String {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{what}: {error}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[test]
+fn quickstart_prints_what_the_numbers_come_to() {
+    let text = example("quickstart", &[]);
+    // 12.8 + 10.6 + 11.7 + 12.2 = 47.3; the median lies between 11.7 and 12.2.
+    assert!(
+        text.contains("temperature: 4 values, 1 missing, mean Some(11.825)"),
+        "{text}"
+    );
+    assert!(text.contains("median Some(11.95)"), "{text}");
+    assert!(text.contains("correlation in 4 rows"), "{text}");
+}
+
+#[test]
+fn grouped_windows_prints_a_row_per_window_and_sensor() {
+    let text = example("grouped_windows", &[]);
+    let rows = |sensor: &str| text.lines().filter(|line| line.contains(sensor)).count();
+    // Five windows hold rows; each has a line of statistics and one of differences.
+    assert_eq!((rows("cellar"), rows("roof")), (10, 10), "{text}");
+    // 8 + 0.01 t over t = 0 … 29.
+    assert!(text.contains(" 8.145 "), "{text}");
+}
+
+#[test]
+fn weather_regression_stores_weeks_and_fits_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let weeks = folder.path().join("weeks.csv");
+    let days = root().join("examples/data/seattle-weather.csv");
+    let text = example("weather_regression", &[&days, &weeks]);
+    let model: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let model = &model["models"][0];
+    assert_eq!(model["target"], "temp_max");
+    assert_eq!(model["rank"], 4);
+
+    // The normal equations hold for what is stored: residuals are orthogonal to every term.
+    let table = std::fs::read_to_string(&weeks).unwrap();
+    let mut lines = table.lines();
+    assert_eq!(lines.next(), Some("temp_max,temp_min,wind,warming"));
+    // The last week has one day and no difference, so no place in the regression.
+    let complete = |line: &str| line.split(',').map(|x| x.parse().ok()).collect();
+    let rows: Vec<Vec<f64>> = lines.filter_map(complete).collect();
+    assert_eq!(model["rows"], rows.len());
+    let beta: Vec<f64> = (0..4).map(|i| model["coefficients"][i].as_f64().unwrap()).collect();
+    for term in 0..4 {
+        let x = |row: &[f64]| if term == 0 { 1.0 } else { row[term] };
+        let residual = |row: &[f64]| row[0] - beta[0] - (1..4).map(|i| beta[i] * row[i]).sum::<f64>();
+        let dot: f64 = rows.iter().map(|row| x(row) * residual(row)).sum();
+        let size: f64 = rows.iter().map(|row| (x(row) * row[0]).abs()).sum();
+        // Each of the sums has about 200 terms of a few roundings; 1000 ulp is far above them and far below a wrong fit.
+        assert!(dot.abs() <= 1000.0 * f64::EPSILON * size, "term {term}: {dot}");
+    }
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn every_command_of_the_readme_runs() {
+    let readme = std::fs::read_to_string(root().join("README.md"))
+        .unwrap()
+        .replace("\\\n", " ");
+    let commands: Vec<&str> = readme
+        .lines()
+        .filter(|line| line.starts_with("millstream analyze examples/"))
+        .collect();
+    assert!(commands.len() >= 4, "{commands:?}");
+    let program = Path::new(env!("CARGO_BIN_EXE_millstream"));
+    let path = std::env::join_paths([program.parent().unwrap()]).unwrap();
+    for command in commands {
+        let output = Command::new("/bin/sh")
+            .args(["-c", command])
+            .env("PATH", &path)
+            .current_dir(root())
+            .output()
+            .unwrap();
+        let text = succeeded(command, &output);
+        assert!(text.lines().count() > 3, "{command}: {text}");
+    }
+}
