@@ -104,6 +104,11 @@ fn what_no_rows_lead_to_is_refused() {
             changed(|s| sketch(s, &|q| q.range = Some((f64::NEG_INFINITY, 1.0)))),
             "least value",
         ),
+        (changed(|s| sketch(s, &|q| q.range = None)), "other signs"),
+        (
+            changed(|s| sketch(s, &|q| q.range = Some((1e-300, 9.0)))),
+            "other signs",
+        ),
         (changed(|s| s.columns[0].min = f64::NAN), "least value"),
         (changed(|s| s.columns[0].max = -1e9), "least value"),
         (changed(|s| s.differences.truncate(1)), "different numbers"),

@@ -7,6 +7,7 @@
 //! The rule: a damaged file is an error that names it, never a panic and never an end that looks like the end.
 
 mod lanes;
+mod pages;
 mod region;
 
 use crate::error::{Error, Result};

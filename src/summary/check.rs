@@ -106,19 +106,29 @@ impl Summary {
         {
             return Err("a part counts more than there are rows");
         }
-        let mut moments = self.columns.iter().chain(self.differences.iter().map(|d| &d.moments));
-        let ranges = self.quantiles.iter().filter_map(|q| match q {
-            Quantiles::Exact(_) => None,
-            Quantiles::Sketch(s) => s.range,
-        });
-        let sound = |m: &Moments| match m.count {
-            0 => (m.min, m.max) == (f64::INFINITY, f64::NEG_INFINITY),
-            _ => is_range(m.min, m.max),
+        let sketches = || {
+            self.quantiles.iter().filter_map(|q| match q {
+                Quantiles::Exact(_) => None,
+                Quantiles::Sketch(s) => Some(s),
+            })
         };
-        if !moments.all(sound) || !ranges.into_iter().all(|(a, b)| is_range(a, b)) {
+        let mut moments = self.columns.iter().chain(self.differences.iter().map(|d| &d.moments));
+        let mut ranges = sketches().filter_map(|s| s.range);
+        if !moments.all(extremes_fit) || !ranges.all(|(a, b)| is_range(a, b)) {
             return Err("a least value is not finite or above the greatest");
         }
+        if !sketches().all(|s| signs_fit(s)) {
+            return Err("a sketch has values of other signs than its range");
+        }
         Ok(())
+    }
+}
+
+/// The extremes bound the mean: in order with values, +∞ and −∞ without.
+fn extremes_fit(m: &Moments) -> bool {
+    match m.count {
+        0 => (m.min, m.max) == (f64::INFINITY, f64::NEG_INFINITY),
+        _ => is_range(m.min, m.max),
     }
 }
 
@@ -137,4 +147,17 @@ fn sketch_total(s: &Sketch) -> Option<u64> {
     let counts = s.negative.counts.iter().chain(&s.positive.counts);
     let rest = [s.zero, s.negative_infinite, s.positive_infinite];
     counts.chain(&rest).try_fold(0u64, |sum, n| sum.checked_add(*n))
+}
+
+/// A sketch has values below 0 if and only if its least value is, and so on: answers are held within the range.
+fn signs_fit(s: &Sketch) -> bool {
+    let any = |counts: &[u64]| counts.iter().any(|n| *n > 0);
+    let (negative, positive) = (any(&s.negative.counts), any(&s.positive.counts));
+    match s.range {
+        None => !negative && !positive && s.zero == 0,
+        Some((low, high)) => {
+            let inside = low <= 0.0 && 0.0 <= high;
+            negative == (low < 0.0) && positive == (high > 0.0) && (s.zero == 0 || inside)
+        }
+    }
 }

@@ -211,7 +211,7 @@ pub(super) fn blocks(file: &mut (impl Read + Seek), length: u64) -> Option<(Vec<
 /// Checks the message of a block against the file and the bound.
 ///
 /// # Errors
-/// [`Error::Data`] for a block that does not lie within the file, [`Error::Limit`] for buffers that expand too far.
+/// [`Error::Data`] for a block that does not lie within the file or holds no message, [`Error::Limit`] for buffers that expand too far.
 pub(super) fn check_block(file: &mut (impl Read + Seek), length: u64, block: &Block, bound: &Bound) -> Result<()> {
     let outside = || super::whole::damaged(&bound.name, "a block lies behind its end");
     let place = |n: i64| u64::try_from(n).map_err(|_| outside());
@@ -227,8 +227,12 @@ pub(super) fn check_block(file: &mut (impl Read + Seek), length: u64, block: &Bl
     let failed = |e: io::Error| super::whole::damaged(&bound.name, e);
     let bytes = read_at(file, start, metadata).map_err(failed)?;
     let skip = if bytes.starts_with(&MARK) { 8 } else { 4 };
+    // The decoder looks for a message that is not whole here in what follows as well, so it is not left to it.
     let Some(Ok(message)) = bytes.get(skip..).map(root_as_message) else {
-        return Ok(());
+        return Err(super::whole::damaged(
+            &bound.name,
+            "a block does not begin with a message",
+        ));
     };
     bound.check(&message, body, |place| {
         let mut prefix = [0; 8];

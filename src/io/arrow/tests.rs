@@ -316,3 +316,23 @@ fn a_block_that_lies_behind_the_end_is_damage() {
         assert!(matches!(error, Error::Data(m) if m.contains("behind its end")));
     }
 }
+
+/// A block that claims fewer bytes of metadata than its message has would be decoded all the same, unseen.
+#[test]
+fn a_block_whose_message_is_not_whole_is_damage() {
+    let bytes = file_of(&[sample(6)], Some(CompressionType::ZSTD));
+    let mut own = Cursor::new(bytes.clone());
+    let length = bytes.len() as u64;
+    let (_, blocks) = claims::blocks(&mut own, length).unwrap();
+    let bound = Bound::new("x".into(), &ReadOptions::default());
+    assert!(claims::check_block(&mut own, length, &blocks[0], &bound).is_ok());
+    let (start, metadata) = (blocks[0].offset(), blocks[0].metaDataLength());
+    for cut in [0, 3, 8, 16, metadata / 2] {
+        let block = Block::new(start, cut, blocks[0].bodyLength());
+        let error = claims::check_block(&mut own, length, &block, &bound).unwrap_err();
+        assert!(
+            matches!(error, Error::Data(m) if m.contains("does not begin with a message")),
+            "{cut}"
+        );
+    }
+}

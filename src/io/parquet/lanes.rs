@@ -7,13 +7,14 @@
 //!
 //! The rule: a lane is at most one batch ahead of what was taken from it, and no task ever waits for another.
 
+use super::pages;
 use super::region::Region;
 use crate::error::{Error, Result};
 use crate::io::columnar::{BATCH_ROWS, Converted, Shape};
 use crate::io::whole;
 use crossbeam::channel::{Receiver, TryRecvError, bounded};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReader};
+use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -178,14 +179,18 @@ fn step(input: &Input, group: usize, places: &[usize], reader: Option<ParquetRec
     let mut reader = match reader {
         Some(reader) => reader,
         None => {
-            let metadata = input.metadata.clone();
+            let metadata = &input.metadata;
             let mask = ProjectionMask::roots(metadata.parquet_schema(), places.iter().copied());
-            ParquetRecordBatchReaderBuilder::new_with_metadata(input.region.clone(), metadata)
-                .with_row_groups(vec![group])
-                .with_projection(mask)
-                .with_batch_size(BATCH_ROWS)
-                .build()
-                .map_err(|e| damaged(&e))?
+            let levels =
+                parquet_to_arrow_field_levels(metadata.parquet_schema(), mask, Some(metadata.schema().fields()));
+            let group_pages = pages::Group {
+                input,
+                index: group,
+                rows: input.group_rows(group)?,
+            };
+            let reader =
+                |levels| ParquetRecordBatchReader::try_new_with_row_groups(&levels, &group_pages, BATCH_ROWS, None);
+            levels.and_then(reader).map_err(|e| damaged(&e))?
         }
     };
     let batch = reader

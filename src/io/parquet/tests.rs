@@ -292,3 +292,25 @@ fn no_rows_is_an_end() {
     assert_eq!(source.schema().fields().len(), 3);
     assert!(matches!(source.read().unwrap(), Read::End));
 }
+
+/// The decoder makes room for what a dictionary page claims before it reads a value: up to 2^31 of them.
+#[test]
+fn a_dictionary_that_claims_more_values_than_it_has_bytes_is_damage() {
+    let column: ArrayRef = Arc::new(Int64Array::from(vec![7, 8, 9]));
+    let batch = RecordBatch::try_from_iter([("i", column)]).unwrap();
+    let bytes = bytes_of(&batch, Compression::UNCOMPRESSED, 1000);
+    // The header of the dictionary page: its number of values (3, zigzag 6) and its encoding (PLAIN, zigzag 0).
+    let at = 4 + bytes[4..]
+        .windows(4)
+        .position(|w| w == [0x15, 0x06, 0x15, 0x00])
+        .unwrap();
+    let mut damaged = bytes.clone();
+    damaged[at + 1] = 0x7e; // 63 values of 8 bytes in 24 bytes
+    let error = ParquetSource::from_bytes("t", damaged, &ReadOptions::default())
+        .and_then(read_all)
+        .unwrap_err();
+    assert!(
+        matches!(&error, Error::Data(m) if m.contains("24 bytes claims to hold 63 values")),
+        "{error}"
+    );
+}
