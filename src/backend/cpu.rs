@@ -224,7 +224,8 @@ fn differences(column: &Column, time_ns: Option<&[i64]>, rows: Range<usize>) -> 
     }
 }
 
-/// Many cells: each cell's rows one after another through the running state of its open leaf.
+/// Many cells: the rows of a leaf one after another through its running state; leaves are independent, so a cell may be
+/// spread over tasks.
 fn reduce_grouped(work: &Work) -> Vec<Partial> {
     let blocks = &work.cells.blocks;
     let order = work.cells.order.as_deref().unwrap_or(&[]);
@@ -233,7 +234,8 @@ fn reduce_grouped(work: &Work) -> Vec<Partial> {
     let run_blocks = |range: Range<usize>| {
         let mut row = vec![0.0; columns.len()];
         let mut open: Option<LeafRun> = None;
-        let mut cell = None;
+        // Only the first block of a cell continues a carried leaf; the others begin one.
+        let mut cell = range.start.checked_sub(1).map(|before| blocks[before].cell);
         let mut partials = Vec::with_capacity(range.len());
         for block in &blocks[range] {
             if cell != Some(block.cell) {
@@ -263,14 +265,13 @@ fn reduce_grouped(work: &Work) -> Vec<Partial> {
     parts.into_iter().flatten().collect()
 }
 
-/// Ranges of blocks that hold whole cells and enough rows to be worth a task.
+/// Ranges of blocks that hold enough rows to be worth a task.
 fn tasks(blocks: &[Block]) -> Vec<Range<usize>> {
     let mut tasks = Vec::new();
     let (mut start, mut rows) = (0, 0);
     for (i, block) in blocks.iter().enumerate() {
         rows += block.rows.len();
-        let cell_ends = blocks.get(i + 1).is_none_or(|next| next.cell != block.cell);
-        if cell_ends && rows >= GROUPED_ROWS_PER_TASK {
+        if rows >= GROUPED_ROWS_PER_TASK {
             tasks.push(start..i + 1);
             (start, rows) = (i + 1, 0);
         }
