@@ -21,6 +21,7 @@ mod group_edges;
 mod grouped;
 #[cfg(feature = "cli")]
 mod html_page;
+mod integers;
 mod ladder;
 mod laws;
 mod matrices;
