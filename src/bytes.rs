@@ -8,7 +8,7 @@
 //! | magic, version | `MSUM`, u16 |
 //! | rows | u64 |
 //! | columns | u32 n, then n moments: order u8, count, missing, +∞, −∞ u64; min, max f64; scale i32; sum hi, lo, m2, m3, m4 f64 |
-//! | co-moments, regression | u8 kind (0 none, 1 f64, 2 double-double), then u32 d, rows u64, d present u8, d infinite u64, d sums, d(d+1)/2 products |
+//! | co-moments, regression | u8 kind (0 none, 1 f64, 2 double-double), then u32 d, rows u64, d present u8, d infinite u64, d scale i32, d sums, d(d+1)/2 products |
 //! | differences | u32 n, then n moments, unordered u64, edges u8 (1: first and last as u8 has time, i64 ns, f64 value) |
 //! | quantiles | u32 n, then n of u8 kind (0: u32 m, m f64; 1: buckets −, zero, buckets +, −∞, +∞ u64, range u8 + 2 f64) |
 //! | checksum | u32 |
@@ -190,6 +190,7 @@ impl Writer {
         self.u64(m.rows);
         m.present.iter().for_each(|p| self.u8(u8::from(*p)));
         m.infinite.iter().for_each(|n| self.u64(*n));
+        m.scale.iter().for_each(|s| self.u32(*s as u32));
         m.sums.iter().for_each(|s| s.write(self));
         m.products.iter().for_each(|p| p.write(self));
     }
@@ -320,6 +321,7 @@ impl<'a> Reader<'a> {
             rows,
             present: self.items(d, Self::flag)?,
             infinite: self.items(d, Self::u64)?,
+            scale: self.items(d, |input| Ok(input.u32()? as i32))?,
             sums: self.items(d, Dd::read)?,
             products: self.items(triangle, R::read)?,
         })

@@ -67,18 +67,21 @@ fn solve<R: Real>(regression: &Regression, moments: &Products<R>, tolerance: f64
         }
     };
 
-    // Equilibrate: powers of two, so that no digit is lost.
-    let scale: Vec<i32> = (0..p)
+    // Equilibrate: powers of two, so that no digit is lost. Terms and target are in the units of the co-moments; a penalty that
+    // outweighs a term by far decides in its place, so that it stays in range.
+    let unit = &moments.scale;
+    let ridge = regression.ridge;
+    // `excess` is what the penalty adds to the exponent of the term itself.
+    let (scale, excess): (Vec<i32>, Vec<i32>) = (0..p)
         .map(|i| {
             let norm = product(i, i).hi;
-            if norm > 0.0 && norm.is_finite() {
-                exponent(norm) / 2
-            } else {
-                0
-            }
+            let own = (norm > 0.0 && norm.is_finite()).then(|| exponent(norm) / 2);
+            let penalised = (ridge > 0.0).then(|| exponent(ridge) / 2 - unit[i]);
+            let scale = own.max(penalised).unwrap_or(0);
+            (scale, own.map_or(0, |own| scale - own))
         })
-        .collect();
-    let penalty = |i: usize| Dd::from(regression.ridge).scaled(-2 * scale[i]);
+        .unzip();
+    let penalty = |i: usize| Dd::from(ridge).scaled(-2 * (scale[i] + unit[i]));
     let a = |i: usize, j: usize| product(i, j).scaled(-scale[i] - scale[j]);
     let factor = Factor::new(p, tolerance, |i, j| if i == j { a(i, i) + penalty(i) } else { a(i, j) });
     let v: Vec<Dd> = (0..p).map(|i| product(i, p).scaled(-scale[i])).collect();
@@ -100,44 +103,49 @@ fn solve<R: Real>(regression: &Regression, moments: &Products<R>, tolerance: f64
     let freedom = moments.rows as f64 - fit.rank as f64;
     let sigma2 = (freedom > 0.0).then(|| rss / Dd::from(freedom));
     fit.r_squared = (yy.hi > 0.0).then(|| (Dd::ONE - rss / yy).hi.min(1.0));
-    fit.residual_std = sigma2.map(|s| s.sqrt().hi);
+    fit.residual_std = sigma2.map(|s| s.sqrt().scaled(unit[p]).hi);
 
-    // (A + λ)⁻¹ A (A + λ)⁻¹ is the covariance of β up to σ²; without a penalty it is A⁻¹.
+    // (A + λ)⁻¹ A (A + λ)⁻¹ is the covariance of β up to σ²; without a penalty it is A⁻¹. It falls with the square of the
+    // penalty, so entry (i, j) is in units of 2^−(excessᵢ + excessⱼ).
     let inverse = factor.inverse();
-    let covariance = if regression.ridge > 0.0 {
-        sandwich(&inverse, &factor, a)
+    let covariance = if ridge > 0.0 {
+        let outer = |i: usize, k: usize| inverse[i][k].scaled(excess[i] - excess[k]);
+        let inner = |k: usize, l: usize| product(k, l).scaled(excess[k] - scale[k] + excess[l] - scale[l]);
+        sandwich(&factor, outer, inner)
     } else {
         inverse
     };
     let offset = usize::from(intercept);
     for i in factor.kept() {
-        fit.coefficients[i + offset] = Some(beta[i].scaled(-scale[i]).hi);
-        fit.standard_errors[i + offset] = sigma2.map(|s| (s * covariance[i][i]).sqrt().scaled(-scale[i]).hi);
+        let back = unit[p] - unit[i] - scale[i];
+        fit.coefficients[i + offset] = Some(beta[i].scaled(back).hi);
+        fit.standard_errors[i + offset] = sigma2.map(|s| (s * covariance[i][i]).sqrt().scaled(back - excess[i]).hi);
     }
     if intercept {
         let mut value = mean(p);
         let mut variance = Dd::ONE / n;
         for i in factor.kept() {
-            let mi = mean(i).scaled(-scale[i]);
-            value = value - beta[i] * mi;
+            let place = |i: usize| mean(i).scaled(-scale[i] - excess[i]);
+            value = value - beta[i] * mean(i).scaled(-scale[i]);
             for j in factor.kept() {
-                variance = variance + mi * covariance[i][j] * mean(j).scaled(-scale[j]);
+                variance = variance + place(i) * covariance[i][j] * place(j);
             }
         }
-        fit.coefficients[0] = Some(value.hi);
-        fit.standard_errors[0] = sigma2.map(|s| (s * variance).sqrt().hi);
+        fit.coefficients[0] = Some(value.scaled(unit[p]).hi);
+        fit.standard_errors[0] = sigma2.map(|s| (s * variance).sqrt().scaled(unit[p]).hi);
     }
     fit
 }
 
-fn sandwich(inverse: &[Vec<Dd>], factor: &Factor, a: impl Fn(usize, usize) -> Dd) -> Vec<Vec<Dd>> {
-    let p = inverse.len();
+/// B A Bᵀ over the independent terms.
+fn sandwich(factor: &Factor, b: impl Fn(usize, usize) -> Dd, a: impl Fn(usize, usize) -> Dd) -> Vec<Vec<Dd>> {
+    let p = factor.kept.len();
     let times = |x: &dyn Fn(usize, usize) -> Dd, y: &dyn Fn(usize, usize) -> Dd| -> Vec<Vec<Dd>> {
         let entry = |i, j| factor.kept().fold(Dd::ZERO, |sum, k| sum + x(i, k) * y(k, j));
         (0..p).map(|i| (0..p).map(|j| entry(i, j)).collect()).collect()
     };
-    let left = times(&|i, k| inverse[i][k], &|k, j| a(k.min(j), k.max(j)));
-    times(&|i, k| left[i][k], &|k, j| inverse[k][j])
+    let left = times(&b, &|k, j| a(k.min(j), k.max(j)));
+    times(&|i, k| left[i][k], &|k, j| b(j, k))
 }
 
 /// A Cholesky factor over the terms that are independent of the ones before them.

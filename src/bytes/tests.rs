@@ -37,6 +37,29 @@ fn every_part_comes_back() {
 }
 
 #[test]
+fn columns_of_extreme_magnitudes_come_back() {
+    let shape = Shape {
+        columns: 3,
+        comoments: true,
+        regression: vec![0, 1, 2],
+        ..Shape::default()
+    };
+    for exact_regression in [false, true] {
+        let shape = Shape {
+            exact_regression,
+            ..shape.clone()
+        };
+        let mut run = LeafRun::new(&shape);
+        [1.0, 2.0, 5.0]
+            .iter()
+            .for_each(|x| run.push(&shape, &[x * 1e300, x * 5e-324, *x], None));
+        let summary = run.finish(&shape);
+        assert_eq!(summary.comoments.as_ref().unwrap().scale, [996, -1074, 0]);
+        assert_eq!(Summary::from_bytes(&summary.to_bytes()).unwrap(), summary);
+    }
+}
+
+#[test]
 fn any_damage_is_noticed() {
     let bytes = full(300, true).to_bytes();
     for cut in 0..bytes.len() {
@@ -115,6 +138,18 @@ fn what_no_rows_lead_to_is_refused() {
         (
             changed(|s| s.comoments = Some(crate::summary::CoMoments::new(3))),
             "another number",
+        ),
+        (
+            changed(|s| s.comoments.iter_mut().for_each(|m| m.scale[0] = 1024)),
+            "a scale",
+        ),
+        (
+            changed(|s| {
+                if let Some(RegressionMoments::Exact(m)) = &mut s.regression {
+                    m.scale[1] = -1075;
+                }
+            }),
+            "a scale",
         ),
         (
             changed(|s| {

@@ -121,6 +121,14 @@ impl Summary {
         {
             return Err("a part counts more than there are rows");
         }
+        let units = match &self.regression {
+            None => true,
+            Some(RegressionMoments::Exact(m)) => scales_fit(m),
+            Some(RegressionMoments::Fast(m)) => scales_fit(m),
+        };
+        if !units || !self.comoments.as_ref().is_none_or(scales_fit) {
+            return Err("a scale is out of range");
+        }
         let sketches = || {
             self.quantiles.iter().filter_map(|q| match q {
                 Quantiles::Exact(_) => None,
@@ -155,6 +163,11 @@ fn is_range(low: f64, high: f64) -> bool {
 fn rows_fit<R: Real>(m: &Products<R>, rows: u64) -> bool {
     let most = m.infinite.iter().copied().max().unwrap_or(0);
     m.rows.checked_add(most).is_some_and(|n| n <= rows)
+}
+
+/// A scale is 0 or the exponent of a finite value.
+fn scales_fit<R: Real>(m: &Products<R>) -> bool {
+    m.scale.iter().all(|s| (-1074..=1023).contains(s))
 }
 
 /// The values of a sketch, where they can be counted.

@@ -4,13 +4,19 @@
 //! part of the state (`present`); rows from before a column's first value are incomplete, so a larger set starts again at 0.
 //! Every matrix is thereby positive semidefinite by construction. Rows with an infinite value are kept out and counted.
 //!
+//! Columns whose squares would leave the range of `f64` are held in units of 2^`scale`, which is 0 for ordinary data.
+//!
 //! Merging follows Schubert & Gertz 2018 ("Numerically stable parallel computation of (co-)variance", equation 21) with the
 //! means in double-double, so that their difference keeps its digits. There are two precisions from one text: `f64` products
 //! ([`CoMoments`]) and double-double products ([`ExactCoMoments`]), the latter for regressions, where the condition of the
 //! normal equations costs twice the digits.
 
+mod run;
+
+pub use run::ProductRun;
+
 use super::Merge;
-use super::dd::Dd;
+use super::dd::{Dd, ldexp};
 use std::fmt::Debug;
 use std::ops::{Add, Div, Mul, Sub};
 
@@ -29,6 +35,8 @@ pub trait Real:
     fn to_dd(self) -> Dd;
     /// x − pivot.
     fn deviation(x: f64, pivot: f64) -> Self;
+    /// Times a power of two.
+    fn scaled(self, exponent: i32) -> Self;
 }
 
 impl Real for f64 {
@@ -40,6 +48,9 @@ impl Real for f64 {
     }
     fn deviation(x: f64, pivot: f64) -> Self {
         x - pivot
+    }
+    fn scaled(self, exponent: i32) -> Self {
+        ldexp(self, exponent)
     }
 }
 
@@ -53,6 +64,9 @@ impl Real for Dd {
     fn deviation(x: f64, pivot: f64) -> Self {
         Self::sum(x, -pivot)
     }
+    fn scaled(self, exponent: i32) -> Self {
+        Self::scaled(self, exponent)
+    }
 }
 
 /// Listwise sums, means and products of deviations of d columns.
@@ -64,9 +78,12 @@ pub struct Products<R: Real> {
     pub present: Vec<bool>,
     /// By column: rows that have all values, of which this one is infinite.
     pub infinite: Vec<u64>,
-    /// Σx over the complete rows.
+    /// By column: what follows is in units of 2^scale of each column that takes part.
+    pub scale: Vec<i32>,
+    /// Σx over the complete rows, in units of 2^scaleᵢ.
     pub sums: Vec<Dd>,
-    /// Σ(xᵢ − meanᵢ)(xⱼ − meanⱼ) over the complete rows: the upper triangle by rows, d(d + 1)/2 values.
+    /// Σ(xᵢ − meanᵢ)(xⱼ − meanⱼ) over the complete rows, in units of 2^(scaleᵢ + scaleⱼ): the upper triangle by rows,
+    /// d(d + 1)/2 values.
     pub products: Vec<R>,
 }
 
@@ -77,6 +94,14 @@ pub fn triangle(i: usize, j: usize, d: usize) -> usize {
     i * (2 * d - i + 1) / 2 + (j - i)
 }
 
+/// Multiplies entry (i, j) of an upper triangle by 2^(byᵢ + byⱼ).
+fn scale_triangle<R: Real>(products: &mut [R], by: &[i32]) {
+    let pairs = (0..by.len()).flat_map(|i| by[i..].iter().map(move |b| by[i] + b));
+    for (product, by) in products.iter_mut().zip(pairs).filter(|(_, by)| *by != 0) {
+        *product = product.scaled(by);
+    }
+}
+
 impl<R: Real> Products<R> {
     /// No rows of `d` columns.
     pub fn new(d: usize) -> Self {
@@ -84,22 +109,34 @@ impl<R: Real> Products<R> {
             rows: 0,
             present: vec![false; d],
             infinite: vec![0; d],
+            scale: vec![0; d],
             sums: vec![Dd::ZERO; d],
             products: vec![R::default(); d * (d + 1) / 2],
         }
     }
 
-    /// The state behind sums around a pivot: Σd and the upper triangle of Σd dᵀ with d = x − pivot, over `rows` rows.
-    pub fn from_sums(rows: u64, present: Vec<bool>, infinite: Vec<u64>, pivot: &[f64], s1: &[R], s2: Vec<R>) -> Self {
+    /// The state behind sums around a pivot: Σd and the upper triangle of Σd dᵀ with d = x − pivot, over `rows` rows, all in
+    /// units of 2^scale of the columns.
+    pub fn from_sums(
+        rows: u64,
+        present: Vec<bool>,
+        infinite: Vec<u64>,
+        scale: Vec<i32>,
+        pivot: &[f64],
+        s1: &[R],
+        s2: Vec<R>,
+    ) -> Self {
         let d = pivot.len();
         let mut state = Self {
             rows,
             present,
             infinite,
+            scale,
             sums: vec![Dd::ZERO; d],
             products: s2,
         };
         if rows == 0 {
+            state.scale.fill(0);
             state.products.fill(R::default());
             return state;
         }
@@ -125,10 +162,10 @@ impl<R: Real> Products<R> {
 
     /// The mean of column i over the complete rows; `None` without any.
     pub fn mean(&self, i: usize) -> Option<Dd> {
-        (self.rows > 0).then(|| self.sums[i] / Dd::from(self.rows as f64))
+        (self.rows > 0).then(|| (self.sums[i] / Dd::from(self.rows as f64)).scaled(self.scale[i]))
     }
 
-    /// Σ(xᵢ − meanᵢ)(xⱼ − meanⱼ).
+    /// Σ(xᵢ − meanᵢ)(xⱼ − meanⱼ) in units of 2^(scaleᵢ + scaleⱼ).
     pub fn product(&self, i: usize, j: usize) -> R {
         self.products[triangle(i.min(j), i.max(j), self.dimension())]
     }
@@ -142,7 +179,11 @@ impl<R: Real> Products<R> {
         if self.infinite[i] + self.infinite[j] > 0 {
             return Some(f64::NAN);
         }
-        (self.rows > ddof).then(|| self.product(i, j).to_dd().hi / (self.rows - ddof) as f64)
+        // Divided first: a covariance may be representable where the sum of products is not.
+        (self.rows > ddof).then(|| {
+            let scaled = self.product(i, j).to_dd().hi / (self.rows - ddof) as f64;
+            ldexp(scaled, self.scale[i] + self.scale[j])
+        })
     }
 
     /// Pearson's correlation, in [−1, 1]; `None` where a column is constant or rows < 2, NaN where one has infinite values.
@@ -153,7 +194,7 @@ impl<R: Real> Products<R> {
         if self.rows < 2 {
             return None;
         }
-        // In a fixed order, so that both triangles of a matrix round alike.
+        // The units of numerator and denominator are the same. In a fixed order, so that both triangles of a matrix round alike.
         let (i, j) = (i.min(j), i.max(j));
         let (a, b) = (self.product(i, i).to_dd().hi, self.product(j, j).to_dd().hi);
         if !(a > 0.0 && b > 0.0) {
@@ -174,8 +215,35 @@ impl<R: Real> Products<R> {
     fn forget_rows(&mut self) {
         self.rows = 0;
         self.infinite.fill(0);
+        self.scale.fill(0);
         self.sums.fill(Dd::ZERO);
         self.products.fill(R::default());
+    }
+
+    /// Whether a column has held nothing but zeros, so that any scale fits: a sum and a spread of 0.
+    fn is_zero(&self, i: usize) -> bool {
+        self.sums[i].hi == 0.0 && self.product(i, i).to_dd().hi == 0.0
+    }
+
+    /// The scales that hold the rows of both: the larger of the two, unless one has only zeros.
+    fn common_scale(&self, other: &Self) -> Vec<i32> {
+        let common = |i: usize| match (self.is_zero(i), other.is_zero(i)) {
+            (true, false) => other.scale[i],
+            (false, true) => self.scale[i],
+            _ => self.scale[i].max(other.scale[i]),
+        };
+        (0..self.dimension()).map(common).collect()
+    }
+
+    /// The same state in units of 2^scale.
+    fn rescaled(mut self, scale: &[i32]) -> Self {
+        let by: Vec<i32> = self.scale.iter().zip(scale).map(|(own, new)| own - new).collect();
+        for (sum, by) in self.sums.iter_mut().zip(&by) {
+            *sum = sum.scaled(*by);
+        }
+        scale_triangle(&mut self.products, &by);
+        self.scale = scale.to_vec();
+        self
     }
 }
 
@@ -209,6 +277,19 @@ impl<R: Real> Merge for Products<R> {
             };
             return;
         }
+        if self.scale == later.scale {
+            self.merge_rows(later);
+        } else {
+            let scale = self.common_scale(later);
+            *self = std::mem::replace(self, Self::new(0)).rescaled(&scale);
+            self.merge_rows(&later.clone().rescaled(&scale));
+        }
+    }
+}
+
+impl<R: Real> Products<R> {
+    /// Adds rows in the same units; there are some on both sides.
+    fn merge_rows(&mut self, later: &Self) {
         let (na, nb) = (self.rows as f64, later.rows as f64);
         let n = na + nb;
         let weight = R::from_dd(Dd::product(na, nb) / Dd::from(n));
@@ -236,106 +317,9 @@ impl<R: Real> Merge for Products<R> {
     }
 }
 
-/// Co-moments of rows that come one at a time, in order: the running state of an unfinished leaf.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ProductRun<R: Real> {
-    rows: u64,
-    present: Vec<bool>,
-    infinite: Vec<u64>,
-    pivot: Vec<f64>,
-    deviations: Vec<R>,
-    s1: Vec<R>,
-    s2: Vec<R>,
-}
-
-impl<R: Real> ProductRun<R> {
-    /// No rows of `d` columns.
-    pub fn new(d: usize) -> Self {
-        Self {
-            rows: 0,
-            present: vec![false; d],
-            infinite: vec![0; d],
-            pivot: vec![0.0; d],
-            deviations: vec![R::default(); d],
-            s1: vec![R::default(); d],
-            s2: vec![R::default(); d * (d + 1) / 2],
-        }
-    }
-
-    /// Columns.
-    pub fn dimension(&self) -> usize {
-        self.present.len()
-    }
-
-    /// Takes the next row, whose column i is `value(i)`; NaN is a missing value.
-    #[inline]
-    pub fn push(&mut self, value: impl Fn(usize) -> f64) {
-        let d = self.present.len();
-        let (mut complete, mut finite) = (true, true);
-        for i in 0..d {
-            let x = value(i);
-            if x.is_nan() {
-                complete &= !self.present[i];
-            } else {
-                finite &= x.is_finite();
-                if !self.present[i] {
-                    self.add_column(i);
-                }
-            }
-        }
-        if !complete || !self.present.contains(&true) {
-            return;
-        }
-        if !finite {
-            for i in 0..d {
-                self.infinite[i] += u64::from(value(i).is_infinite());
-            }
-            return;
-        }
-        let at = |i| if self.present[i] { value(i) } else { 0.0 };
-        if self.rows == 0 {
-            self.pivot = (0..d).map(at).collect();
-        }
-        for i in 0..d {
-            self.deviations[i] = R::deviation(at(i), self.pivot[i]);
-        }
-        self.rows += 1;
-        let mut place = 0;
-        for i in 0..d {
-            let x = self.deviations[i];
-            self.s1[i] = self.s1[i] + x;
-            for y in &self.deviations[i..] {
-                self.s2[place] = self.s2[place] + x * *y;
-                place += 1;
-            }
-        }
-    }
-
-    /// A column's first value: the rows before it were incomplete.
-    #[cold]
-    fn add_column(&mut self, i: usize) {
-        self.present[i] = true;
-        self.rows = 0;
-        self.infinite.fill(0);
-        self.s1.fill(R::default());
-        self.s2.fill(R::default());
-    }
-
-    /// The co-moments of what came so far.
-    pub fn finish(&self) -> Products<R> {
-        Products::from_sums(
-            self.rows,
-            self.present.clone(),
-            self.infinite.clone(),
-            &self.pivot,
-            &self.s1,
-            self.s2.clone(),
-        )
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::dd::exponent;
     use super::*;
 
     fn of<R: Real>(rows: &[[f64; 3]]) -> Products<R> {
@@ -411,9 +395,30 @@ mod tests {
 
     #[test]
     fn constant_columns_are_exactly_zero_after_any_merge() {
-        let mut m: ExactCoMoments = of(&[[0.1, 1e9, 3.0]; 7]);
-        m.merge(&of(&[[0.1, 1e9, 3.0]; 4]));
-        assert!(m.products.iter().all(|p| p.hi == 0.0));
-        assert_eq!(m.correlation(0, 1), None);
+        for constants in [[0.1, 1e9, 3.0], [f64::MAX, 1e-200, 5e-324]] {
+            let mut m: ExactCoMoments = of(&[constants; 7]);
+            m.merge(&of(&[constants; 4]));
+            assert!(m.products.iter().all(|p| p.hi == 0.0));
+            assert_eq!((m.covariance(0, 2, 1), m.correlation(0, 1)), (Some(0.0), None));
+            assert_eq!(m.mean(2).map(Dd::to_f64), Some(constants[2]));
+        }
+    }
+
+    /// Magnitudes that rise by far inside a run, and zeros, which any scale holds.
+    #[test]
+    fn the_largest_magnitude_decides_the_scale_and_zeros_have_none() {
+        let far = |e: i32| [ldexp(1.0, e), ldexp(1.0, -e), 0.0];
+        let mut m: CoMoments = of(&[[0.0; 3], far(150), far(300), far(-300), far(-1000)]);
+        assert_eq!(m.scale, [300, 1000, 0]);
+        // n = 5 with one value that counts: Σ(x − mean)² = x² (1 − 1/5), exactly but for the value 2⁻¹⁵⁰ of it.
+        assert!((m.product(0, 0) - 0.8).abs() < 1e-16, "{m:?}");
+        assert!((m.product(0, 1) + 0.2).abs() < 1e-16, "{m:?}");
+        m.merge(&of(&[[0.0, 0.0, 1e-250]; 2]));
+        assert_eq!(m.scale, [300, 1000, exponent(1e-250)]);
+        m.merge(&of(&[[1.0; 3]]));
+        assert_eq!(m.scale, [300, 1000, 0]);
+        assert_eq!(m.rows, 8);
+        m.merge(&of(&[[f64::INFINITY, 1.0, f64::NAN], [1.0, 1.0, 1.0]]));
+        assert_eq!((m.rows, m.scale), (9, vec![300, 1000, 0]));
     }
 }

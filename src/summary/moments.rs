@@ -25,6 +25,25 @@ const PIVOT_DISTANCE_MAX: f64 = 8.0;
 /// Whole numbers below this are exact in `f64`, and so are sums of them that stay below it.
 const EXACT_INTEGERS: f64 = 9_007_199_254_740_992.0;
 
+/// The scale of values of which this is the largest magnitude: 0 for ordinary ones and for zeros.
+pub fn scale_of(largest: f64) -> i32 {
+    if largest == 0.0 {
+        return 0;
+    }
+    let e = exponent(largest);
+    if e.abs() <= UNSCALED_EXPONENT_MAX { 0 } else { e }
+}
+
+/// The magnitude above which a running state at this scale asks for larger units.
+pub(super) fn limit_of(scale: i32) -> f64 {
+    let above = if scale == 0 { 1 } else { scale };
+    if above + UNSCALED_EXPONENT_MAX < 1023 {
+        ldexp(1.0, above + UNSCALED_EXPONENT_MAX)
+    } else {
+        f64::MAX
+    }
+}
+
 /// Which central moments are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Order {

@@ -24,6 +24,7 @@ mod html_page;
 mod integers;
 mod ladder;
 mod laws;
+mod magnitudes;
 mod matrices;
 mod nist;
 mod oracle;

@@ -46,7 +46,7 @@ fn decode(x: f64) -> (i64, i32) {
 }
 
 /// m·2^e in lowest terms.
-fn dyadic(m: BigInt, e: i32) -> Rational {
+pub(crate) fn dyadic(m: BigInt, e: i32) -> Rational {
     let Some(zeros) = m.trailing_zeros() else {
         return Rational::zero();
     };

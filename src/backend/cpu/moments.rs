@@ -6,8 +6,8 @@
 //! The sixteen lanes are added up in a fixed tree, so the result does not depend on the width of the machine's vectors.
 
 use crate::batch::{Column, Values};
-use crate::summary::dd::{exponent, two_sum};
-use crate::summary::moments::{MomentRun, Moments, Order, PivotSums, UNSCALED_EXPONENT_MAX};
+use crate::summary::dd::two_sum;
+use crate::summary::moments::{MomentRun, Moments, Order, PivotSums, scale_of};
 use pulp::{Arch, NullaryFnOnce};
 use std::ops::Range;
 
@@ -96,8 +96,7 @@ fn of_finite<T: Lane>(values: &[T], order: Order) -> Option<Moments> {
     if !sums.s1.is_finite() {
         return None;
     }
-    let largest = min.abs().max(max.abs());
-    if largest != 0.0 && exponent(largest).abs() > UNSCALED_EXPONENT_MAX {
+    if scale_of(min.abs().max(max.abs())) != 0 {
         let wide: Vec<f64> = values.iter().map(|x| x.widen()).collect();
         return Some(one_at_a_time(&wide, order));
     }

@@ -3,11 +3,13 @@
 //! Columns are contiguous, so both operands of a product are read as they lie: a tile of 4 × 4 columns keeps sixteen vector sums
 //! in registers and takes eight loads for sixteen fused multiply-adds; no transposition is needed. Rows go through in steps
 //! that fit the second-level cache, after one pass that subtracts the pivot. Tiles below the diagonal are not computed.
+//! Columns of extreme magnitudes show in their sums, and are then gathered once more in units of a power of two.
 //! The double-double kernel carries sums of exact products ([`crate::summary::dd`]), eight rows side by side.
 
 use crate::batch::{Column, Values};
 use crate::summary::comoments::{CoMoments, ExactCoMoments, triangle};
 use crate::summary::dd::{Dd, exponent, ldexp, two_product, two_sum};
+use crate::summary::moments::{UNSCALED_EXPONENT_MAX, scale_of};
 use pulp::{Arch, NullaryFnOnce, Simd, WithSimd};
 use std::ops::Range;
 
@@ -24,6 +26,8 @@ const DD_LANES: usize = 8;
 struct Listwise {
     present: Vec<bool>,
     infinite: Vec<u64>,
+    /// By column: values are taken in units of 2^scale.
+    scale: Vec<i32>,
     /// Rows in which every present column has a finite value; absent where all rows are.
     kept: Option<Vec<usize>>,
 }
@@ -52,6 +56,7 @@ fn listwise(columns: &[&Column], rows: Range<usize>) -> Listwise {
     Listwise {
         present,
         infinite,
+        scale: vec![0; columns.len()],
         kept: Some(kept),
     }
 }
@@ -61,6 +66,7 @@ impl Listwise {
         Self {
             present: vec![true; d],
             infinite: vec![0; d],
+            scale: vec![0; d],
             kept: None,
         }
     }
@@ -69,10 +75,15 @@ impl Listwise {
         self.kept.as_ref().map_or(rows.len(), Vec::len)
     }
 
-    /// Values of complete rows `from .. from + out.len()` of a column, minus the pivot.
-    fn centre(&self, column: &Column, present: bool, first: usize, from: usize, pivot: f64, out: &mut [f64]) {
+    /// Values of complete rows `from .. from + out.len()` of column `i`, minus the pivot, in its units.
+    fn centre(&self, i: usize, column: &Column, first: usize, from: usize, pivot: f64, out: &mut [f64]) {
         match &self.kept {
-            _ if !present => out.fill(0.0),
+            _ if !self.present[i] => out.fill(0.0),
+            kept if self.scale[i] != 0 => {
+                let row = |k: usize| kept.as_ref().map_or(first + from + k, |kept| kept[from + k]);
+                let scaled = |k: usize| ldexp(column.get(row(k)), -self.scale[i]);
+                (0..).zip(out).for_each(|(k, o)| *o = scaled(k) - pivot);
+            }
             None => {
                 let start = first + from;
                 let range = start..start + out.len();
@@ -94,86 +105,130 @@ impl Listwise {
     fn pivots(&self, columns: &[&Column], first: usize) -> Vec<f64> {
         let row = self.kept.as_ref().map_or(Some(first), |kept| kept.first().copied());
         let at = |(c, p): (&&Column, &bool)| row.filter(|_| *p).map_or(0.0, |i| c.get(i));
-        columns.iter().zip(&self.present).map(at).collect()
+        let scaled = |(x, scale): (f64, &i32)| ldexp(x, -scale);
+        let values = columns.iter().zip(&self.present).map(at);
+        values.zip(&self.scale).map(scaled).collect()
     }
+
+    /// Chooses the units of the columns, given Σ(x − pivot)² of each in units of 1; whether any is not of ordinary magnitude.
+    fn choose_scale(
+        &mut self,
+        columns: &[&Column],
+        rows: &Range<usize>,
+        pivots: &[f64],
+        square: impl Fn(usize) -> f64,
+    ) -> bool {
+        let n = self.rows(rows) as f64;
+        for i in 0..columns.len() {
+            if self.present[i] && may_be_extreme(pivots[i], square(i), n) {
+                self.scale[i] = scale_of(self.largest(columns[i], rows));
+            }
+        }
+        self.scale.iter().any(|s| *s != 0)
+    }
+
+    /// The largest magnitude of a column in the complete rows.
+    fn largest(&self, column: &Column, rows: &Range<usize>) -> f64 {
+        let larger = |most: f64, i: usize| most.max(column.get(i).abs());
+        match &self.kept {
+            None => rows.clone().fold(0.0, larger),
+            Some(kept) => kept.iter().copied().fold(0.0, larger),
+        }
+    }
+}
+
+/// Whether the largest magnitude of n values may lie outside 2^±200, given a pivot among them and the sum of squares around it.
+///
+/// A value of 2^201 and a pivot below 2^200 are 2^200 apart, with a square of 2^400; values below 2^−200 are less than 2^−199
+/// apart, with squares below n · 2^−398. Half and twice that leave room for the roundings of the sum, and a sum that is
+/// infinite or NaN is not below anything.
+fn may_be_extreme(pivot: f64, square: f64, n: f64) -> bool {
+    const MAX: i32 = UNSCALED_EXPONENT_MAX;
+    let not_huge = pivot.abs() < ldexp(1.0, MAX) && square < ldexp(1.0, 2 * MAX - 1);
+    let not_tiny = pivot.abs() >= ldexp(1.0, -MAX) || square > n * ldexp(1.0, 3 - 2 * MAX);
+    !(not_huge && not_tiny)
 }
 
 /// The co-moments of rows of these columns in `f64`.
 pub(super) fn plain(columns: &[&Column], rows: Range<usize>) -> CoMoments {
+    let d = columns.len();
     if rows.is_empty() {
-        return CoMoments::new(columns.len());
+        return CoMoments::new(d);
     }
-    if columns.iter().all(|c| c.nulls.is_none())
-        && let Some(result) = reduce(columns, &rows, Listwise::all(columns.len()))
-    {
-        return result;
+    if columns.iter().all(|c| c.nulls.is_none()) {
+        let all = Listwise::all(d);
+        let first = sums(columns, &rows, &all, None);
+        if first.s1.iter().all(|s| s.is_finite()) {
+            return finish(columns, &rows, all, first);
+        }
     }
+    // A sum that is not finite: there are missing or infinite values (or deviations that overflow).
     let complete = listwise(columns, rows.clone());
     if complete.rows(&rows) == 0 {
-        let d = columns.len();
         return CoMoments {
             present: complete.present,
             infinite: complete.infinite,
             ..CoMoments::new(d)
         };
     }
-    let finite = Listwise {
-        kept: complete.kept.clone(),
-        present: complete.present.clone(),
-        infinite: complete.infinite.clone(),
-    };
-    reduce(columns, &rows, finite).unwrap_or_else(|| {
-        // Deviations of finite values that overflow: products would be infinite or undefined.
-        let (s1, s2, pivots, n) = sums(columns, &rows, &complete, None);
-        CoMoments::from_sums(n, complete.present, complete.infinite, &pivots, &s1, s2)
-    })
+    let first = sums(columns, &rows, &complete, None);
+    finish(columns, &rows, complete, first)
 }
 
-/// `None` where a sum is not finite: there are missing or infinite values (or deviations that overflow).
-fn reduce(columns: &[&Column], rows: &Range<usize>, complete: Listwise) -> Option<CoMoments> {
-    let (mut s1, mut s2, mut pivots, n) = sums(columns, rows, &complete, None);
-    if s1.iter().any(|s| !s.is_finite()) {
-        return None;
-    }
+/// The co-moments behind the sums around the first row; these are taken once more where units or pivots do not fit.
+fn finish(columns: &[&Column], rows: &Range<usize>, mut complete: Listwise, first: Sums) -> CoMoments {
     let d = columns.len();
-    let count = n as f64;
-    let variance = |i: usize, s1: &[f64], s2: &[f64]| s2[triangle(i, i, d)] / count - (s1[i] / count).powi(2);
-    let far = |i: usize| {
-        let distance = s1[i] / count;
-        distance != 0.0
-            && distance * distance > PIVOT_DISTANCE_MAX * PIVOT_DISTANCE_MAX * variance(i, &s1, &s2).max(0.0)
-    };
-    if (0..d).any(far) {
-        for i in 0..d {
-            let spread = variance(i, &s1, &s2).max(0.0).sqrt();
-            let mean = pivots[i] + s1[i] / count;
+    let mut found = first;
+    if complete.choose_scale(columns, rows, &found.pivots, |i| found.s2[triangle(i, i, d)]) {
+        found = sums(columns, rows, &complete, None);
+    }
+    if let Some(pivots) = found.better_pivots() {
+        found = sums(columns, rows, &complete, Some(pivots));
+    }
+    let Listwise {
+        present,
+        infinite,
+        scale,
+        ..
+    } = complete;
+    CoMoments::from_sums(found.n, present, infinite, scale, &found.pivots, &found.s1, found.s2)
+}
+
+/// Σd, the upper triangle of Σd dᵀ, the pivots and the number of rows.
+struct Sums {
+    s1: Vec<f64>,
+    s2: Vec<f64>,
+    pivots: Vec<f64>,
+    n: u64,
+}
+
+impl Sums {
+    /// Pivots near the means, where a mean lies far from its own.
+    fn better_pivots(&self) -> Option<Vec<f64>> {
+        let d = self.pivots.len();
+        let count = self.n as f64;
+        let variance = |i: usize| self.s2[triangle(i, i, d)] / count - (self.s1[i] / count).powi(2);
+        let far = |i: usize| {
+            let distance = self.s1[i] / count;
+            distance != 0.0 && distance * distance > PIVOT_DISTANCE_MAX * PIVOT_DISTANCE_MAX * variance(i).max(0.0)
+        };
+        let better = |i: usize| {
+            let spread = variance(i).max(0.0).sqrt();
+            let mean = self.pivots[i] + self.s1[i] / count;
             // A multiple of a quarter of the spread keeps later subtractions exact.
-            pivots[i] = if spread > 0.0 && spread.is_finite() && (mean / spread).abs() < 1e15 {
+            if spread > 0.0 && spread.is_finite() && (mean / spread).abs() < 1e15 {
                 let quantum = exponent(spread) - 2;
                 ldexp(ldexp(mean, -quantum).round(), quantum)
             } else {
                 mean
-            };
-        }
-        (s1, s2, pivots, _) = sums(columns, rows, &complete, Some(pivots));
+            }
+        };
+        (0..d).any(far).then(|| (0..d).map(better).collect())
     }
-    Some(CoMoments::from_sums(
-        n,
-        complete.present,
-        complete.infinite,
-        &pivots,
-        &s1,
-        s2,
-    ))
 }
 
-/// Σd, the upper triangle of Σd dᵀ, the pivots and the number of rows.
-fn sums(
-    columns: &[&Column],
-    rows: &Range<usize>,
-    complete: &Listwise,
-    pivots: Option<Vec<f64>>,
-) -> (Vec<f64>, Vec<f64>, Vec<f64>, u64) {
+/// The sums around these pivots, or those of the first row.
+fn sums(columns: &[&Column], rows: &Range<usize>, complete: &Listwise, pivots: Option<Vec<f64>>) -> Sums {
     let d = columns.len();
     let n = complete.rows(rows);
     let pivots = pivots.unwrap_or_else(|| complete.pivots(columns, rows.start));
@@ -187,14 +242,7 @@ fn sums(
         for i in 0..d {
             let column = &mut centred[i * STEP_ROWS..(i + 1) * STEP_ROWS];
             column[step..].fill(0.0);
-            complete.centre(
-                columns[i],
-                complete.present[i],
-                rows.start,
-                from,
-                pivots[i],
-                &mut column[..step],
-            );
+            complete.centre(i, columns[i], rows.start, from, pivots[i], &mut column[..step]);
             s1[i] += Arch::new().dispatch(Sum { values: column });
         }
         Arch::new().dispatch(Triangle {
@@ -204,7 +252,12 @@ fn sums(
             s2: &mut s2,
         });
     }
-    (s1, s2, pivots, n as u64)
+    Sums {
+        s1,
+        s2,
+        pivots,
+        n: n as u64,
+    }
 }
 
 struct Sum<'a> {
@@ -280,7 +333,7 @@ fn tile<S: Simd>(simd: S, left: [&[S::f64s]; TILE], right: [&[S::f64s]; TILE]) -
 pub(super) fn exact(columns: &[&Column], rows: Range<usize>) -> ExactCoMoments {
     let d = columns.len();
     let clean = |c: &&Column| c.nulls.is_none() && rows.clone().all(|i| c.get(i).is_finite());
-    let complete = if columns.iter().all(clean) {
+    let mut complete = if columns.iter().all(clean) {
         Listwise::all(d)
     } else {
         listwise(columns, rows.clone())
@@ -293,13 +346,30 @@ pub(super) fn exact(columns: &[&Column], rows: Range<usize>) -> ExactCoMoments {
             ..ExactCoMoments::new(d)
         };
     }
+    let (mut pivots, mut s1, mut s2) = exact_sums(columns, &rows, &complete);
+    if complete.choose_scale(columns, &rows, &pivots, |i| s2[triangle(i, i, d)].hi) {
+        (pivots, s1, s2) = exact_sums(columns, &rows, &complete);
+    }
+    let Listwise {
+        present,
+        infinite,
+        scale,
+        ..
+    } = complete;
+    ExactCoMoments::from_sums(n as u64, present, infinite, scale, &pivots, &s1, s2)
+}
+
+/// The pivots of the first row, Σd and the upper triangle of Σd dᵀ around them, in double-double.
+fn exact_sums(columns: &[&Column], rows: &Range<usize>, complete: &Listwise) -> (Vec<f64>, Vec<Dd>, Vec<Dd>) {
+    let d = columns.len();
+    let n = complete.rows(rows);
     let pivots = complete.pivots(columns, rows.start);
     // Deviations as exact pairs, padded with zeros to whole lanes.
     let padded = n.next_multiple_of(DD_LANES);
     let (mut hi, mut lo) = (vec![0.0; d * padded], vec![0.0; d * padded]);
     let mut values = vec![0.0; n];
     for i in 0..d {
-        complete.centre(columns[i], complete.present[i], rows.start, 0, 0.0, &mut values);
+        complete.centre(i, columns[i], rows.start, 0, 0.0, &mut values);
         let place = i * padded;
         for (k, x) in values.iter().enumerate() {
             (hi[place + k], lo[place + k]) = two_sum(*x, -pivots[i]);
@@ -315,7 +385,7 @@ pub(super) fn exact(columns: &[&Column], rows: Range<usize>) -> ExactCoMoments {
         s1: &mut s1,
         s2: &mut s2,
     });
-    ExactCoMoments::from_sums(n as u64, complete.present, complete.infinite, &pivots, &s1, s2)
+    (pivots, s1, s2)
 }
 
 struct ExactTriangle<'a> {

@@ -1,7 +1,7 @@
 //! The running state of an unfinished leaf of one column: values one at a time, the first finite one as pivot.
 
-use super::{Moments, Order, PivotSums, UNSCALED_EXPONENT_MAX};
-use crate::summary::dd::{exponent, ldexp, two_sum};
+use super::{Moments, Order, PivotSums, limit_of, scale_of};
+use crate::summary::dd::{ldexp, two_sum};
 
 /// Moments of values that come one at a time, in order: the running state of an unfinished leaf.
 ///
@@ -78,8 +78,7 @@ impl MomentRun {
     /// Chooses units in which `x`, larger than all before it by far, and its fourth power are representable.
     #[cold]
     fn rescale(&mut self, x: f64) {
-        let e = exponent(x);
-        let scale = if e.abs() <= UNSCALED_EXPONENT_MAX { 0 } else { e };
+        let scale = scale_of(x);
         let by = self.scale - scale;
         if self.sums.count > 0 && by != 0 {
             let s = &mut self.sums;
@@ -92,14 +91,7 @@ impl MomentRun {
             self.s2_low = ldexp(self.s2_low, 2 * by);
         }
         self.scale = scale;
-        self.limit = if scale == 0 {
-            ldexp(1.0, UNSCALED_EXPONENT_MAX + 1)
-        } else {
-            ldexp(1.0, (scale + UNSCALED_EXPONENT_MAX).min(1023))
-        };
-        if self.limit >= ldexp(1.0, 1023) {
-            self.limit = f64::MAX;
-        }
+        self.limit = limit_of(scale);
     }
 
     /// The moments of what came so far.
