@@ -15,6 +15,9 @@ use crate::summary::dd::{Dd, exponent};
 const RANK_TOLERANCE_EXACT: f64 = 8.1e-28;
 /// … and 2⁻⁴⁰ where they carry 53.
 const RANK_TOLERANCE_FAST: f64 = 9.1e-13;
+/// A pivot below 2⁻¹⁰² Σx² is rounding too, however far from zero the values lie: a stored number is off by up to 2⁻⁵³ of
+/// itself, and one that was computed by a few times that.
+const STORED_TOLERANCE: f64 = 1.97e-31;
 
 /// What least squares come to.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -83,7 +86,16 @@ fn solve<R: Real>(regression: &Regression, moments: &Products<R>, tolerance: f64
         .unzip();
     let penalty = |i: usize| Dd::from(ridge).scaled(-2 * (scale[i] + unit[i]));
     let a = |i: usize, j: usize| product(i, j).scaled(-scale[i] - scale[j]);
-    let factor = Factor::new(p, tolerance, |i, j| if i == j { a(i, i) + penalty(i) } else { a(i, j) });
+    let floor = |i: usize| {
+        let square = if intercept {
+            product(i, i) + mean(i) * moments.sums[i]
+        } else {
+            product(i, i)
+        };
+        let own = (a(i, i) + penalty(i)).hi;
+        (tolerance * own).max(STORED_TOLERANCE * square.scaled(-2 * scale[i]).hi)
+    };
+    let factor = Factor::new(p, floor, |i, j| if i == j { a(i, i) + penalty(i) } else { a(i, j) });
     let v: Vec<Dd> = (0..p).map(|i| product(i, p).scaled(-scale[i])).collect();
     let beta = factor.solve(&v);
 
@@ -156,7 +168,8 @@ struct Factor {
 }
 
 impl Factor {
-    fn new(p: usize, tolerance: f64, a: impl Fn(usize, usize) -> Dd) -> Self {
+    /// Of the matrix `a`; a term whose pivot is not above its `floor` depends on the ones before it.
+    fn new(p: usize, floor: impl Fn(usize) -> f64, a: impl Fn(usize, usize) -> Dd) -> Self {
         let mut this = Self {
             l: Vec::with_capacity(p),
             kept: Vec::with_capacity(p),
@@ -172,7 +185,7 @@ impl Factor {
             }
             let own = a(i, i);
             let pivot = row[..i].iter().fold(own, |pivot, x| pivot - *x * *x);
-            let independent = own.hi > 0.0 && own.hi.is_finite() && pivot.hi > tolerance * own.hi;
+            let independent = own.hi > 0.0 && own.hi.is_finite() && pivot.hi > floor(i);
             if independent {
                 row[i] = pivot.sqrt();
             }
@@ -257,13 +270,16 @@ mod tests {
 
     #[test]
     fn a_dependent_term_is_left_out() {
-        let rows: Vec<Vec<f64>> = (0..20)
-            .map(f64::from)
-            .map(|x| vec![x, 0.1 * x + 7.0, x * x, 1.0 + x + 2.0 * x * x])
-            .collect();
-        let fit = fit(&regression(&["x", "same", "square"], true, 0.0), &moments(&rows));
-        assert_eq!((fit.rank, fit.coefficients[2], fit.standard_errors[2]), (3, None, None));
-        assert!((fit.coefficients[3].unwrap() - 2.0).abs() < 1e-13);
+        // Far from zero the rounding of the stored numbers is all that tells `same` from `x`.
+        for from in [0.0, 1e3, 1e5, 1e7] {
+            let row = |x: f64| vec![x, 0.1 * x + 7.0, x * x, 1.0 + x + 2.0 * x * x];
+            let rows: Vec<Vec<f64>> = (0..20).map(|i| row(from + f64::from(i))).collect();
+            let fit = fit(&regression(&["x", "same", "square"], true, 0.0), &moments(&rows));
+            assert_eq!((fit.rank, fit.coefficients[2], fit.standard_errors[2]), (3, None, None));
+            // y and x² are rounded to 2⁻⁵³ of y; the square, once its line is taken out, has a spread of about 30.
+            let allowed = 1e-13 + from * from * 1e-16;
+            assert!((fit.coefficients[3].unwrap() - 2.0).abs() < allowed, "{from}: {fit:?}");
+        }
     }
 
     #[test]

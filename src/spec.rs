@@ -336,10 +336,15 @@ impl Spec {
             }
         }
         let comoments = self.covariance || self.correlation;
-        if comoments && columns > MATRIX_COLUMNS_MAX {
-            return Err(Error::Usage(format!(
-                "a matrix of {columns} columns is larger than the limit of {MATRIX_COLUMNS_MAX}: name fewer with --columns"
-            )));
+        for (what, d) in [
+            ("matrix", if comoments { columns } else { 0 }),
+            ("regression", regression.len()),
+        ] {
+            if d > MATRIX_COLUMNS_MAX {
+                return Err(Error::Usage(format!(
+                    "a {what} of {d} columns is larger than the limit of {MATRIX_COLUMNS_MAX}: name fewer"
+                )));
+            }
         }
         Ok(Shape {
             columns,

@@ -364,3 +364,21 @@ fn quantiles_are_exact_while_few_and_within_one_percent_later() {
         }
     }
 }
+
+#[test]
+fn matrices_beyond_the_limit_are_refused_and_not_tried() {
+    let names: Vec<String> = (0..4097).map(|i| format!("c{i}")).collect();
+    let wide = Batch::from_columns(names.iter().map(|n| (n.as_str(), vec![1.0, 2.0]))).unwrap();
+    let terms: Vec<&str> = names[1..].iter().map(String::as_str).collect();
+    for (what, spec) in [
+        ("a matrix of 4097 columns", Spec::new().covariance()),
+        (
+            "a regression of 4097 columns",
+            Spec::new().columns(["c0"]).regression("c0", &terms),
+        ),
+    ] {
+        let error = Engine::new(spec).unwrap().analyze(&wide).unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+    }
+    assert_eq!(report(Spec::new(), &wide).groups[0].columns.len(), 4097);
+}

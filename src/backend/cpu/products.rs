@@ -17,6 +17,8 @@ use std::ops::Range;
 const TILE: usize = 4;
 /// Rows that are centred and multiplied at a time: with 256 columns 512 KiB, half a second-level cache.
 const STEP_ROWS: usize = 256;
+/// Rows that go through the double-double kernel together.
+const EXACT_STEP_ROWS: usize = 1024;
 /// A mean this many standard deviations from the pivot asks for a second reduction around the means.
 const PIVOT_DISTANCE_MAX: f64 = 8.0;
 /// Rows side by side in the double-double kernel.
@@ -364,35 +366,41 @@ fn exact_sums(columns: &[&Column], rows: &Range<usize>, complete: &Listwise) -> 
     let d = columns.len();
     let n = complete.rows(rows);
     let pivots = complete.pivots(columns, rows.start);
-    // Deviations as exact pairs, padded with zeros to whole lanes.
-    let padded = n.next_multiple_of(DD_LANES);
-    let (mut hi, mut lo) = (vec![0.0; d * padded], vec![0.0; d * padded]);
-    let mut values = vec![0.0; n];
-    for i in 0..d {
-        complete.centre(i, columns[i], rows.start, 0, 0.0, &mut values);
-        let place = i * padded;
-        for (k, x) in values.iter().enumerate() {
-            (hi[place + k], lo[place + k]) = two_sum(*x, -pivots[i]);
-        }
-    }
     let mut s1 = vec![Dd::ZERO; d];
     let mut s2 = vec![Dd::ZERO; d * (d + 1) / 2];
-    Arch::new().dispatch(ExactTriangle {
-        hi: &hi,
-        lo: &lo,
-        d,
-        padded,
-        s1: &mut s1,
-        s2: &mut s2,
-    });
+    // Deviations of a step as exact pairs; the last step is padded with zeros.
+    let length = EXACT_STEP_ROWS.min(n.next_multiple_of(DD_LANES));
+    let (mut hi, mut lo) = (vec![0.0; d * length], vec![0.0; d * length]);
+    let mut values = vec![0.0; length];
+    for from in (0..n).step_by(length) {
+        let step = length.min(n - from);
+        for i in 0..d {
+            complete.centre(i, columns[i], rows.start, from, 0.0, &mut values[..step]);
+            let place = i * length..(i + 1) * length;
+            let (hi, lo) = (&mut hi[place.clone()], &mut lo[place]);
+            for (k, x) in values[..step].iter().enumerate() {
+                (hi[k], lo[k]) = two_sum(*x, -pivots[i]);
+            }
+            hi[step..].fill(0.0);
+            lo[step..].fill(0.0);
+        }
+        Arch::new().dispatch(ExactTriangle {
+            hi: &hi,
+            lo: &lo,
+            length,
+            s1: &mut s1,
+            s2: &mut s2,
+        });
+    }
     (pivots, s1, s2)
 }
 
+/// Adds the sums of a step.
 struct ExactTriangle<'a> {
     hi: &'a [f64],
     lo: &'a [f64],
-    d: usize,
-    padded: usize,
+    /// Rows of a column.
+    length: usize,
     s1: &'a mut [Dd],
     s2: &'a mut [Dd],
 }
@@ -402,23 +410,15 @@ impl NullaryFnOnce for ExactTriangle<'_> {
 
     #[inline(always)]
     fn call(self) {
-        let Self {
-            hi,
-            lo,
-            d,
-            padded,
-            s1,
-            s2,
-        } = self;
-        let column = |all: &'_ [f64], i: usize| -> Range<usize> {
-            debug_assert!(all.len() >= (i + 1) * padded);
-            i * padded..(i + 1) * padded
-        };
+        let Self { hi, lo, length, s1, s2 } = self;
+        let d = s1.len();
+        let column = |i: usize| i * length..(i + 1) * length;
         for i in 0..d {
-            let (hi_i, lo_i) = (&hi[column(hi, i)], &lo[column(lo, i)]);
-            s1[i] = dot(hi_i, lo_i, None);
+            let (hi_i, lo_i) = (&hi[column(i)], &lo[column(i)]);
+            s1[i] = s1[i] + dot(hi_i, lo_i, None);
             for j in i..d {
-                s2[triangle(i, j, d)] = dot(hi_i, lo_i, Some((&hi[column(hi, j)], &lo[column(lo, j)])));
+                let place = triangle(i, j, d);
+                s2[place] = s2[place] + dot(hi_i, lo_i, Some((&hi[column(j)], &lo[column(j)])));
             }
         }
     }
