@@ -135,11 +135,10 @@ impl Engine {
     /// [`Error::Usage`] if the batch lacks what the spec names, or differs from the batches before it.
     pub fn push(&mut self, batch: &Batch) -> Result<Vec<Closed>> {
         check(&self.spec, batch)?;
-        let layout = match self.layout.take() {
-            Some(layout) => layout,
+        let layout = match &self.layout {
+            Some(layout) => layout.clone(),
             None => Layout::new(&self.spec, batch)?,
         };
-        let layout = self.layout.insert(layout).clone();
         if batch.names() != layout.names {
             return Err(Error::Usage(format!(
                 "the columns of a batch changed from {} to {}",
@@ -156,11 +155,15 @@ impl Engine {
         }
         let batch = batch.project_if_needed(&layout.places);
         if self.spec.is_grouped() {
-            for start in (0..batch.rows()).step_by(GROUPED_ROWS_MAX) {
-                let rows = GROUPED_ROWS_MAX.min(batch.rows() - start);
-                self.push_grouped(batch.slice(start, rows), &layout)?;
+            // All keys first: a batch that is refused leaves nothing behind.
+            let key_numbers = self.grouped.number(&self.spec, &batch)?;
+            self.layout = Some(layout.clone());
+            for (k, keys) in key_numbers.chunks(GROUPED_ROWS_MAX).enumerate() {
+                let rows = batch.slice(k * GROUPED_ROWS_MAX, keys.len());
+                self.push_grouped(rows, keys, &layout)?;
             }
         } else {
+            self.layout = Some(layout.clone());
             self.push_single(&batch, &layout);
         }
         self.rows += batch.rows() as u64;
@@ -199,12 +202,12 @@ impl Engine {
         self.submit(work, Vec::new());
     }
 
-    fn push_grouped(&mut self, batch: Batch, layout: &Layout) -> Result<()> {
+    fn push_grouped(&mut self, batch: Batch, keys: &[u32], layout: &Layout) -> Result<()> {
         // Open leaves continue in the next work: what is outstanding has to be folded first.
         self.drain();
         self.batches += 1;
         let stamp = self.batches;
-        let (cell_of_row, slots) = self.grouped.assign(&self.spec, &batch, stamp)?;
+        let (cell_of_row, slots) = self.grouped.assign(&self.spec, &batch, keys, stamp)?;
         let open = self.grouped.take_open(&slots);
         let rows = |run: &Option<LeafRun>| run.as_ref().map_or(0, |run| run.rows() as usize);
         let carried: Vec<usize> = open.iter().map(rows).collect();

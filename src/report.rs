@@ -211,12 +211,12 @@ pub enum KeyValue {
     Null,
     /// A boolean.
     Boolean(bool),
-    /// An integer.
-    Integer(i64),
+    /// An integer of any Arrow type: 128 bits hold them all, and the whole decimals of up to 38 digits.
+    Integer(i128),
     /// A number.
     #[serde(serialize_with = "finite")]
     Number(f64),
-    /// Text; dates and times in RFC 3339; an integer beyond `i64` by its digits.
+    /// Text; dates and times in RFC 3339, bytes in hexadecimal, decimals that no number prints as by their digits.
     Text(String),
 }
 

@@ -1,6 +1,6 @@
 //! Rows of many cells: which row belongs to which pane and key, and the windows that the cells become.
 
-use super::keys::{KeyTable, compare_keys};
+use super::keys::KeyTable;
 use crate::backend::Partial;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
@@ -23,7 +23,6 @@ pub(super) struct Grouped {
     index: HashMap<(i64, u32), u32>,
     /// By cell: its number within the current batch, valid where the stamp is the current one.
     local: Vec<(u64, u32)>,
-    key_numbers: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -61,22 +60,32 @@ impl Grouped {
         }
     }
 
-    /// Numbers the cells of a batch: by row its cell within the batch, and by that the engine's cell.
+    /// The number of each row's key, in all of a batch: what cannot be a key is found before any row counts.
+    pub(super) fn number(&mut self, spec: &Spec, batch: &Batch) -> Result<Vec<u32>> {
+        if spec.keys.is_empty() {
+            return Ok(vec![0; batch.rows()]);
+        }
+        let table = match &mut self.keys {
+            Some(table) => table,
+            None => self.keys.insert(KeyTable::new(&spec.keys)?),
+        };
+        let mut numbers = Vec::with_capacity(batch.rows());
+        table.numbers(batch.keys(), &mut numbers)?;
+        Ok(numbers)
+    }
+
+    /// Numbers the cells of a batch whose keys have these numbers: by row its cell within the batch, and by that the
+    /// engine's cell.
     ///
     /// `stamp` is another one for each batch.
-    pub(super) fn assign(&mut self, spec: &Spec, batch: &Batch, stamp: u64) -> Result<(Vec<u32>, Vec<u32>)> {
+    pub(super) fn assign(
+        &mut self,
+        spec: &Spec,
+        batch: &Batch,
+        key_numbers: &[u32],
+        stamp: u64,
+    ) -> Result<(Vec<u32>, Vec<u32>)> {
         let rows = batch.rows();
-        let mut key_numbers = std::mem::take(&mut self.key_numbers);
-        key_numbers.clear();
-        if spec.keys.is_empty() {
-            key_numbers.resize(rows, 0);
-        } else {
-            let table = match &mut self.keys {
-                Some(table) => table,
-                None => self.keys.insert(KeyTable::new(batch.keys())?),
-            };
-            table.numbers(batch.keys(), &mut key_numbers)?;
-        }
         let keys = self.keys.as_ref().map_or(1, KeyTable::len);
         self.key_rows.resize(keys.max(self.key_rows.len()), 0);
         let times = batch.time_ns().unwrap_or(&[]);
@@ -109,7 +118,6 @@ impl Grouped {
             last = Some(((pane, *key), local.1));
             cell_of_row.push(local.1);
         }
-        self.key_numbers = key_numbers;
         Ok((cell_of_row, slots))
     }
 
@@ -134,7 +142,9 @@ impl Grouped {
     pub(super) fn close(self, spec: &Spec, shape: &Shape) -> Result<Vec<Closed>> {
         let values = self.keys.as_ref().map_or(Ok(vec![Vec::new()]), KeyTable::values)?;
         let mut rank: Vec<u32> = (0..values.len() as u32).collect();
-        rank.sort_by(|a, b| compare_keys(&values[*a as usize], &values[*b as usize]));
+        if let Some(table) = &self.keys {
+            rank.sort_unstable_by(|a, b| table.compare(*a, *b));
+        }
         let mut by_key: Vec<Vec<(i64, Summary)>> = vec![Vec::new(); values.len()];
         for mut cell in self.cells {
             if let Some(run) = cell.open.take() {

@@ -3,21 +3,25 @@
 //! Key columns of any Arrow type are encoded row by row into comparable bytes (arrow-row), which a hash table maps to numbers in the
 //! order of first appearance. A missing key (null, or NaN) is a key like any other.
 
+mod held;
+
 use crate::error::{Error, Result};
 use crate::report::KeyValue;
-use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampNanosecondType, UInt64Type};
+use arrow::array::{Array, ArrayRef, new_null_array};
 use arrow::row::{RowConverter, SortField};
 use hashbrown::{DefaultHashBuilder, HashTable};
+use held::Held;
+use std::cmp::Ordering;
 use std::hash::BuildHasher;
-use std::sync::Arc;
+
+/// Rows that are encoded at once: what numbering takes beside the columns does not grow with the batch.
+const ROWS_AT_ONCE: usize = 1 << 18;
 
 /// Key values and their numbers.
 #[derive(Debug)]
 pub(super) struct KeyTable {
     names: Vec<String>,
-    types: Vec<DataType>,
+    held: Vec<Held>,
     converter: RowConverter,
     hasher: DefaultHashBuilder,
     table: HashTable<u32>,
@@ -26,35 +30,23 @@ pub(super) struct KeyTable {
     ends: Vec<usize>,
 }
 
-/// The type in which a key column is held: numbers as `Int64`, `UInt64` or `Float64`, everything else as text where it is not boolean.
-fn key_type(data_type: &DataType) -> DataType {
-    match data_type {
-        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => DataType::Int64,
-        DataType::UInt8 | DataType::UInt16 | DataType::UInt32 => DataType::Int64,
-        DataType::UInt64 => DataType::UInt64,
-        t if t.is_numeric() => DataType::Float64,
-        DataType::Boolean => DataType::Boolean,
-        DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => {
-            DataType::Timestamp(TimeUnit::Nanosecond, None)
-        }
-        _ => DataType::Utf8,
-    }
+fn failed(names: &[String], error: &dyn std::fmt::Display) -> Error {
+    Error::Failed(format!("key `{}`: {error}", names.join(", ")))
 }
 
-fn failed(name: &str, error: &dyn std::fmt::Display) -> Error {
-    Error::Failed(format!("key `{name}`: {error}"))
+fn converter(names: &[String], held: &[Held]) -> Result<RowConverter> {
+    let fields = held.iter().map(|h| SortField::new(h.data_type())).collect();
+    RowConverter::new(fields).map_err(|e| failed(names, &e))
 }
 
 impl KeyTable {
-    pub(super) fn new(keys: &[(String, ArrayRef)]) -> Result<Self> {
-        let names: Vec<String> = keys.iter().map(|k| k.0.clone()).collect();
-        let types: Vec<DataType> = keys.iter().map(|k| key_type(k.1.data_type())).collect();
-        let fields = types.iter().map(|t| SortField::new(t.clone())).collect();
-        let converter = RowConverter::new(fields).map_err(|e| failed(&names.join(", "), &e))?;
+    /// A table for keys of these names, whose types the first values decide.
+    pub(super) fn new(names: &[String]) -> Result<Self> {
+        let held = vec![Held::Undecided; names.len()];
         Ok(Self {
-            names,
-            types,
-            converter,
+            names: names.to_vec(),
+            converter: converter(names, &held)?,
+            held,
             hasher: DefaultHashBuilder::default(),
             table: HashTable::new(),
             bytes: Vec::new(),
@@ -67,21 +59,32 @@ impl KeyTable {
         self.ends.len()
     }
 
-    /// The number of each row's key.
+    /// The number of each row's key. What is refused is refused before anything is kept of it.
     pub(super) fn numbers(&mut self, keys: &[(String, ArrayRef)], out: &mut Vec<u32>) -> Result<()> {
+        let mut held = self.held.clone();
+        for (held, (name, array)) in held.iter_mut().zip(keys).filter(|(h, _)| **h == Held::Undecided) {
+            *held = Held::of(name, array.data_type())?;
+        }
         let columns: Vec<ArrayRef> = keys
             .iter()
-            .zip(&self.types)
-            .map(|((name, array), held)| {
-                let column = normal(array, held).map_err(|e| failed(name, &e))?;
-                same_values(name, array, held, &column)?;
-                Ok(column)
-            })
+            .zip(&held)
+            .map(|((name, array), held)| held.hold(name, array))
             .collect::<Result<_>>()?;
+        self.decide(held)?;
+        let rows = columns.first().map_or(0, |column| column.len());
+        for start in (0..rows).step_by(ROWS_AT_ONCE) {
+            let length = ROWS_AT_ONCE.min(rows - start);
+            let slices: Vec<ArrayRef> = columns.iter().map(|column| column.slice(start, length)).collect();
+            self.number_rows(&slices, out)?;
+        }
+        Ok(())
+    }
+
+    fn number_rows(&mut self, columns: &[ArrayRef], out: &mut Vec<u32>) -> Result<()> {
         let rows = self
             .converter
-            .convert_columns(&columns)
-            .map_err(|e| failed(&self.names.join(", "), &e))?;
+            .convert_columns(columns)
+            .map_err(|e| failed(&self.names, &e))?;
         let mut last: Option<(usize, u32)> = None;
         for i in 0..rows.num_rows() {
             let row = rows.row(i);
@@ -107,131 +110,81 @@ impl KeyTable {
             hasher,
             ..
         } = self;
-        let key = |i: u32| {
-            let i = i as usize;
-            let start = if i == 0 { 0 } else { ends[i - 1] };
-            &bytes[start..ends[i]]
-        };
         let hash = hasher.hash_one(row);
-        if let Some(found) = table.find(hash, |i| key(*i) == row) {
+        if let Some(found) = table.find(hash, |i| encoded(bytes, ends, *i) == row) {
             return Ok(*found);
         }
         let number =
             u32::try_from(ends.len()).map_err(|_| Error::Limit("there are more than 2^32 distinct keys".into()))?;
-        table.insert_unique(hash, number, |i| hasher.hash_one(key(*i)));
+        table.insert_unique(hash, number, |i| hasher.hash_one(encoded(bytes, ends, *i)));
         bytes.extend_from_slice(row);
         ends.push(bytes.len());
         Ok(number)
     }
 
+    /// Goes over to these forms; columns that change had no value so far.
+    fn decide(&mut self, held: Vec<Held>) -> Result<()> {
+        if held == self.held {
+            return Ok(());
+        }
+        let columns = self.columns()?.into_iter().zip(self.held.iter().zip(&held));
+        let columns: Vec<ArrayRef> = columns
+            .map(|(column, (before, now))| match before == now {
+                true => column,
+                false => new_null_array(&now.data_type(), column.len()),
+            })
+            .collect();
+        self.converter = converter(&self.names, &held)?;
+        self.held = held;
+        self.table.clear();
+        self.bytes.clear();
+        self.ends.clear();
+        // Distinct keys stay distinct, so each gets the number that it had.
+        self.number_rows(&columns, &mut Vec::new())
+    }
+
+    /// Every key, by number, one array a column.
+    fn columns(&self) -> Result<Vec<ArrayRef>> {
+        let parser = self.converter.parser();
+        let rows = (0..self.len()).map(|i| parser.parse(encoded(&self.bytes, &self.ends, i as u32)));
+        self.converter.convert_rows(rows).map_err(|e| failed(&self.names, &e))
+    }
+
     /// The values of every key, by number.
     pub(super) fn values(&self) -> Result<Vec<Vec<(String, KeyValue)>>> {
-        let parser = self.converter.parser();
-        let rows = (0..self.len()).map(|i| {
-            let start = if i == 0 { 0 } else { self.ends[i - 1] };
-            parser.parse(&self.bytes[start..self.ends[i]])
-        });
-        let columns = self
-            .converter
-            .convert_rows(rows)
-            .map_err(|e| failed(&self.names.join(", "), &e))?;
-        let value = |i: usize, name: &String, column: &ArrayRef| (name.clone(), key_value(column, i));
+        let columns = self.columns()?;
+        let value =
+            |i: usize, (name, (held, column)): (&String, (&Held, &ArrayRef))| (name.clone(), held.value(column, i));
         Ok((0..self.len())
-            .map(|i| self.names.iter().zip(&columns).map(|(n, c)| value(i, n, c)).collect())
+            .map(|i| {
+                self.names
+                    .iter()
+                    .zip(self.held.iter().zip(&columns))
+                    .map(|c| value(i, c))
+                    .collect()
+            })
             .collect())
     }
-}
 
-/// The column in the type in which it is held; NaN is null and −0 is 0.
-fn normal(array: &ArrayRef, held: &DataType) -> Result<ArrayRef, arrow::error::ArrowError> {
-    let array = if array.data_type() == held {
-        array.clone()
-    } else {
-        cast(array, held)?
-    };
-    if *held != DataType::Float64 {
-        return Ok(array);
-    }
-    let floats = array.as_primitive::<Float64Type>();
-    let cleaned = floats.unary_opt::<_, Float64Type>(|x| (!x.is_nan()).then_some(x + 0.0));
-    Ok(Arc::new(cleaned))
-}
-
-/// Checks that a column of another type than the batches before it had says the same in theirs: a key is never rounded or dropped.
-fn same_values(name: &str, array: &ArrayRef, held: &DataType, column: &ArrayRef) -> Result<()> {
-    let own = array.data_type();
-    if key_type(own) == *held || own.is_null() {
-        return Ok(());
-    }
-    let back = cast(column, own).map_err(|e| failed(name, &e))?;
-    if *back == **array {
-        return Ok(());
-    }
-    Err(Error::Usage(format!(
-        "the type of the key `{name}` changed from {held} to {own}: give it one type"
-    )))
-}
-
-/// Whole numbers up to here print without a fraction.
-const INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
-
-fn key_value(column: &ArrayRef, i: usize) -> KeyValue {
-    if column.is_null(i) {
-        return KeyValue::Null;
-    }
-    match column.data_type() {
-        DataType::Boolean => KeyValue::Boolean(column.as_boolean().value(i)),
-        DataType::Int64 => KeyValue::Integer(column.as_primitive::<Int64Type>().value(i)),
-        DataType::UInt64 => {
-            let x = column.as_primitive::<UInt64Type>().value(i);
-            i64::try_from(x).map_or_else(|_| KeyValue::Text(x.to_string()), KeyValue::Integer)
-        }
-        DataType::Float64 => match column.as_primitive::<Float64Type>().value(i) {
-            x if x.fract() == 0.0 && x.abs() <= INTEGER_MAX => KeyValue::Integer(x as i64),
-            x => KeyValue::Number(x),
-        },
-        DataType::Timestamp(..) => KeyValue::Text(crate::report::rfc3339(
-            column.as_primitive::<TimestampNanosecondType>().value(i),
-        )),
-        _ => KeyValue::Text(
-            column
-                .as_string_opt::<i32>()
-                .map_or_else(String::new, |a| a.value(i).to_owned()),
-        ),
+    /// The order of two keys: missing ones first, then each column in its natural order.
+    pub(super) fn compare(&self, a: u32, b: u32) -> Ordering {
+        // The encoding is made to be compared.
+        encoded(&self.bytes, &self.ends, a).cmp(encoded(&self.bytes, &self.ends, b))
     }
 }
 
-/// Missing keys first, then booleans, numbers and text, each in its natural order.
-pub(super) fn compare_keys(a: &[(String, KeyValue)], b: &[(String, KeyValue)]) -> std::cmp::Ordering {
-    use std::cmp::Ordering;
-    let class = |v: &KeyValue| match v {
-        KeyValue::Null => 0,
-        KeyValue::Boolean(_) => 1,
-        KeyValue::Integer(_) | KeyValue::Number(_) => 2,
-        KeyValue::Text(_) => 3,
-    };
-    let number = |v: &KeyValue| match v {
-        KeyValue::Integer(i) => *i as f64,
-        KeyValue::Number(x) => *x,
-        _ => 0.0,
-    };
-    let compare = |a: &KeyValue, b: &KeyValue| match (a, b) {
-        (KeyValue::Integer(a), KeyValue::Integer(b)) => a.cmp(b),
-        (KeyValue::Text(a), KeyValue::Text(b)) => a.cmp(b),
-        (KeyValue::Boolean(a), KeyValue::Boolean(b)) => a.cmp(b),
-        _ => class(a).cmp(&class(b)).then_with(|| number(a).total_cmp(&number(b))),
-    };
-    a.iter()
-        .zip(b)
-        .map(|(a, b)| compare(&a.1, &b.1))
-        .find(|o| o.is_ne())
-        .unwrap_or(Ordering::Equal)
+/// Key i of encoded keys.
+fn encoded<'a>(bytes: &'a [u8], ends: &[usize], i: u32) -> &'a [u8] {
+    let i = i as usize;
+    let start = if i == 0 { 0 } else { ends[i - 1] };
+    &bytes[start..ends[i]]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use arrow::array::{Float64Array, StringArray};
+    use std::sync::Arc;
 
     #[test]
     fn keys_are_numbered_by_appearance_and_come_back() {
@@ -245,7 +198,7 @@ mod tests {
                 Arc::new(Float64Array::from(vec![1.0, 2.5, f64::NAN, 1.0])) as ArrayRef,
             ),
         ];
-        let mut table = KeyTable::new(&keys).unwrap();
+        let mut table = KeyTable::new(&["s".into(), "x".into()]).unwrap();
         let mut numbers = Vec::new();
         table.numbers(&keys, &mut numbers).unwrap();
         table.numbers(&keys, &mut numbers).unwrap();

@@ -9,13 +9,13 @@ use super::number::shortest;
 use super::{ColumnReport, DifferenceReport, Group, KeyValue, Report, WindowBounds};
 use crate::error::{Error, Result};
 use arrow::array::{
-    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
+    ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Schema};
 use std::sync::Arc;
 
 /// The greatest integer up to which every integer is an f64: greater integer keys are not mixed with numbers.
-const INTEGER_MAX: u64 = 1 << 53;
+const INTEGER_MAX: u128 = 1 << 53;
 
 /// One row: a column's name in a group, with what is known of it.
 struct Row<'a> {
@@ -184,8 +184,10 @@ fn key_type(cells: &[&KeyValue]) -> DataType {
     };
     if present().next().is_none() {
         DataType::Utf8
-    } else if present().all(|v| matches!(v, KeyValue::Integer(_))) {
+    } else if present().all(|v| matches!(v, KeyValue::Integer(i) if i64::try_from(*i).is_ok())) {
         DataType::Int64
+    } else if present().all(|v| matches!(v, KeyValue::Integer(i) if u64::try_from(*i).is_ok())) {
+        DataType::UInt64
     } else if present().all(|v| number(&v)) {
         DataType::Float64
     } else if present().all(|v| matches!(v, KeyValue::Boolean(_))) {
@@ -198,7 +200,11 @@ fn key_type(cells: &[&KeyValue]) -> DataType {
 fn key_array(cells: &[&KeyValue]) -> ArrayRef {
     match key_type(cells) {
         DataType::Int64 => Arc::new(Int64Array::from_iter(cells.iter().map(|v| match v {
-            KeyValue::Integer(i) => Some(*i),
+            KeyValue::Integer(i) => i64::try_from(*i).ok(),
+            _ => None,
+        }))),
+        DataType::UInt64 => Arc::new(UInt64Array::from_iter(cells.iter().map(|v| match v {
+            KeyValue::Integer(i) => u64::try_from(*i).ok(),
             _ => None,
         }))),
         DataType::Float64 => Arc::new(Float64Array::from_iter(cells.iter().map(|v| match v {
@@ -312,14 +318,18 @@ mod tests {
         use KeyValue::{Boolean, Integer, Null, Number, Text};
         let text = |t: &str| Text(t.into());
         let n = || Null;
+        let (low, high) = (i128::from(i64::MIN), i128::from(u64::MAX));
         for (values, data_type, nulls) in [
             (
-                [Integer(1), Integer(2), n(), n(), n(), Integer(i64::MIN)],
+                [Integer(1), Integer(2), n(), n(), n(), Integer(low)],
                 DataType::Int64,
                 3,
             ),
+            ([Integer(1), Integer(high), n(), n(), n(), n()], DataType::UInt64, 4),
+            ([Integer(-1), Integer(high), n(), n(), n(), n()], DataType::Utf8, 4),
+            ([Integer(high + 1), n(), n(), n(), n(), n()], DataType::Utf8, 5),
             ([Integer(1), Number(0.5), n(), n(), n(), n()], DataType::Float64, 4),
-            ([Integer(i64::MAX), Number(0.5), n(), n(), n(), n()], DataType::Utf8, 4),
+            ([Integer(high), Number(0.5), n(), n(), n(), n()], DataType::Utf8, 4),
             (
                 [Boolean(true), n(), Boolean(false), n(), n(), n()],
                 DataType::Boolean,

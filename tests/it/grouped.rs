@@ -37,7 +37,7 @@ fn part(value: &KeyValue) -> Part {
     match value {
         KeyValue::Null => Part::Null,
         KeyValue::Boolean(b) => Part::Boolean(*b),
-        KeyValue::Integer(i) => Part::Number(i * 16),
+        KeyValue::Integer(i) => Part::Number((i * 16) as i64),
         KeyValue::Number(x) => Part::Number((x * 16.0) as i64),
         KeyValue::Text(t) => Part::Text(t.clone()),
     }

@@ -79,7 +79,14 @@ fn plain(array: &dyn Array) -> Result<arrow::array::ArrayRef> {
         DataType::Dictionary(_, values) => return plain(&cast(array, values).map_err(other)?),
         DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
         DataType::Float16 => DataType::Float32,
-        DataType::Timestamp(..) => DataType::Timestamp(TimeUnit::Nanosecond, None),
+        DataType::Timestamp(..) => {
+            // Instants that nanoseconds do not reach are written as what they are.
+            let instants = cast(array, &DataType::Timestamp(TimeUnit::Nanosecond, None)).map_err(other)?;
+            return Ok(match instants.null_count() == array.null_count() {
+                true => instants,
+                false => array.slice(0, array.len()),
+            });
+        }
         t if t.is_signed_integer() => DataType::Int64,
         t if t.is_unsigned_integer() => DataType::UInt64,
         _ => return Ok(array.slice(0, array.len())),
