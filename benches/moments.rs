@@ -33,7 +33,7 @@ fn verify(batch: &Batch, columns: &[Vec<f64>]) {
         let sum: i128 = column.iter().map(|x| *x as i128).sum();
         let squares: i128 = column.iter().map(|x| (*x as i128).pow(2)).sum();
         let variance = (n * squares - sum * sum) as f64 / (n * (n - 1)) as f64;
-        let got = &report.groups[0].columns.0[i].1;
+        let got = &report.groups[0].columns.values()[i];
         assert_eq!(got.mean, Some(sum as f64 / n as f64));
         assert!((got.variance.expect("a variance") / variance - 1.0).abs() < 1e-12);
     }

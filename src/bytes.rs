@@ -93,13 +93,13 @@ impl Summary {
             columns: input.each(Reader::moments)?,
             comoments: match input.u8()? {
                 0 => None,
-                1 => Some(input.products::<f64>()?),
+                1 => Some(Box::new(input.products()?)),
                 _ => return Err(damaged("co-moments of an unknown kind")),
             },
             regression: match input.u8()? {
                 0 => None,
-                1 => Some(RegressionMoments::Fast(input.products()?)),
-                2 => Some(RegressionMoments::Exact(input.products()?)),
+                1 => Some(RegressionMoments::Fast(Box::new(input.products()?))),
+                2 => Some(RegressionMoments::Exact(Box::new(input.products()?))),
                 _ => return Err(damaged("a regression of an unknown kind")),
             },
             differences: input.each(Reader::differences)?,

@@ -14,7 +14,7 @@ use crate::backend::{Backend, Partial, Work};
 use crate::batch::{Batch, BatchBuilder};
 use crate::cells::Cells;
 use crate::error::{Error, Result};
-use crate::report::{Closed, Report};
+use crate::report::{Closed, Report, build};
 use crate::spec::{Spec, Window, unknown_column};
 use crate::summary::{LeafRun, Merge, Shape, Summary};
 use grouped::Grouped;
@@ -114,10 +114,13 @@ impl Engine {
         self.grouped.len()
     }
 
-    /// The memory that the state of the cells takes, in bytes, as far as it grows with their number.
+    /// The memory that the state of the cells and the report of their windows take at most, in bytes, as far as it grows with
+    /// their number.
     pub fn memory_bytes(&self) -> u64 {
-        let shape = self.layout.as_ref().map(|layout| &layout.shape);
-        shape.map_or(0, |shape| self.grouped.memory_bytes(shape))
+        self.layout.as_ref().map_or(0, |layout| {
+            let group = build::group_bytes(&self.spec, layout.reported.len());
+            self.grouped.memory_bytes(self.spec.window, &layout.shape, group)
+        })
     }
 
     /// The report of one batch on its own.
@@ -266,8 +269,8 @@ impl Engine {
     pub fn finish(&mut self) -> Result<Report> {
         let rows = self.rows;
         let names = self.layout.as_ref().map_or(Vec::new(), |l| l.reported.clone());
-        let closed = self.close()?;
-        let mut report = crate::report::build::report(&self.spec, &names, &closed);
+        let closed = self.closing()?;
+        let mut report = build::report(&self.spec, &names, closed);
         report.rows = rows;
         report.backend = self.queue.backend().name().to_owned();
         report.device = self.queue.backend().device();
@@ -279,27 +282,28 @@ impl Engine {
     /// # Errors
     /// [`Error::Failed`] if keys cannot be read back.
     pub fn close(&mut self) -> Result<Vec<Closed>> {
+        Ok(self.closing()?.collect())
+    }
+
+    fn closing(&mut self) -> Result<Box<dyn Iterator<Item = Closed>>> {
         self.rows = 0;
-        if let Some(layout) = self.layout.take() {
-            if self.single.tail.rows() > 0 {
-                let tail = self.single.tail.take();
-                self.submit_single(tail, &layout);
-            }
-            self.drain();
-            if self.spec.is_grouped() {
-                return std::mem::take(&mut self.grouped).close(&self.spec, &layout.shape);
-            }
-            let mut summary = std::mem::take(&mut self.single.folded);
-            if summary.rows == 0 {
-                summary = LeafRun::new(&layout.shape).finish(&layout.shape);
-            }
-            return Ok(vec![Closed {
-                key: None,
-                window: None,
-                summary,
-            }]);
+        let Some(layout) = self.layout.take() else {
+            return Ok(Box::new(std::iter::empty()));
+        };
+        if self.single.tail.rows() > 0 {
+            let tail = self.single.tail.take();
+            self.submit_single(tail, &layout);
         }
-        Ok(Vec::new())
+        self.drain();
+        if self.spec.is_grouped() {
+            return std::mem::take(&mut self.grouped).close(self.spec.window, layout.shape);
+        }
+        let mut summary = std::mem::take(&mut self.single.folded);
+        if summary.rows == 0 {
+            summary = LeafRun::new(&layout.shape).finish(&layout.shape);
+        }
+        let (key, window) = (None, None);
+        Ok(Box::new(std::iter::once(Closed { key, window, summary })))
     }
 }
 

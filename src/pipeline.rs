@@ -156,7 +156,7 @@ pub fn analyze(
 fn check_memory(engine: &Engine, limit: Option<u64>) -> Result<()> {
     match (limit, engine.memory_bytes()) {
         (Some(limit), bytes) if bytes > limit => Err(Error::Limit(format!(
-            "the statistics of {} groups take {bytes} bytes, more than the {limit} bytes of --max-memory: raise it, or \
+            "{} groups and their report take {bytes} bytes, more than the {limit} bytes of --max-memory: raise it, or \
              ask for fewer groups or columns",
             engine.cells()
         ))),
@@ -168,13 +168,10 @@ fn left_out_of_matrices(report: &Report) -> Option<String> {
     let mut names: Vec<&str> = Vec::new();
     for group in &report.groups {
         if let Some(matrix) = group.covariance.as_ref().or(group.correlation.as_ref()) {
-            let missing = group
-                .columns
-                .iter()
-                .map(|c| c.0)
-                .filter(|n| !matrix.columns.iter().any(|m| m == n));
-            for name in missing {
-                if !names.contains(&name) {
+            // Both are in the order of the columns.
+            let mut there = matrix.columns.iter().peekable();
+            for name in group.columns.names() {
+                if there.next_if_eq(&name).is_none() && !names.contains(&name.as_str()) {
                     names.push(name);
                 }
             }

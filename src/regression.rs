@@ -252,7 +252,7 @@ mod tests {
     fn moments(rows: &[Vec<f64>]) -> RegressionMoments {
         let mut run = ProductRun::new(rows[0].len());
         rows.iter().for_each(|row| run.push(|i| row[i]));
-        RegressionMoments::Exact(run.finish())
+        RegressionMoments::Exact(Box::new(run.finish()))
     }
 
     /// y = 2 + 3x with residuals +1, −1, −1, +1: worked out by hand.

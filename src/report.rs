@@ -19,6 +19,7 @@ pub mod html;
 pub mod json;
 pub mod long;
 pub mod markdown;
+mod named;
 pub mod number;
 pub mod table;
 pub mod text;
@@ -26,8 +27,9 @@ pub mod text;
 use crate::spec::Window;
 use crate::summary::Summary;
 use serde::Serialize;
-
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
+
+pub use named::Named;
 
 /// The name and version of the JSON form.
 pub const SCHEMA: &str = "millstream.report/1";
@@ -138,7 +140,7 @@ pub struct ColumnReport {
     #[serde(serialize_with = "number")]
     pub max: Option<f64>,
     /// The values at the asked-for probabilities, by probability.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "named_numbers")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "named::numbers")]
     pub quantiles: Option<Named<Option<f64>>>,
 }
 
@@ -290,48 +292,6 @@ pub fn rfc3339(time_ns: i64) -> String {
     jiff::Timestamp::from_nanosecond(i128::from(time_ns)).map_or_else(|_| time_ns.to_string(), |t| t.to_string())
 }
 
-/// Values by name, in a fixed order.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Named<T>(pub Vec<(String, T)>);
-
-impl<T> Named<T> {
-    /// The value of this name.
-    pub fn get(&self, name: &str) -> Option<&T> {
-        self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v)
-    }
-
-    /// Names and values in order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &T)> {
-        self.0.iter().map(|(n, v)| (n.as_str(), v))
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl<T> std::ops::Index<&str> for Named<T> {
-    type Output = T;
-
-    /// # Panics
-    /// If there is no such name; [`Named::get`] asks without panicking.
-    fn index(&self, name: &str) -> &T {
-        self.get(name).unwrap_or_else(|| panic!("no entry named `{name}`"))
-    }
-}
-
-impl<T: Serialize> Serialize for Named<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(n, v)| (n, v)))
-    }
-}
-
 /// How a number prints in JSON.
 struct Json(Option<f64>);
 
@@ -374,11 +334,4 @@ fn matrix<S: Serializer>(rows: &[Vec<Option<f64>>], serializer: S) -> Result<S::
         seq.serialize_element(&row.iter().map(|x| Json(*x)).collect::<Vec<_>>())?;
     }
     seq.end()
-}
-
-fn named_numbers<S: Serializer>(xs: &Option<Named<Option<f64>>>, serializer: S) -> Result<S::Ok, S::Error> {
-    match xs {
-        None => serializer.serialize_none(),
-        Some(xs) => serializer.collect_map(xs.0.iter().map(|(n, x)| (n, Json(*x)))),
-    }
 }

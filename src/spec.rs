@@ -92,6 +92,12 @@ impl Window {
         a
     }
 
+    /// Whether a row may lie in several windows.
+    pub fn overlaps(self) -> bool {
+        let (size, slide) = self.size_slide();
+        slide < size
+    }
+
     /// Checks lengths and the number of panes.
     ///
     /// # Errors

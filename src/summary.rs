@@ -34,9 +34,9 @@ pub trait Merge {
 #[derive(Debug, Clone, PartialEq)]
 pub enum RegressionMoments {
     /// Double-double products.
-    Exact(ExactCoMoments),
+    Exact(Box<ExactCoMoments>),
     /// `f64` products.
-    Fast(CoMoments),
+    Fast(Box<CoMoments>),
 }
 
 impl RegressionMoments {
@@ -50,6 +50,8 @@ impl RegressionMoments {
 }
 
 /// What is kept of a set of rows: the parts that a [`Spec`](crate::Spec) asks for.
+///
+/// Large parts are boxed: there may be millions of summaries that do without them.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Summary {
     /// Rows.
@@ -57,7 +59,7 @@ pub struct Summary {
     /// One a column.
     pub columns: Vec<Moments>,
     /// Over all columns.
-    pub comoments: Option<CoMoments>,
+    pub comoments: Option<Box<CoMoments>>,
     /// Over the terms of the regression, then its target.
     pub regression: Option<RegressionMoments>,
     /// One a column, or none.
@@ -71,6 +73,12 @@ fn merge_each<T: Merge + Clone>(own: &mut Vec<T>, later: &[T]) {
         own.extend_from_slice(later);
     } else {
         own.iter_mut().zip(later).for_each(|(a, b)| a.merge(b));
+    }
+}
+
+impl<T: Merge> Merge for Box<T> {
+    fn merge(&mut self, later: &Self) {
+        self.as_mut().merge(later);
     }
 }
 
@@ -143,8 +151,8 @@ impl Shape {
 
 #[derive(Debug, Clone, PartialEq)]
 enum RegressionRun {
-    Exact(ProductRun<Dd>),
-    Fast(ProductRun<f64>),
+    Exact(Box<ProductRun<Dd>>),
+    Fast(Box<ProductRun<f64>>),
 }
 
 /// A summary of rows that come one at a time, in order: the running state of an unfinished leaf.
@@ -154,7 +162,7 @@ enum RegressionRun {
 pub struct LeafRun {
     rows: u64,
     columns: Vec<MomentRun>,
-    comoments: Option<ProductRun<f64>>,
+    comoments: Option<Box<ProductRun<f64>>>,
     regression: Option<RegressionRun>,
     differences: Vec<DifferenceRun>,
     quantiles: Vec<Quantiles>,
@@ -167,10 +175,10 @@ impl LeafRun {
         Self {
             rows: 0,
             columns: vec![MomentRun::default(); shape.columns],
-            comoments: shape.comoments.then(|| ProductRun::new(shape.columns)),
+            comoments: shape.comoments.then(|| Box::new(ProductRun::new(shape.columns))),
             regression: (d > 0).then(|| match shape.exact_regression {
-                true => RegressionRun::Exact(ProductRun::new(d)),
-                false => RegressionRun::Fast(ProductRun::new(d)),
+                true => RegressionRun::Exact(Box::new(ProductRun::new(d))),
+                false => RegressionRun::Fast(Box::new(ProductRun::new(d))),
             }),
             differences: if shape.differences {
                 vec![DifferenceRun::default(); shape.columns]
@@ -200,7 +208,7 @@ impl LeafRun {
             Some(RegressionRun::Fast(run)) => !shape.exact_regression && run.dimension() == d,
         };
         self.columns.len() == shape.columns
-            && self.comoments.as_ref().map(ProductRun::dimension) == shape.comoments.then_some(shape.columns)
+            && self.comoments.as_ref().map(|run| run.dimension()) == shape.comoments.then_some(shape.columns)
             && regression
             && self.differences.len() == part(shape.differences)
             && self.quantiles.len() == part(shape.quantiles)
@@ -234,10 +242,10 @@ impl LeafRun {
         Summary {
             rows: self.rows,
             columns: self.columns.iter().map(|run| run.finish(shape.order)).collect(),
-            comoments: self.comoments.as_ref().map(ProductRun::finish),
+            comoments: self.comoments.as_ref().map(|run| Box::new(run.finish())),
             regression: self.regression.as_ref().map(|run| match run {
-                RegressionRun::Exact(run) => RegressionMoments::Exact(run.finish()),
-                RegressionRun::Fast(run) => RegressionMoments::Fast(run.finish()),
+                RegressionRun::Exact(run) => RegressionMoments::Exact(Box::new(run.finish())),
+                RegressionRun::Fast(run) => RegressionMoments::Fast(Box::new(run.finish())),
             }),
             differences: self.differences.iter().map(DifferenceRun::finish).collect(),
             quantiles: self.quantiles.clone(),

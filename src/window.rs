@@ -6,42 +6,43 @@
 
 use crate::spec::Window;
 use crate::summary::{Merge, Summary};
+use std::ops::RangeInclusive;
 
 /// The windows over these panes (numbers rising), with their numbers, in order; windows without any pane are left out.
-pub(crate) fn assemble(window: Window, panes: Vec<(i64, Summary)>) -> Vec<(i64, Summary)> {
+pub(crate) fn assemble(window: Window, panes: Vec<(i64, Summary)>) -> impl Iterator<Item = (i64, Summary)> {
     let (size, slide) = window.size_slide();
     let (run, step) = (size / window.pane(), slide / window.pane());
-    if run == 1 {
-        return panes;
-    }
-    let first_window = if matches!(window, Window::Rows { .. }) {
-        0
-    } else {
-        i64::MIN
-    };
+    let slide = i128::from(step);
     let runs = Runs::new(run, panes);
-    let mut windows = Vec::new();
-    let mut next = first_window;
-    for place in 0..runs.panes.len() {
-        let pane = runs.panes[place].0;
-        // Windows that hold this pane: k step ≤ pane < k step + run.
-        let earliest = i128::from(pane) - i128::from(run - 1);
-        let slide = i128::from(step);
-        let low = earliest.div_euclid(slide) + i128::from(earliest.rem_euclid(slide) != 0);
-        // With a pane a window the first instants are held by windows whose numbers do not exist.
-        let low = i64::try_from(low).unwrap_or(i64::MIN);
-        for k in low.max(next)..=pane.div_euclid(step) {
-            windows.push((k, runs.window(i128::from(k) * slide)));
-            next = k.saturating_add(1);
+    let mut places = 0..runs.panes.len();
+    let mut next = match window {
+        Window::Rows { .. } => 0,
+        Window::Time { .. } => i64::MIN,
+    };
+    // Those that hold the current pane and did not hold the one before.
+    let mut numbers: Option<RangeInclusive<i64>> = None;
+    std::iter::from_fn(move || {
+        loop {
+            if let Some(k) = numbers.as_mut().and_then(Iterator::next) {
+                next = k.saturating_add(1);
+                return Some((k, runs.window(i128::from(k) * slide)));
+            }
+            let pane = runs.panes[places.next()?];
+            // Windows that hold this pane: k step ≤ pane < k step + run.
+            let earliest = i128::from(pane) - i128::from(run - 1);
+            let low = earliest.div_euclid(slide) + i128::from(earliest.rem_euclid(slide) != 0);
+            // With a pane a window the first instants are held by windows whose numbers do not exist.
+            let low = i64::try_from(low).unwrap_or(i64::MIN);
+            numbers = Some(low.max(next)..=pane.div_euclid(step));
         }
-    }
-    windows
+    })
 }
 
 /// Panes grouped in runs, with their suffixes and prefixes.
 struct Runs {
     run: i64,
-    panes: Vec<(i64, Summary)>,
+    /// Their numbers.
+    panes: Vec<i64>,
     /// suffixes[i]: panes i, i + 1, … to the end of the run of pane i.
     suffixes: Vec<Summary>,
     /// prefixes[i]: the first pane of the run of pane i, … up to pane i.
@@ -50,21 +51,21 @@ struct Runs {
 
 impl Runs {
     fn new(run: i64, panes: Vec<(i64, Summary)>) -> Self {
-        let run_of = |i: usize| panes[i].0.div_euclid(run);
-        let mut suffixes: Vec<Summary> = panes.iter().map(|p| p.1.clone()).collect();
-        let mut prefixes = suffixes.clone();
-        for i in (0..panes.len().saturating_sub(1)).rev() {
-            if run_of(i) == run_of(i + 1) {
-                let (head, tail) = suffixes.split_at_mut(i + 1);
-                head[i].merge(&tail[0]);
-            }
+        let (panes, mut suffixes): (Vec<i64>, Vec<Summary>) = panes.into_iter().unzip();
+        let follows = |i: usize| i > 0 && panes[i].div_euclid(run) == panes[i - 1].div_euclid(run);
+        let mut prefixes: Vec<Summary> = Vec::with_capacity(panes.len());
+        for (i, pane) in suffixes.iter().enumerate() {
+            let mut prefix = if follows(i) {
+                prefixes[i - 1].clone()
+            } else {
+                Summary::default()
+            };
+            prefix.merge(pane);
+            prefixes.push(prefix);
         }
-        for i in 1..panes.len() {
-            if run_of(i) == run_of(i - 1) {
-                let mut prefix = prefixes[i - 1].clone();
-                prefix.merge(&panes[i].1);
-                prefixes[i] = prefix;
-            }
+        for i in (1..panes.len()).rev().filter(|i| follows(*i)) {
+            let (head, tail) = suffixes.split_at_mut(i);
+            head[i - 1].merge(&tail[0]);
         }
         Self {
             run,
@@ -79,19 +80,19 @@ impl Runs {
         let run = i128::from(self.run);
         let number = |pane: i64| i128::from(pane);
         let run_of = |pane: i64| number(pane).div_euclid(run);
-        let first = self.panes.partition_point(|p| number(p.0) < start);
+        let first = self.panes.partition_point(|p| number(*p) < start);
         let mut summary = Summary::default();
         if self
             .panes
             .get(first)
-            .is_some_and(|p| run_of(p.0) == start.div_euclid(run))
+            .is_some_and(|p| run_of(*p) == start.div_euclid(run))
         {
             summary = self.suffixes[first].clone();
         }
-        let end = self.panes.partition_point(|p| number(p.0) < start + run);
+        let end = self.panes.partition_point(|p| number(*p) < start + run);
         if let Some(last) = end.checked_sub(1)
-            && run_of(self.panes[last].0) == start.div_euclid(run) + 1
-            && number(self.panes[last].0) >= start
+            && run_of(self.panes[last]) == start.div_euclid(run) + 1
+            && number(self.panes[last]) >= start
         {
             summary.merge(&self.prefixes[last]);
         }
@@ -137,7 +138,7 @@ mod tests {
                     expected.push((k, rows));
                 }
             }
-            let got: Vec<_> = got.into_iter().map(|(k, s)| (k, s.rows)).collect();
+            let got: Vec<_> = got.map(|(k, s)| (k, s.rows)).collect();
             assert_eq!(got, expected, "{size} {slide}");
         }
     }
@@ -147,7 +148,7 @@ mod tests {
         let window = Window::Rows { size: 4, slide: 2 };
         let got = assemble(window, vec![pane(0, 2), pane(1, 2), pane(2, 1)]);
         assert_eq!(
-            got.iter().map(|(k, s)| (*k, s.rows)).collect::<Vec<_>>(),
+            got.map(|(k, s)| (k, s.rows)).collect::<Vec<_>>(),
             [(0, 4), (1, 3), (2, 1)]
         );
     }

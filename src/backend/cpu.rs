@@ -166,8 +166,8 @@ fn reduce_leaf(batch: &Batch, rows: Range<usize>, shape: &Shape) -> Summary {
     let regression = (!shape.regression.is_empty()).then(|| {
         let chosen: Vec<&Column> = shape.regression.iter().map(|i| &batch.columns()[*i]).collect();
         match shape.exact_regression {
-            true => RegressionMoments::Exact(products::exact(&chosen, rows.clone())),
-            false => RegressionMoments::Fast(products::plain(&chosen, rows.clone())),
+            true => RegressionMoments::Exact(Box::new(products::exact(&chosen, rows.clone()))),
+            false => RegressionMoments::Fast(Box::new(products::plain(&chosen, rows.clone()))),
         }
     });
     Summary {
@@ -178,7 +178,7 @@ fn reduce_leaf(batch: &Batch, rows: Range<usize>, shape: &Shape) -> Summary {
             .collect(),
         comoments: shape
             .comoments
-            .then(|| products::plain(&columns.iter().collect::<Vec<_>>(), rows.clone())),
+            .then(|| Box::new(products::plain(&columns.iter().collect::<Vec<_>>(), rows.clone()))),
         regression,
         differences,
         quantiles: if shape.quantiles {

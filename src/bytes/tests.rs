@@ -136,7 +136,7 @@ fn what_no_rows_lead_to_is_refused() {
         (changed(|s| s.columns[0].max = -1e9), "least value"),
         (changed(|s| s.differences.truncate(1)), "different numbers"),
         (
-            changed(|s| s.comoments = Some(crate::summary::CoMoments::new(3))),
+            changed(|s| s.comoments = Some(Box::new(crate::summary::CoMoments::new(3)))),
             "another number",
         ),
         (

@@ -4,11 +4,12 @@ use super::keys::KeyTable;
 use crate::backend::Partial;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::report::{Closed, Named, WindowBounds};
+use crate::report::{Closed, WindowBounds};
 use crate::spec::{Spec, Window};
 use crate::summary::{LeafRun, Merge, Shape, Summary};
 use crate::window;
 use hashbrown::HashMap;
+use std::sync::Arc;
 
 /// What a cell takes beside its summaries: its entry, its place in the hash table, its share of the keys.
 const CELL_BYTES: usize = size_of::<Cell>() + 64;
@@ -20,6 +21,8 @@ pub(super) struct Grouped {
     /// Rows by key, for windows that count rows.
     key_rows: Vec<i64>,
     cells: Vec<Cell>,
+    /// The least and the greatest pane.
+    panes: (i64, i64),
     index: HashMap<(i64, u32), u32>,
     /// By cell: its number within the current batch, valid where the stamp is the current one.
     local: Vec<(u64, u32)>,
@@ -39,10 +42,31 @@ impl Grouped {
         self.cells.len()
     }
 
-    /// What the cells take in bytes, as far as it grows with their number.
-    pub(super) fn memory_bytes(&self, shape: &Shape) -> u64 {
+    /// What the cells take in bytes, with the windows that they become and groups of this size, as far as it grows with their
+    /// number.
+    pub(super) fn memory_bytes(&self, window: Option<Window>, shape: &Shape, group_bytes: usize) -> u64 {
+        let keys = self.keys.as_ref().map_or(0, KeyTable::memory_bytes) as u64;
         // A summary and a running leaf a cell, and what the table that finds it takes.
-        (self.cells.len() * (2 * shape.state_bytes() + CELL_BYTES)) as u64
+        let cell = 2 * shape.state_bytes() + CELL_BYTES;
+        let mut total = keys + self.cells.len() as u64 * cell as u64;
+        let mut groups = self.cells.len() as u64;
+        if let Some(window) = window.filter(|window| window.overlaps()) {
+            // Panes become suffixes and prefixes of their runs, and windows of many keys are there at once.
+            groups = self.windows_max(window);
+            total = total.saturating_add(groups.saturating_mul(shape.state_bytes() as u64));
+        }
+        total.saturating_add(groups.saturating_mul(group_bytes as u64))
+    }
+
+    /// Windows over the cells at most: as many as hold each, and no more a key than there are from the first to the last.
+    fn windows_max(&self, window: Window) -> u64 {
+        let (size, slide) = window.size_slide();
+        let (run, step) = (i128::from(size / window.pane()), i128::from(slide / window.pane()));
+        let cells = self.cells.len() as i128;
+        let keys = self.key_rows.len() as i128;
+        let span = i128::from(self.panes.1) - i128::from(self.panes.0) + run;
+        let windows = (cells * (run / step + 1)).min(keys.max(1) * (span / step + 1));
+        windows.try_into().unwrap_or(u64::MAX)
     }
 
     /// Takes the unfinished leaves of these cells, to be continued.
@@ -128,6 +152,10 @@ impl Grouped {
         let slot = u32::try_from(self.cells.len())
             .map_err(|_| Error::Limit("there are more than 2^32 windows and keys".into()))?;
         self.index.insert((pane, key), slot);
+        self.panes = match self.cells.is_empty() {
+            true => (pane, pane),
+            false => (self.panes.0.min(pane), self.panes.1.max(pane)),
+        };
         self.cells.push(Cell {
             pane,
             key,
@@ -138,43 +166,44 @@ impl Grouped {
         Ok(slot)
     }
 
-    /// Every window, ordered by window, then key.
-    pub(super) fn close(self, spec: &Spec, shape: &Shape) -> Result<Vec<Closed>> {
-        let values = self.keys.as_ref().map_or(Ok(vec![Vec::new()]), KeyTable::values)?;
-        let mut rank: Vec<u32> = (0..values.len() as u32).collect();
-        if let Some(table) = &self.keys {
-            rank.sort_unstable_by(|a, b| table.compare(*a, *b));
-        }
-        let mut by_key: Vec<Vec<(i64, Summary)>> = vec![Vec::new(); values.len()];
-        for mut cell in self.cells {
-            if let Some(run) = cell.open.take() {
-                cell.folded.merge(&run.finish(shape));
+    /// Every window, ordered by window, then key. A cell is gone once its windows are taken.
+    pub(super) fn close(self, window: Option<Window>, shape: Arc<Shape>) -> Result<Box<dyn Iterator<Item = Closed>>> {
+        let Self { keys, mut cells, .. } = self;
+        let rank = keys.as_ref().map_or(vec![0], KeyTable::ranks);
+        let values = keys.map(|table| table.values()).transpose()?;
+        let finished = move |cell: Cell| {
+            let mut summary = cell.folded;
+            if let Some(run) = cell.open {
+                summary.merge(&run.finish(&shape));
             }
-            by_key[cell.key as usize].push((cell.pane, cell.folded));
-        }
-        // Only places are sorted: what is closed is large.
-        let mut places = Vec::new();
-        let mut closed = Vec::new();
-        for (order, number) in rank.iter().enumerate() {
-            let mut panes = std::mem::take(&mut by_key[*number as usize]);
-            panes.sort_by_key(|p| p.0);
-            let windows = match spec.window {
-                Some(window) => window::assemble(window, panes),
-                None => panes,
-            };
-            for (k, summary) in windows {
-                places.push((k, order, closed.len()));
-                closed.push(Some(Closed {
-                    key: (!spec.keys.is_empty()).then(|| Named(values[*number as usize].clone())),
-                    window: spec.window.map(|window| WindowBounds::of(window, k)),
-                    summary,
-                }));
+            summary
+        };
+        let closed = move |(k, key, summary): (i64, u32, Summary)| Closed {
+            key: values.as_ref().map(|values| values.get(key)),
+            window: window.map(|window| WindowBounds::of(window, k)),
+            summary,
+        };
+        let Some(window) = window.filter(|window| window.overlaps()) else {
+            cells.sort_unstable_by_key(|cell| (cell.pane, rank[cell.key as usize]));
+            let windows = cells.into_iter().map(move |cell| (cell.pane, cell.key, finished(cell)));
+            return Ok(Box::new(windows.map(closed)));
+        };
+        cells.sort_unstable_by_key(|cell| (rank[cell.key as usize], cell.pane));
+        let mut cells = cells.into_iter().peekable();
+        let mut windows_of_next_key = move || {
+            let first = cells.next()?;
+            let key = first.key;
+            let mut panes = vec![(first.pane, finished(first))];
+            while let Some(cell) = cells.next_if(|cell| cell.key == key) {
+                panes.push((cell.pane, finished(cell)));
             }
+            Some(window::assemble(window, panes).map(move |(k, summary)| (k, key, summary)))
+        };
+        if rank.len() == 1 {
+            return Ok(Box::new(windows_of_next_key().into_iter().flatten().map(closed)));
         }
-        places.sort_unstable();
-        Ok(places
-            .into_iter()
-            .filter_map(|(_, _, place)| closed[place].take())
-            .collect())
+        let mut windows: Vec<_> = std::iter::from_fn(windows_of_next_key).flatten().collect();
+        windows.sort_unstable_by_key(|(k, key, _)| (*k, rank[*key as usize]));
+        Ok(Box::new(windows.into_iter().map(closed)))
     }
 }

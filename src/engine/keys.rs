@@ -6,13 +6,13 @@
 mod held;
 
 use crate::error::{Error, Result};
-use crate::report::KeyValue;
+use crate::report::{KeyValue, Named};
 use arrow::array::{Array, ArrayRef, new_null_array};
 use arrow::row::{RowConverter, SortField};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use held::Held;
-use std::cmp::Ordering;
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 /// Rows that are encoded at once: what numbering takes beside the columns does not grow with the batch.
 const ROWS_AT_ONCE: usize = 1 << 18;
@@ -150,26 +150,45 @@ impl KeyTable {
         self.converter.convert_rows(rows).map_err(|e| failed(&self.names, &e))
     }
 
-    /// The values of every key, by number.
-    pub(super) fn values(&self) -> Result<Vec<Vec<(String, KeyValue)>>> {
-        let columns = self.columns()?;
-        let value =
-            |i: usize, (name, (held, column)): (&String, (&Held, &ArrayRef))| (name.clone(), held.value(column, i));
-        Ok((0..self.len())
-            .map(|i| {
-                self.names
-                    .iter()
-                    .zip(self.held.iter().zip(&columns))
-                    .map(|c| value(i, c))
-                    .collect()
-            })
-            .collect())
+    /// The values of every key.
+    pub(super) fn values(&self) -> Result<KeyValues> {
+        Ok(KeyValues {
+            names: self.names.as_slice().into(),
+            columns: self.held.iter().cloned().zip(self.columns()?).collect(),
+        })
     }
 
-    /// The order of two keys: missing ones first, then each column in its natural order.
-    pub(super) fn compare(&self, a: u32, b: u32) -> Ordering {
+    /// What the encoded keys and the table that finds them take, in bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * size_of::<usize>() + self.table.allocation_size()
+    }
+
+    /// By number: the place of each key in their order, missing ones first, then each column in its natural order.
+    pub(super) fn ranks(&self) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..self.len() as u32).collect();
         // The encoding is made to be compared.
-        encoded(&self.bytes, &self.ends, a).cmp(encoded(&self.bytes, &self.ends, b))
+        order.sort_unstable_by_key(|i| encoded(&self.bytes, &self.ends, *i));
+        let mut ranks = vec![0; order.len()];
+        for (rank, number) in (0..).zip(order) {
+            ranks[number as usize] = rank;
+        }
+        ranks
+    }
+}
+
+/// Keys as they are reported.
+#[derive(Debug)]
+pub(super) struct KeyValues {
+    names: Arc<[String]>,
+    /// One value a key, by number.
+    columns: Vec<(Held, ArrayRef)>,
+}
+
+impl KeyValues {
+    /// The key of this number.
+    pub(super) fn get(&self, number: u32) -> Named<KeyValue> {
+        let value = |(held, column): &(Held, ArrayRef)| held.value(column, number as usize);
+        Named::new(Arc::clone(&self.names), self.columns.iter().map(value).collect())
     }
 }
 
@@ -184,7 +203,6 @@ fn encoded<'a>(bytes: &'a [u8], ends: &[usize], i: u32) -> &'a [u8] {
 mod tests {
     use super::*;
     use arrow::array::{Float64Array, StringArray};
-    use std::sync::Arc;
 
     #[test]
     fn keys_are_numbered_by_appearance_and_come_back() {
@@ -204,11 +222,10 @@ mod tests {
         table.numbers(&keys, &mut numbers).unwrap();
         assert_eq!(numbers, [0, 1, 2, 0, 0, 1, 2, 0]);
         let values = table.values().unwrap();
-        assert_eq!(values[0][0].1, KeyValue::Text("b".into()));
-        assert_eq!(
-            (&values[0][1].1, &values[1][1].1),
-            (&KeyValue::Integer(1), &KeyValue::Number(2.5))
-        );
-        assert_eq!((&values[2][0].1, &values[2][1].1), (&KeyValue::Null, &KeyValue::Null));
+        let text = |t: &str| KeyValue::Text(t.into());
+        assert_eq!(values.get(0).values(), [text("b"), KeyValue::Integer(1)]);
+        assert_eq!(values.get(1).values(), [text("a"), KeyValue::Number(2.5)]);
+        assert_eq!(values.get(2).values(), [KeyValue::Null, KeyValue::Null]);
+        assert_eq!(values.get(2).names(), ["s", "x"]);
     }
 }

@@ -1,9 +1,10 @@
 //! From summaries to reports: the only place that applies divisors, correlation and quantile probabilities.
 
-use super::{Closed, ColumnReport, DifferenceReport, Group, Matrix, Named, RegressionReport, Report, SCHEMA};
+use super::{Closed, ColumnReport, DifferenceReport, Group, KeyValue, Matrix, Named, RegressionReport, Report, SCHEMA};
 use crate::regression::{self, Fit};
 use crate::spec::{Regression, Spec};
-use crate::summary::{CoMoments, Differences, Moments, Quantiles, Summary};
+use crate::summary::{CoMoments, Differences, Moments, Summary};
+use std::sync::Arc;
 
 /// The name of the constant term.
 const INTERCEPT: &str = "intercept";
@@ -11,7 +12,8 @@ const INTERCEPT: &str = "intercept";
 /// The report of closed windows over columns of these names. Rows, backend and device are the caller's to fill in.
 ///
 /// A summary that was made for another spec has no entry for what it does not hold, such as a matrix over other columns.
-pub fn report(spec: &Spec, names: &[String], closed: &[Closed]) -> Report {
+pub fn report(spec: &Spec, names: &[String], closed: impl IntoIterator<Item = Closed>) -> Report {
+    let builder = Builder::new(spec, names);
     Report {
         schema: SCHEMA,
         rows: 0,
@@ -22,57 +24,90 @@ pub fn report(spec: &Spec, names: &[String], closed: &[Closed]) -> Report {
         precision: spec.precision.name().to_owned(),
         device: String::new(),
         elapsed_seconds: 0.0,
-        groups: closed.iter().map(|closed| group(spec, names, closed)).collect(),
+        groups: closed.into_iter().map(|closed| builder.group(closed)).collect(),
     }
 }
 
-/// The report of one closed window.
-pub fn group(spec: &Spec, names: &[String], closed: &Closed) -> Group {
-    let Summary {
-        rows,
-        columns,
-        comoments,
-        regression,
-        differences,
-        quantiles,
-    } = &closed.summary;
-    let named_quantiles = |i: usize| quantiles.get(i).map(|q| at(q, &spec.quantiles));
-    let matrix = |entry: &dyn Fn(&CoMoments, usize, usize) -> Option<f64>| {
-        let fitting = comoments.as_ref().filter(|m| m.dimension() == names.len());
-        fitting.map(|m| matrix(names, m, entry))
-    };
-    Group {
-        key: closed.key.clone(),
-        window: closed.window,
-        rows: *rows,
-        columns: Named(
-            names
-                .iter()
-                .zip(columns)
-                .enumerate()
-                .map(|(i, (name, m))| (name.clone(), column(m, spec.ddof, named_quantiles(i))))
-                .collect(),
-        ),
-        covariance: spec
-            .covariance
-            .then(|| matrix(&|m, i, j| m.covariance(i, j, spec.ddof)))
-            .flatten(),
-        correlation: spec.correlation.then(|| matrix(&CoMoments::correlation)).flatten(),
-        differences: spec.differences.then(|| {
-            Named(
-                names
-                    .iter()
-                    .zip(differences)
-                    .map(|(n, d)| (n.clone(), difference(d, spec.ddof)))
-                    .collect(),
-            )
-        }),
-        regression: spec
-            .regression
-            .as_ref()
-            .zip(regression.as_ref())
-            .filter(|(r, m)| m.dimension() == r.terms.len() + 1)
-            .map(|(r, m)| fitted(r, regression::fit(r, m))),
+/// Bytes that a group of a report over this many columns takes, about.
+pub fn group_bytes(spec: &Spec, columns: usize) -> usize {
+    let matrix = columns * (columns * size_of::<Option<f64>>() + 2 * size_of::<Vec<()>>());
+    let terms = spec.regression.as_ref().map_or(0, |r| r.terms.len() + 1);
+    size_of::<Group>()
+        + spec.keys.len() * (size_of::<KeyValue>() + 16)
+        + columns * (size_of::<ColumnReport>() + spec.quantiles.len() * size_of::<Option<f64>>())
+        + usize::from(spec.covariance) * matrix
+        + usize::from(spec.correlation) * matrix
+        + usize::from(spec.differences) * columns * size_of::<DifferenceReport>()
+        + terms * 2 * (size_of::<Option<f64>>() + size_of::<String>())
+}
+
+/// Makes the groups of one report, which share the names.
+struct Builder<'a> {
+    spec: &'a Spec,
+    names: Arc<[String]>,
+    /// Those of the quantiles: their probabilities.
+    probabilities: Arc<[String]>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(spec: &'a Spec, names: &[String]) -> Self {
+        Self {
+            spec,
+            names: names.into(),
+            probabilities: spec.quantiles.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// The report of one closed window.
+    fn group(&self, closed: Closed) -> Group {
+        let Self { spec, names, .. } = self;
+        let Closed { key, window, summary } = closed;
+        let Summary {
+            rows,
+            columns,
+            comoments,
+            regression,
+            differences,
+            quantiles,
+        } = summary;
+        let quantiles = |i: usize| {
+            let values = quantiles.get(i)?.at(&spec.quantiles);
+            Some(Named::new(Arc::clone(&self.probabilities), values))
+        };
+        let matrix = |entry: &dyn Fn(&CoMoments, usize, usize) -> Option<f64>| {
+            let fitting = comoments.as_ref().filter(|m| m.dimension() == names.len());
+            fitting.map(|m| matrix(names, m, entry))
+        };
+        let columns = columns.iter().enumerate();
+        Group {
+            key,
+            window,
+            rows,
+            columns: self.named(columns.map(|(i, m)| column(m, spec.ddof, quantiles(i))).collect()),
+            covariance: spec
+                .covariance
+                .then(|| matrix(&|m, i, j| m.covariance(i, j, spec.ddof)))
+                .flatten(),
+            correlation: spec.correlation.then(|| matrix(&CoMoments::correlation)).flatten(),
+            differences: spec
+                .differences
+                .then(|| self.named(differences.iter().map(|d| difference(d, spec.ddof)).collect())),
+            regression: spec
+                .regression
+                .as_ref()
+                .zip(regression.as_ref())
+                .filter(|(r, m)| m.dimension() == r.terms.len() + 1)
+                .map(|(r, m)| fitted(r, regression::fit(r, m))),
+        }
+    }
+
+    /// One value a column, as far as both go.
+    fn named<T>(&self, mut values: Vec<T>) -> Named<T> {
+        values.truncate(self.names.len());
+        match values.len() == self.names.len() {
+            true => Named::new(Arc::clone(&self.names), values),
+            false => Named::new(self.names[..values.len()].into(), values),
+        }
     }
 }
 
@@ -104,16 +139,6 @@ fn column(m: &Moments, ddof: u64, quantiles: Option<Named<Option<f64>>>) -> Colu
         max: m.greatest(),
         quantiles,
     }
-}
-
-fn at(q: &Quantiles, probabilities: &[f64]) -> Named<Option<f64>> {
-    Named(
-        probabilities
-            .iter()
-            .map(ToString::to_string)
-            .zip(q.at(probabilities))
-            .collect(),
-    )
 }
 
 fn difference(d: &Differences, ddof: u64) -> DifferenceReport {

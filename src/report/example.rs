@@ -19,7 +19,14 @@ pub(crate) fn column(count: u64, mean: f64, std: f64) -> ColumnReport {
 }
 
 fn named<T>(entries: impl IntoIterator<Item = (&'static str, T)>) -> Named<T> {
-    Named(entries.into_iter().map(|(n, v)| (n.to_owned(), v)).collect())
+    entries.into_iter().map(|(n, v)| (n.to_owned(), v)).collect()
+}
+
+/// Gives entry i another name.
+pub(crate) fn rename<T: Clone>(named: &mut Named<T>, i: usize, name: &str) {
+    let mut names = named.names().to_vec();
+    names[i] = name.to_owned();
+    *named = names.into_iter().zip(named.values().iter().cloned()).collect();
 }
 
 fn report(groups: Vec<Group>) -> Report {

@@ -308,7 +308,7 @@ mod tests {
     fn with_keys(name: &str, values: [KeyValue; 6]) -> RecordBatch {
         let mut report = example::keyed_windows();
         for (group, value) in report.groups.iter_mut().zip(values) {
-            group.key = Some(Named(vec![(name.to_owned(), value)]));
+            group.key = Some(Named::from_iter([(name.to_owned(), value)]));
         }
         long_table(&report).unwrap()
     }

@@ -139,7 +139,7 @@ R² 0.75 · residual std 1.5 · rank 2 of 3 · 98 rows
         ] {
             assert_eq!(escape(name), shown);
             let mut report = example::keyed_windows();
-            report.groups[0].columns.0[0].0 = name.to_owned();
+            example::rename(&mut report.groups[0].columns, 0, name);
             let text = text(&report);
             assert!(text.contains(&format!("| {shown} | 60 |")), "{text}");
         }

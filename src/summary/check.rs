@@ -59,7 +59,7 @@ impl Summary {
         };
         [
             Some(self.columns.len()),
-            self.comoments.as_ref().map(Products::dimension),
+            self.comoments.as_ref().map(|m| m.dimension()),
             exact,
             fast,
             Some(self.differences.len()),
@@ -126,7 +126,7 @@ impl Summary {
             Some(RegressionMoments::Exact(m)) => scales_fit(m),
             Some(RegressionMoments::Fast(m)) => scales_fit(m),
         };
-        if !units || !self.comoments.as_ref().is_none_or(scales_fit) {
+        if !units || !self.comoments.as_ref().is_none_or(|m| scales_fit(m)) {
             return Err("a scale is out of range");
         }
         let sketches = || {

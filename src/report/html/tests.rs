@@ -112,7 +112,7 @@ fn keys_beyond_twelve_are_named_as_left_out() {
         .map(|i| {
             let mut group = group.clone();
             group.rows = 1000 - i as u64;
-            group.key = Some(Named(vec![("k".into(), KeyValue::Integer(i))]));
+            group.key = Some(Named::from_iter([("k".to_owned(), KeyValue::Integer(i))]));
             group
         })
         .collect();
@@ -129,11 +129,10 @@ fn nothing_from_the_data_becomes_markup() {
     let nasty = "<script>alert(1)</script>&\"'\u{1b}[31m\u{0}";
     let rename = |report: &mut Report| {
         for group in &mut report.groups {
-            for (name, _) in &mut group.columns.0 {
-                *name = nasty.into();
-            }
-            if let Some(key) = &mut group.key {
-                key.0[0] = (nasty.into(), KeyValue::Text(nasty.into()));
+            let columns = group.columns.values().iter().cloned();
+            group.columns = columns.map(|column| (nasty.to_owned(), column)).collect();
+            if group.key.is_some() {
+                group.key = Some(Named::from_iter([(nasty.to_owned(), KeyValue::Text(nasty.into()))]));
             }
             for matrix in group.covariance.iter_mut().chain(&mut group.correlation) {
                 matrix.columns[0] = nasty.into();
@@ -212,7 +211,7 @@ fn a_page_with_every_section_is_self_contained() {
 fn empty_and_hopeless_reports_are_pages() {
     let mut report = example::keyed_windows();
     for group in &mut report.groups {
-        let column = &mut group.columns.0[0].1;
+        let column = &mut group.columns.values_mut()[0];
         (column.mean, column.min, column.max) = (Some(f64::INFINITY), Some(f64::MIN), Some(f64::MAX));
     }
     parse(&page(&report, &[], "t"));

@@ -90,8 +90,8 @@ fn what_is_asked_for_is_split_rather_than_left_out() {
 #[test]
 fn names_of_any_script_stay_in_line() {
     let mut report = example::single();
-    report.groups[0].columns.0[0].0 = "温度計".into();
-    report.groups[0].columns.0[1].0 = "ue\u{301}".into();
+    example::rename(&mut report.groups[0].columns, 0, "温度計");
+    example::rename(&mut report.groups[0].columns, 1, "ue\u{301}");
     let shown = text(&report, None);
     let table: Vec<&str> = shown.lines().skip(2).take(4).collect();
     let place = |line: &str, what: &str| cells(&line[..line.find(what).unwrap()]) + cells(what);
@@ -104,12 +104,12 @@ fn nothing_from_the_data_steers_the_terminal() {
     let nasty = "\u{1b}[2J\u{7}\n\u{202e}";
     let mut single = example::single();
     single.device = nasty.into();
-    single.groups[0].columns.0[0].0 = nasty.into();
+    example::rename(&mut single.groups[0].columns, 0, nasty);
     single.groups[0].correlation.as_mut().unwrap().columns[0] = nasty.into();
     single.groups[0].regression.as_mut().unwrap().terms[1] = nasty.into();
     single.groups[0].regression.as_mut().unwrap().target = nasty.into();
     let mut wide = example::keyed_windows();
-    wide.groups[0].key = Some(Named(vec![(nasty.into(), KeyValue::Text(nasty.into()))]));
+    wide.groups[0].key = Some(Named::from_iter([(nasty.to_owned(), KeyValue::Text(nasty.into()))]));
     let mut titled = single.clone();
     titled.groups[0].key = wide.groups[0].key.clone();
     for report in [&single, &wide, &titled] {
