@@ -165,6 +165,11 @@ impl Batch {
                     column.len()
                 )));
             }
+            if column.nulls.as_ref().is_some_and(|nulls| nulls.len() != rows) {
+                return Err(Error::Usage(format!(
+                    "the nulls of column `{name}` are not those of {rows} rows"
+                )));
+            }
             if !seen.insert(name.as_str()) {
                 return Err(Error::Usage(format!("there are two columns `{name}`")));
             }

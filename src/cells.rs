@@ -30,6 +30,9 @@ pub struct Cells {
 
 impl Cells {
     /// One cell of consecutive rows that begins with a leaf.
+    ///
+    /// # Panics
+    /// If a leaf has no rows.
     pub fn single(rows: usize, leaf_rows: usize) -> Self {
         let blocks = (0..rows.div_ceil(leaf_rows))
             .map(|k| {
@@ -51,7 +54,7 @@ impl Cells {
     /// Many cells: `cell_of_row` numbers the cell of each row from 0, `carried_rows` holds the rows that each cell's open leaf has already.
     ///
     /// # Panics
-    /// If a row's cell is not below `carried_rows.len()`, or there are more than 2³² rows.
+    /// If a row's cell is not below `carried_rows.len()`, there are more than 2³² rows, or a leaf has none.
     pub fn grouped(cell_of_row: &[u32], carried_rows: &[usize], leaf_rows: usize) -> Self {
         assert!(
             u32::try_from(cell_of_row.len()).is_ok(),

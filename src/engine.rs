@@ -68,6 +68,8 @@ struct Layout {
     reported: Vec<String>,
     shape: Arc<Shape>,
     leaf_rows: usize,
+    /// Whether rows have an event time.
+    timed: bool,
 }
 
 /// State where all rows are of one cell.
@@ -142,6 +144,13 @@ impl Engine {
                 "the columns of a batch changed from {} to {}",
                 layout.names.join(", "),
                 batch.names().join(", ")
+            )));
+        }
+        if batch.time_ns().is_some() != layout.timed {
+            return Err(Error::Usage(format!(
+                "the batches before had {} event time, this one has {}",
+                if layout.timed { "an" } else { "no" },
+                if layout.timed { "none" } else { "one" },
             )));
         }
         let batch = batch.project_if_needed(&layout.places);
@@ -255,22 +264,23 @@ impl Engine {
     /// # Errors
     /// [`Error::Failed`] if keys cannot be read back.
     pub fn finish(&mut self) -> Result<Report> {
-        let closed = self.close()?;
+        let rows = self.rows;
         let names = self.layout.as_ref().map_or(Vec::new(), |l| l.reported.clone());
+        let closed = self.close()?;
         let mut report = crate::report::build::report(&self.spec, &names, &closed);
-        report.rows = std::mem::take(&mut self.rows);
+        report.rows = rows;
         report.backend = self.queue.backend().name().to_owned();
         report.device = self.queue.backend().device();
-        self.layout = None;
         Ok(report)
     }
 
-    /// Closes every window: what there is, ordered by window, then key.
+    /// Closes every window: what there is, ordered by window, then key; the engine is then as new.
     ///
     /// # Errors
     /// [`Error::Failed`] if keys cannot be read back.
     pub fn close(&mut self) -> Result<Vec<Closed>> {
-        if let Some(layout) = self.layout.clone() {
+        self.rows = 0;
+        if let Some(layout) = self.layout.take() {
             if self.single.tail.rows() > 0 {
                 let tail = self.single.tail.take();
                 self.submit_single(tail, &layout);
@@ -334,6 +344,7 @@ impl Layout {
             reported,
             shape: Arc::new(shape),
             leaf_rows,
+            timed: batch.time_ns().is_some(),
         })
     }
 }

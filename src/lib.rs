@@ -88,7 +88,7 @@ pub mod report;
 pub mod spec;
 pub mod summary;
 pub mod units;
-pub mod window;
+mod window;
 
 /// The code in the README is compiled and run with the tests of the documentation.
 #[cfg(doctest)]

@@ -147,7 +147,7 @@ pub struct ColumnReport {
 pub struct Matrix {
     /// Names of its rows and columns.
     pub columns: Vec<String>,
-    /// Rows of the data in which every one of these columns has a value.
+    /// Rows of the data in which every one of these columns has a finite value.
     pub rows: u64,
     /// d × d, by rows.
     #[serde(serialize_with = "matrix")]

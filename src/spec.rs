@@ -288,6 +288,20 @@ impl Spec {
         if let Some(p) = self.quantiles.iter().find(|p| !(0.0..=1.0).contains(*p)) {
             return Err(Error::Usage(format!("the quantile {p} is not between 0 and 1")));
         }
+        let columns = self.columns.as_deref().unwrap_or(&[]);
+        let terms = self.regression.as_ref().map_or(&[][..], |r| &r.terms);
+        for (what, names) in [
+            ("columns", columns),
+            ("keys", &self.keys),
+            ("terms of the regression", terms),
+        ] {
+            if let Some(name) = first_repeated(names) {
+                return Err(Error::Usage(format!("`{name}` stands twice among the {what}")));
+            }
+        }
+        if let Some(p) = first_repeated(&self.quantiles) {
+            return Err(Error::Usage(format!("the quantile {p} is asked for twice")));
+        }
         if let Some(window) = self.window {
             window.checked()?;
         }
@@ -349,6 +363,14 @@ impl Spec {
             .max(if shape.comoments { shape.columns } else { 0 });
         LEAF_ROWS.max((LEAF_ROWS_PER_COMOMENT_COLUMN * d).next_power_of_two())
     }
+}
+
+fn first_repeated<T: PartialEq>(items: &[T]) -> Option<&T> {
+    items
+        .iter()
+        .enumerate()
+        .find(|(i, item)| items[..*i].contains(item))
+        .map(|(_, item)| item)
 }
 
 /// The error for a column that is not there, with the ones that are.

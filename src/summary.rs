@@ -190,6 +190,22 @@ impl LeafRun {
         self.rows
     }
 
+    /// Whether it is a leaf of this shape.
+    pub(crate) fn has_shape(&self, shape: &Shape) -> bool {
+        let part = |asked: bool| if asked { shape.columns } else { 0 };
+        let d = shape.regression.len();
+        let regression = match &self.regression {
+            None => d == 0,
+            Some(RegressionRun::Exact(run)) => shape.exact_regression && run.dimension() == d,
+            Some(RegressionRun::Fast(run)) => !shape.exact_regression && run.dimension() == d,
+        };
+        self.columns.len() == shape.columns
+            && self.comoments.as_ref().map(ProductRun::dimension) == shape.comoments.then_some(shape.columns)
+            && regression
+            && self.differences.len() == part(shape.differences)
+            && self.quantiles.len() == part(shape.quantiles)
+    }
+
     /// Takes the next row: all numeric columns of the data, NaN where a value is missing.
     #[inline]
     pub fn push(&mut self, shape: &Shape, row: &[f64], time_ns: Option<i64>) {

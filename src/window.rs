@@ -8,7 +8,7 @@ use crate::spec::Window;
 use crate::summary::{Merge, Summary};
 
 /// The windows over these panes (numbers rising), with their numbers, in order; windows without any pane are left out.
-pub fn assemble(window: Window, panes: Vec<(i64, Summary)>) -> Vec<(i64, Summary)> {
+pub(crate) fn assemble(window: Window, panes: Vec<(i64, Summary)>) -> Vec<(i64, Summary)> {
     let (size, slide) = window.size_slide();
     let (run, step) = (size / window.pane(), slide / window.pane());
     if run == 1 {
@@ -25,11 +25,13 @@ pub fn assemble(window: Window, panes: Vec<(i64, Summary)>) -> Vec<(i64, Summary
     for place in 0..runs.panes.len() {
         let pane = runs.panes[place].0;
         // Windows that hold this pane: k step ≤ pane < k step + run.
-        // At the ends of time a window that begins before the first instant there is does not exist.
-        let earliest = pane.saturating_sub(run - 1);
-        let low = earliest.div_euclid(step) + i64::from(earliest.rem_euclid(step) != 0);
+        let earliest = i128::from(pane) - i128::from(run - 1);
+        let slide = i128::from(step);
+        let low = earliest.div_euclid(slide) + i128::from(earliest.rem_euclid(slide) != 0);
+        // With a pane a window the first instants are held by windows whose numbers do not exist.
+        let low = i64::try_from(low).unwrap_or(i64::MIN);
         for k in low.max(next)..=pane.div_euclid(step) {
-            windows.push((k, runs.window(k.saturating_mul(step))));
+            windows.push((k, runs.window(i128::from(k) * slide)));
             next = k.saturating_add(1);
         }
     }
@@ -73,18 +75,23 @@ impl Runs {
     }
 
     /// Panes `start .. start + run`: the rest of the run in which it starts, then the beginning of the next.
-    fn window(&self, start: i64) -> Summary {
-        let run = start.div_euclid(self.run);
-        let first = self.panes.partition_point(|p| p.0 < start);
+    fn window(&self, start: i128) -> Summary {
+        let run = i128::from(self.run);
+        let number = |pane: i64| i128::from(pane);
+        let run_of = |pane: i64| number(pane).div_euclid(run);
+        let first = self.panes.partition_point(|p| number(p.0) < start);
         let mut summary = Summary::default();
-        if self.panes.get(first).is_some_and(|p| p.0.div_euclid(self.run) == run) {
+        if self
+            .panes
+            .get(first)
+            .is_some_and(|p| run_of(p.0) == start.div_euclid(run))
+        {
             summary = self.suffixes[first].clone();
         }
-        let behind = i128::from(start) + i128::from(self.run);
-        let end = self.panes.partition_point(|p| i128::from(p.0) < behind);
+        let end = self.panes.partition_point(|p| number(p.0) < start + run);
         if let Some(last) = end.checked_sub(1)
-            && self.panes[last].0.div_euclid(self.run) == run + 1
-            && self.panes[last].0 >= start
+            && run_of(self.panes[last].0) == start.div_euclid(run) + 1
+            && number(self.panes[last].0) >= start
         {
             summary.merge(&self.prefixes[last]);
         }

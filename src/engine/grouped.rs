@@ -74,7 +74,8 @@ impl Grouped {
         Ok(numbers)
     }
 
-    /// Numbers the cells of a batch whose keys have these numbers: by row its cell within the batch, and by that the engine's cell.
+    /// Numbers the cells of a batch whose keys have these numbers: by row its cell within the batch, and by that the
+    /// engine's cell.
     ///
     /// `stamp` is another one for each batch.
     pub(super) fn assign(

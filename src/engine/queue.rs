@@ -89,7 +89,7 @@ fn guarded<T>(call: impl FnOnce() -> Result<T>) -> Option<T> {
     catch_unwind(AssertUnwindSafe(call)).ok()?.ok()
 }
 
-/// Whether there is one partial result a block, of its kind and of its rows.
+/// Whether there is one partial result a block, of its kind, its rows and its parts.
 fn fits(work: &Work, partials: &[Partial]) -> bool {
     let blocks = &work.cells.blocks;
     let grouped = work.cells.order.is_some();
@@ -101,8 +101,10 @@ fn fits(work: &Work, partials: &[Partial]) -> bool {
             let before = carried.filter(|_| first).map_or(0, |run| run.rows());
             let rows = before + block.rows.len() as u64;
             match partial {
-                Partial::Leaf(summary) => (block.complete || !grouped) && summary.rows == rows,
-                Partial::Open(run) => !block.complete && grouped && run.rows() == rows,
+                Partial::Leaf(summary) => {
+                    (block.complete || !grouped) && summary.rows == rows && summary.has_shape(&work.shape)
+                }
+                Partial::Open(run) => !block.complete && grouped && run.rows() == rows && run.has_shape(&work.shape),
             }
         })
 }

@@ -5,7 +5,7 @@
 
 use super::comoments::{Products, Real};
 use super::quantiles::Sketch;
-use super::{Differences, Merge, Moments, Quantiles, RegressionMoments, Summary};
+use super::{Differences, Merge, Moments, Quantiles, RegressionMoments, Shape, Summary};
 use crate::error::{Error, Result};
 
 /// The most rows of a summary that is read or merged with a check: up to it every count is exact as the `f64` that means
@@ -65,6 +65,21 @@ impl Summary {
             Some(self.differences.len()),
             Some(self.quantiles.len()),
         ]
+    }
+
+    /// Whether it has the parts that a shape asks for, over as many columns.
+    pub(crate) fn has_shape(&self, shape: &Shape) -> bool {
+        let part = |asked: bool| if asked { shape.columns } else { 0 };
+        let d = Some(shape.regression.len()).filter(|d| *d > 0);
+        self.layout()
+            == [
+                Some(shape.columns),
+                shape.comoments.then_some(shape.columns),
+                d.filter(|_| shape.exact_regression),
+                d.filter(|_| !shape.exact_regression),
+                Some(part(shape.differences)),
+                Some(part(shape.quantiles)),
+            ]
     }
 
     /// Whether rows can have led to this; if not, why.

@@ -262,6 +262,11 @@ impl<R: Real> ProductRun<R> {
         }
     }
 
+    /// Columns.
+    pub fn dimension(&self) -> usize {
+        self.present.len()
+    }
+
     /// Takes the next row, whose column i is `value(i)`; NaN is a missing value.
     #[inline]
     pub fn push(&mut self, value: impl Fn(usize) -> f64) {

@@ -22,6 +22,9 @@ pub const UNSCALED_EXPONENT_MAX: i32 = 200;
 /// up to it, the subtraction of s1²/n loses at most a factor 65 of the accuracy of s2.
 const PIVOT_DISTANCE_MAX: f64 = 8.0;
 
+/// Whole numbers below this are exact in `f64`, and so are sums of them that stay below it.
+const EXACT_INTEGERS: f64 = 9_007_199_254_740_992.0;
+
 /// Which central moments are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Order {
@@ -89,6 +92,8 @@ pub struct PivotSums {
     pub pivot: f64,
     /// Σd with d = x − pivot.
     pub s1: f64,
+    /// What rounding took from s1, where it was kept.
+    pub s1_low: f64,
     /// Σd².
     pub s2: f64,
     /// Σd³.
@@ -98,6 +103,12 @@ pub struct PivotSums {
 }
 
 impl PivotSums {
+    /// Whether s1 may have been rounded although the values are whole numbers: their sums are to be exact.
+    pub fn may_round_integers(&self, min: f64, max: f64) -> bool {
+        let farthest = (max - self.pivot).abs().max((min - self.pivot).abs());
+        self.count as f64 * farthest >= EXACT_INTEGERS
+    }
+
     /// Σd² − (Σd)²/n, never negative.
     pub fn m2(&self) -> f64 {
         // NaN is not clamped away: `max` would turn it into 0.
@@ -141,7 +152,7 @@ impl Moments {
             };
         }
         let n = sums.count as f64;
-        let sum = Dd::product(n, sums.pivot).plus(sums.s1);
+        let sum = Dd::product(n, sums.pivot) + Dd::sum(sums.s1, sums.s1_low);
         let mut moments = Self {
             order,
             count: sums.count,
@@ -194,7 +205,13 @@ impl Moments {
         Some(self.infinite_sum().unwrap_or_else(|| {
             let mean = ldexp(self.scaled_mean().hi, self.scale);
             // The mean of finite values lies between them: at the end of the range rounding may not carry it out.
-            mean.clamp(self.min, self.max)
+            if mean < self.min {
+                self.min
+            } else if mean > self.max {
+                self.max
+            } else {
+                mean
+            }
         }))
     }
 

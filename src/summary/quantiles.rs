@@ -249,8 +249,9 @@ impl Quantiles {
 
     /// The quantiles at these probabilities; all `None` without values.
     ///
-    /// Exact sets interpolate between order statistics (Hyndman & Fan 1996, type 7); sketched ones give the order statistic at
-    /// rank ⌊p (n − 1)⌋ within [`RELATIVE_ERROR`]; p = 0 and p = 1 are the exact extremes.
+    /// They interpolate between the order statistics at ranks ⌊p (n − 1)⌋ and the next (Hyndman & Fan 1996, type 7). Those of an
+    /// exact set are the values; those of a sketch lie within [`RELATIVE_ERROR`] of the values, the least and the greatest exactly,
+    /// so that a quantile between two of one sign does too.
     pub fn at(&self, probabilities: &[f64]) -> Vec<Option<f64>> {
         match self {
             Self::Exact(values) => {
@@ -260,17 +261,23 @@ impl Quantiles {
             }
             Self::Sketch(sketch) => {
                 let n = sketch.count();
-                probabilities.iter().map(|p| sketched(sketch, n, *p)).collect()
+                let statistic = |rank| order_statistic(sketch, n, rank);
+                probabilities.iter().map(|p| interpolate(n, *p, statistic)).collect()
             }
         }
     }
 }
 
 fn type_7(sorted: &[f64], p: f64) -> Option<f64> {
-    let last = sorted.len().checked_sub(1)?;
+    interpolate(sorted.len() as u64, p, |rank| Some(sorted[rank as usize]))
+}
+
+/// Between the order statistics at ranks ⌊h⌋ and ⌊h⌋ + 1 with h = p (n − 1).
+fn interpolate(n: u64, p: f64, statistic: impl Fn(u64) -> Option<f64>) -> Option<f64> {
+    let last = n.checked_sub(1)?;
     let h = p * last as f64;
-    let below = (h.floor() as usize).min(last);
-    let (a, b) = (sorted[below], sorted[(below + 1).min(last)]);
+    let below = (h.floor() as u64).min(last);
+    let (a, b) = (statistic(below)?, statistic((below + 1).min(last))?);
     let weight = h - below as f64;
     // Equal neighbours (infinite ones too) need no interpolation; a·(1−w) + b·w does not overflow where b − a would.
     Some(if a == b || weight == 0.0 {
@@ -282,20 +289,25 @@ fn type_7(sorted: &[f64], p: f64) -> Option<f64> {
     })
 }
 
-fn sketched(sketch: &Sketch, n: u64, p: f64) -> Option<f64> {
-    let rank = (p * (n.checked_sub(1)?) as f64) as u64;
-    if let Some((low, high)) = sketch.range {
-        if rank == 0 && sketch.negative_infinite == 0 {
-            return Some(low);
-        }
-        if p >= 1.0 && sketch.positive_infinite == 0 {
-            return Some(high);
-        }
+/// The order statistic at `rank` of `n`: exact at both ends, else within [`RELATIVE_ERROR`].
+fn order_statistic(sketch: &Sketch, n: u64, rank: u64) -> Option<f64> {
+    let (low, high) = sketch.range.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+    let finite = sketch.negative_infinite..n - sketch.positive_infinite;
+    if rank == finite.start && finite.contains(&rank) {
+        return Some(low);
+    }
+    if finite.contains(&rank) && rank + 1 == finite.end {
+        return Some(high);
     }
     let mut seen = 0;
-    sketch.ascending().find_map(|(value, count)| {
+    let value = sketch.ascending().find_map(|(value, count)| {
         seen += count;
         (seen > rank).then_some(value)
+    })?;
+    Some(if finite.contains(&rank) {
+        value.max(low).min(high)
+    } else {
+        value
     })
 }
 
@@ -367,6 +379,19 @@ mod tests {
     }
 
     #[test]
+    fn a_sketch_interpolates_as_a_set_does() {
+        // 500 zeros and 500 tens: the median lies between them.
+        let mut q = Quantiles::default();
+        (0..1000).for_each(|i| q.push(f64::from(i % 2 * 10)));
+        let found = q.at(&[0.0, 0.4, 0.5, 0.6, 1.0]);
+        assert_eq!(found, [0.0, 0.0, 5.0, 10.0, 10.0].map(Some));
+        q.push(f64::INFINITY);
+        q.push(f64::NEG_INFINITY);
+        let found = q.at(&[0.0, 1.0 / 1001.0, 1000.0 / 1001.0, 1.0]);
+        assert_eq!(found, [f64::NEG_INFINITY, 0.0, 10.0, f64::INFINITY].map(Some));
+    }
+
+    #[test]
     fn any_split_gives_the_same_sketch() {
         let values: Vec<f64> = (0..1000).map(|i| f64::from(i * 7919 % 1000 - 300) * 1.37).collect();
         let of = |values: &[f64]| {
@@ -382,12 +407,11 @@ mod tests {
         }
         let mut sorted = values.clone();
         sorted.sort_by(f64::total_cmp);
-        for p in [0.0, 0.01, 0.3, 0.5, 0.99, 1.0] {
-            let exact = sorted[(p * 999.0) as usize];
-            assert!(
-                (whole.at(&[p])[0].unwrap() - exact).abs() <= exact.abs() * 0.010_000_1,
-                "{p}"
-            );
+        for p in [0.0_f64, 0.01, 0.3, 0.5, 0.99, 1.0] {
+            let h = p * 999.0;
+            let (a, b, w) = (sorted[h as usize], sorted[h.ceil() as usize], h.fract());
+            let (exact, allowed) = (a + w * (b - a), 0.010_000_1 * (a.abs() + w * (b.abs() - a.abs())));
+            assert!((whole.at(&[p])[0].unwrap() - exact).abs() <= allowed, "{p}");
         }
     }
 }

@@ -9,9 +9,14 @@ use arrow::buffer::NullBuffer;
 use millstream::backend::{Partial, Tolerance, Work};
 use millstream::batch::{Column, Values};
 use millstream::cells::Cells;
-use millstream::summary::{LeafRun, Order, RegressionMoments, Shape};
+use millstream::summary::{Differences, LeafRun, Order, Quantiles, RegressionMoments, Shape};
 use millstream::{Backend, Batch, Cpu, Summary};
 use std::sync::Arc;
+
+/// Columns of the works.
+const COLUMNS: usize = 8;
+/// The time of every row of a leaf that was begun before.
+const CARRIED_NS: i64 = -1;
 
 /// Runs the suite on fresh backends; says what is broken first.
 pub(crate) fn contract(make: impl Fn() -> Box<dyn Backend>) -> Result<(), String> {
@@ -142,6 +147,12 @@ fn answers(work: &Work, partials: &[Partial], tolerance: Tolerance) -> Result<()
                 ensure(summary.quantiles[i].count() == present, || {
                     format!("block {k}, column {i}: quantiles")
                 })?;
+                quantiles(&summary.quantiles[i], values).map_err(|e| format!("block {k}, column {i}: {e}"))?;
+            }
+            if work.shape.differences {
+                let times = times_of_block(work, k);
+                differences(&summary.differences[i], &times, values, tolerance)
+                    .map_err(|e| format!("block {k}, column {i}: {e}"))?;
             }
         }
         if let Some(m) = &summary.comoments {
@@ -168,6 +179,76 @@ fn answers(work: &Work, partials: &[Partial], tolerance: Tolerance) -> Result<()
         .map_err(|e| format!("block {k}, regression: {e}"))?;
     }
     Ok(())
+}
+
+/// The times of the rows of a block; those of a leaf that was begun before are all [`CARRIED_NS`].
+fn times_of_block(work: &Work, k: usize) -> Vec<i64> {
+    let block = &work.cells.blocks[k];
+    let first = k == 0 || work.cells.blocks[k - 1].cell != block.cell;
+    let carried = work.carried.get(block.cell as usize).and_then(Option::as_ref);
+    let before = carried.filter(|_| first).map_or(0, |run| run.rows() as usize);
+    let place = |i: usize| work.cells.order.as_ref().map_or(i, |o| o[i] as usize);
+    let times = work.batch.time_ns().expect("the works have times");
+    let own = block.rows.clone().map(|i| times[place(i)]);
+    std::iter::repeat_n(CARRIED_NS, before).chain(own).collect()
+}
+
+/// Differences of adjacent rows with values, per second where time rises.
+fn differences(d: &Differences, times: &[i64], values: &[f64], tolerance: Tolerance) -> Result<(), String> {
+    let (mut quotients, mut unordered, mut infinite) = (Vec::new(), 0, 0);
+    for i in 1..values.len() {
+        let (a, b) = (values[i - 1], values[i]);
+        if a.is_nan() || b.is_nan() {
+            continue;
+        }
+        if times[i] <= times[i - 1] {
+            unordered += 1;
+        } else if a.is_finite() && b.is_finite() {
+            let seconds = Rational::new((times[i] - times[i - 1]).into(), 1_000_000_000.into());
+            quotients.push(to_f64(&((rational(b) - rational(a)) / seconds)));
+        } else if a != b {
+            infinite += 1;
+        }
+    }
+    ensure(d.unordered == unordered, || {
+        format!("{} unordered, not {unordered}", d.unordered)
+    })?;
+    let counts = (d.moments.count, d.moments.present());
+    let expected = (quotients.len() as u64, quotients.len() as u64 + infinite);
+    ensure(counts == expected, || {
+        format!("differences {counts:?}, not {expected:?}")
+    })?;
+    let Some(exact) = oracle::moments(&quotients).filter(|_| infinite == 0) else {
+        return Ok(());
+    };
+    // A difference, a time and their quotient are rounded once each, and the mean once more.
+    let largest = quotients.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+    let allowed = tolerance.moments * to_f64(&exact.std(0).expect("n > 0")) + 4.0 * U * largest;
+    let mean = d.moments.mean().unwrap_or(f64::NAN);
+    ensure(off(mean, &exact.mean) <= allowed, || {
+        format!("mean difference {mean}, off by {:e}", off(mean, &exact.mean))
+    })
+}
+
+/// Extremes are exact; the median lies within 1 % of the two values that it is between.
+fn quantiles(q: &Quantiles, values: &[f64]) -> Result<(), String> {
+    let mut sorted: Vec<f64> = values.iter().copied().filter(|x| !x.is_nan()).collect();
+    sorted.sort_by(f64::total_cmp);
+    let (Some(least), Some(greatest)) = (sorted.first(), sorted.last()) else {
+        return Ok(());
+    };
+    let found = q.at(&[0.0, 0.5, 1.0]);
+    let ends = (found[0], found[2]);
+    ensure(ends == (Some(*least), Some(*greatest)), || {
+        format!("quantiles 0 and 1: {ends:?}, not {least} and {greatest}")
+    })?;
+    let middle = (sorted.len() - 1) / 2;
+    let (low, high) = (sorted[middle], sorted[(middle + 1).min(sorted.len() - 1)]);
+    let median = found[1].unwrap_or(f64::NAN);
+    let within = low - 0.01 * low.abs() <= median && median <= high + 0.01 * high.abs();
+    ensure(within || low.is_infinite(), || {
+        format!("median {median}, not between {low} and {high}")
+    })
 }
 
 fn moments(m: &millstream::summary::Moments, values: &[f64], tolerance: Tolerance) -> Result<(), String> {
@@ -285,6 +366,11 @@ fn batch(rows: usize) -> Batch {
         ("constant", f64s(vec![0.1; rows], None)),
         ("infinite", f64s(infinite, None)),
         ("missing", f64s(vec![f64::NAN; rows], None)),
+        // A first value as far from the mean as can be: a gauge of rain after the first drop.
+        (
+            "spike",
+            f64s((0..rows).map(|i| if i == 0 { 262.3 } else { 0.0 }).collect(), None),
+        ),
     ];
     let time_ns = (0..rows as i64).map(|i| i * 1_000_000 - i % 7).collect();
     let named = columns.into_iter().map(|(n, c)| (n.to_string(), c)).collect();
@@ -299,14 +385,14 @@ fn works() -> Vec<(String, Work)> {
             let single = Cells::single(rows, 4096);
             works.push((
                 format!("{rows} rows, exact {exact}"),
-                work(batch.clone(), single, Vec::new(), shape(7, exact)),
+                work(batch.clone(), single, Vec::new(), shape(COLUMNS, exact)),
             ));
         }
         // Three cells, of which one goes on with a leaf that was begun before.
         let cells: Vec<u32> = (0..rows as u32).map(|i| i * i % 3).collect();
-        let shape = shape(7, true);
+        let shape = shape(COLUMNS, true);
         let mut run = LeafRun::new(&shape);
-        (0..200).for_each(|i| run.push(&shape, &[carried_value(i); 7], Some(-1)));
+        (0..200).for_each(|i| run.push(&shape, &[carried_value(i); COLUMNS], Some(CARRIED_NS)));
         let grouped = Cells::grouped(&cells, &[0, 200, 0], 256);
         works.push((
             format!("{rows} rows, grouped"),

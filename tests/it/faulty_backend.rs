@@ -3,6 +3,7 @@
 use crate::random::Random;
 use crate::support::{bits, closed, closed_on, pieces, table};
 use millstream::backend::{Partial, Tolerance, Work};
+use millstream::summary::LeafRun;
 use millstream::{Backend, Batch, Cpu, Error, Spec, Window};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,9 +27,10 @@ enum Fault {
     NoAnswers,
     OtherRows,
     OtherKind,
+    OneColumnLess,
 }
 
-const FAULTS: [Fault; 13] = [
+const FAULTS: [Fault; 14] = [
     Fault::RefuseAtSubmit,
     Fault::PanicAtSubmit,
     Fault::PanicAfterTaking,
@@ -42,6 +44,7 @@ const FAULTS: [Fault; 13] = [
     Fault::NoAnswers,
     Fault::OtherRows,
     Fault::OtherKind,
+    Fault::OneColumnLess,
 ];
 
 /// The CPU behind a front that goes wrong every so often.
@@ -132,11 +135,28 @@ impl Backend for Faulty {
                     partials.clear();
                 }
             }
+            Fault::OneColumnLess => {
+                for partial in &mut partials {
+                    *partial = match partial {
+                        Partial::Leaf(leaf) => {
+                            leaf.columns.truncate(1);
+                            continue;
+                        }
+                        Partial::Open(run) => {
+                            let mut narrow = (*work.shape).clone();
+                            narrow.columns -= 1;
+                            let mut other = LeafRun::new(&narrow);
+                            (0..run.rows()).for_each(|_| other.push(&narrow, &[1.0, 2.0], Some(0)));
+                            Partial::Open(Box::new(other))
+                        }
+                    };
+                }
+            }
             Fault::OtherKind => {
                 for partial in &mut partials {
                     *partial = match partial {
                         Partial::Open(run) => Partial::Leaf(Box::new(run.finish(&work.shape))),
-                        Partial::Leaf(_) => Partial::Open(Box::new(millstream::summary::LeafRun::new(&work.shape))),
+                        Partial::Leaf(_) => Partial::Open(Box::new(LeafRun::new(&work.shape))),
                     };
                 }
             }

@@ -6,7 +6,7 @@ use arrow::array::{
     TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
 };
 use arrow::datatypes::{Int8Type, i256};
-use millstream::report::KeyValue;
+use millstream::report::{KeyValue, WindowBounds};
 use millstream::{Batch, Engine, Error, Spec, Window};
 use std::sync::Arc;
 
@@ -90,13 +90,59 @@ fn the_ends_of_time() {
         .unwrap()
         .with_time_ns(vec![i64::MIN, 0, i64::MAX])
         .unwrap();
-    for (size_ns, slide_ns) in [(1, 1), (10, 1), (7, 3), (i64::MAX, i64::MAX)] {
+    for (size_ns, slide_ns) in [(1, 1), (10, 1), (7, 3), (1 << 62, 1 << 62)] {
         let report = Engine::new(Spec::new().window(Window::Time { size_ns, slide_ns }))
             .unwrap()
             .analyze(&all)
             .unwrap();
-        let rows: u64 = report.groups.iter().map(|g| g.rows).sum();
-        assert!(rows >= 3, "{size_ns} {slide_ns}");
+        // Every window holds the rows between its bounds, which are cut at the ends of time.
+        let mut found = [false; 3];
+        for group in &report.groups {
+            let Some(WindowBounds::Time { start_ns, end_ns }) = group.window else {
+                panic!("{:?}", group.window);
+            };
+            let inside = |t: i64| start_ns <= t && (t < end_ns || end_ns == i64::MAX);
+            let held = [i64::MIN, 0, i64::MAX].map(inside);
+            let rows = held.iter().filter(|h| **h).count() as u64;
+            assert_eq!(group.rows, rows, "{size_ns} {slide_ns} {:?}", group.window);
+            (0..3).for_each(|i| found[i] |= held[i]);
+        }
+        assert_eq!(found, [true; 3], "{size_ns} {slide_ns}");
+    }
+}
+
+#[test]
+fn event_time_neither_comes_nor_goes() {
+    let plain = counted(10);
+    let timed = plain
+        .clone()
+        .with_time_ns((0..10).map(|i| i * SECOND).collect())
+        .unwrap();
+    for (first, second, says) in [
+        (&plain, &timed, "this one has one"),
+        (&timed, &plain, "this one has none"),
+    ] {
+        let mut engine = Engine::new(Spec::new().differences()).unwrap();
+        engine.push(first).unwrap();
+        let error = engine.push(second).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+        // What was refused is not there.
+        let report = engine.finish().unwrap();
+        assert_eq!((report.rows, report.groups[0].rows), (10, 10));
+    }
+}
+
+#[test]
+fn nothing_is_asked_for_twice() {
+    let spec = Spec::new;
+    for spec in [
+        spec().columns(["x", "y", "x"]),
+        spec().by(["k", "k"]),
+        spec().quantiles(&[0.5, 0.9, 0.5]),
+        spec().regression("y", &["x", "x"]),
+    ] {
+        let error = Engine::new(spec).err().unwrap();
+        assert!(matches!(&error, Error::Usage(m) if m.contains("twice")), "{error}");
     }
 }
 

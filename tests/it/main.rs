@@ -13,6 +13,8 @@ mod certified;
 mod command;
 mod contract_mutants;
 mod edges;
+#[cfg(feature = "cli")]
+mod exact_keys;
 mod examples;
 mod faulty_backend;
 #[cfg(feature = "cli")]
@@ -21,6 +23,7 @@ mod group_edges;
 mod grouped;
 #[cfg(feature = "cli")]
 mod html_page;
+mod integers;
 mod ladder;
 mod laws;
 mod matrices;

@@ -1,11 +1,12 @@
 //! Moments of a run of consecutive values: one pass around a pivot, sixteen sums side by side.
 //!
 //! The pivot is the first value; where the mean turns out to lie far from it, the run is reduced once more around a better one
-//! ([`PivotSums::better_pivot`]). A run with missing or infinite values is compacted first: it shows by a sum that is not finite.
+//! ([`PivotSums::better_pivot`]). Whole numbers so large that their sum may be rounded are summed once more, with care. A run with
+//! missing or infinite values is compacted first: it shows by a sum that is not finite.
 //! The sixteen lanes are added up in a fixed tree, so the result does not depend on the width of the machine's vectors.
 
 use crate::batch::{Column, Values};
-use crate::summary::dd::exponent;
+use crate::summary::dd::{exponent, two_sum};
 use crate::summary::moments::{MomentRun, Moments, Order, PivotSums, UNSCALED_EXPONENT_MAX};
 use pulp::{Arch, NullaryFnOnce};
 use std::ops::Range;
@@ -103,6 +104,9 @@ fn of_finite<T: Lane>(values: &[T], order: Order) -> Option<Moments> {
     if let Some(pivot) = sums.better_pivot() {
         sums = self::sums(values, pivot, order).0;
     }
+    if sums.may_round_integers(min, max) {
+        (sums.s1, sums.s1_low) = careful_sum(values, sums.pivot);
+    }
     Some(Moments::from_sums(&sums, order, min, max, 0))
 }
 
@@ -165,12 +169,25 @@ impl<T: Lane, const FOURTH: bool> NullaryFnOnce for Sums<'_, T, FOURTH> {
             count: self.values.len() as u64,
             pivot,
             s1: tree(s1, |a, b| a + b),
+            s1_low: 0.0,
             s2: tree(s2, |a, b| a + b),
             s3: tree(s3, |a, b| a + b),
             s4: tree(s4, |a, b| a + b),
         };
         (sums, tree(min, f64::min), tree(max, f64::max))
     }
+}
+
+/// Σ(x − pivot) with what rounding takes from it (Ogita, Rump & Oishi 2005, algorithm 4.3): exact for whole numbers.
+fn careful_sum<T: Lane>(values: &[T], pivot: f64) -> (f64, f64) {
+    let (mut sum, mut low) = (0.0, 0.0);
+    for x in values {
+        let (d, d_low) = two_sum(x.widen(), -pivot);
+        let (total, rounded) = two_sum(sum, d);
+        sum = total;
+        low += rounded + d_low;
+    }
+    two_sum(sum, low)
 }
 
 /// Combines the lanes in a fixed tree: halves upon halves.

@@ -1,7 +1,8 @@
 //! In which form a key column is held, so that no two values become one, and as what its values are reported.
 //!
-//! Integers, unsigned integers, floats, decimals and booleans are held as what they are, instants of every unit as nanoseconds
-//! in 128 bits, bytes as bytes, and what is left as text. Nothing is rounded, and nothing but NaN becomes a missing key.
+//! Integers, unsigned integers, floats, decimals and booleans are held as what they are, instants of every unit as
+//! nanoseconds in 128 bits, bytes as bytes, and what is left as text. Nothing is rounded, and nothing but NaN becomes a
+//! missing key.
 
 use crate::error::{Error, Result};
 use crate::report::KeyValue;
@@ -25,7 +26,7 @@ pub(super) enum Held {
     /// There was no value yet that could say.
     Undecided,
     /// Nanoseconds since 1970 in 128 bits.
-    Instant,
+    Time,
     /// Values of this type.
     Of(DataType),
 }
@@ -37,7 +38,7 @@ impl Held {
             DataType::Null => return Ok(Self::Undecided),
             DataType::Dictionary(_, values) => return Self::of(name, values),
             DataType::RunEndEncoded(_, values) => return Self::of(name, values.data_type()),
-            DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => return Ok(Self::Instant),
+            DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => return Ok(Self::Time),
             DataType::UInt64 => DataType::UInt64,
             DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal128(_, scale) => {
                 DataType::Decimal128(DECIMAL128_MAX_PRECISION, *scale)
@@ -60,7 +61,7 @@ impl Held {
     pub(super) fn data_type(&self) -> DataType {
         match self {
             Self::Undecided => DataType::Boolean,
-            Self::Instant => DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0),
+            Self::Time => DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0),
             Self::Of(data_type) => data_type.clone(),
         }
     }
@@ -68,13 +69,14 @@ impl Held {
     /// A column in this form; NaN is null and −0 is 0.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a column of another type than those before it that says something which this form cannot hold.
+    /// [`Error::Usage`] for a column of another type than those before it that says something which this form cannot
+    /// hold.
     pub(super) fn hold(&self, name: &str, array: &ArrayRef) -> Result<ArrayRef> {
         let own = Self::of(name, array.data_type())?;
         let array = unpacked(name, array)?;
         match (self, &own) {
             (_, Self::Undecided) => Ok(new_null_array(&self.data_type(), array.len())),
-            (Self::Instant, Self::Instant) => Ok(Arc::new(instants(&array)?)),
+            (Self::Time, Self::Time) => Ok(Arc::new(instants(&array)?)),
             (Self::Of(held), Self::Of(wanted)) => {
                 let array = if wanted.is_floating() {
                     without_nan(name, &array)?
@@ -107,7 +109,7 @@ impl Held {
         if column.is_null(i) {
             return KeyValue::Null;
         }
-        if *self == Self::Instant {
+        if *self == Self::Time {
             return KeyValue::Text(instant_text(column.as_primitive::<Decimal128Type>().value(i)));
         }
         match column.data_type() {
@@ -139,7 +141,7 @@ fn cannot(name: &str, error: &ArrowError) -> Error {
 
 fn changed(name: &str, held: &Held, own: &DataType) -> Error {
     let held = match held {
-        Held::Instant => "instants".to_owned(),
+        Held::Time => "instants".to_owned(),
         held => held.data_type().to_string(),
     };
     Error::Usage(format!(
@@ -206,7 +208,8 @@ fn instants(array: &ArrayRef) -> Result<Decimal128Array> {
         .map_err(|e| Error::Failed(e.to_string()))
 }
 
-/// An instant as RFC 3339 in UTC with as many digits of the second as it needs; years beyond four digits have a sign and six.
+/// An instant as RFC 3339 in UTC with as many digits of the second as it needs; years beyond four digits have a sign
+/// and six.
 fn instant_text(time_ns: i128) -> String {
     let (days, of_day_ns) = (time_ns.div_euclid(DAY_NS), time_ns.rem_euclid(DAY_NS));
     // Howard Hinnant, "chrono-compatible low-level date algorithms" (civil_from_days): years begin in March.

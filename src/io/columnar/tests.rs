@@ -110,8 +110,8 @@ fn what_cannot_be_asked_for() {
 #[test]
 fn dictionaries_of_text_stay_and_of_numbers_do_not() {
     let of = |values| DataType::Dictionary(Box::new(DataType::Int8), Box::new(values));
-    assert_eq!(batch_type(&of(DataType::Utf8)), Some(of(DataType::Utf8)));
-    assert_eq!(batch_type(&of(DataType::Int64)), Some(DataType::Float64));
+    assert_eq!(batch_type(&of(DataType::Utf8), false), Some(of(DataType::Utf8)));
+    assert_eq!(batch_type(&of(DataType::Int64), false), Some(DataType::Float64));
     let array: ArrayRef = Arc::new(
         ["a", "b"]
             .into_iter()
