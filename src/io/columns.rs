@@ -329,12 +329,18 @@ mod tests {
 
     #[test]
     fn a_row_taken_back_leaves_no_trace() {
-        let kinds = [("a", DataType::Float64), ("b", DataType::Utf8), ("t", time_type())];
+        let kinds = [
+            ("a", DataType::Float64),
+            ("b", DataType::Utf8),
+            ("t", time_type()),
+            ("i", DataType::Int64),
+        ];
         let schema = schema_of(kinds.into_iter().map(|(n, k)| (n.to_string(), k)));
         let projection = Projection::all(&schema, &[], TimeUnit::Seconds).unwrap();
         let mut columns = Columns::new(&projection, 4);
         for row in 0..3 {
             columns.missing_number(0);
+            columns.missing_integer(0);
             if row == 1 {
                 columns.text(0, "gone");
                 columns.undo_row();
@@ -346,15 +352,17 @@ mod tests {
         }
         columns.number(0, 5.0);
         columns.text(0, "half");
+        columns.integer(0, 5);
         let batch = columns.finish(&projection).unwrap();
         assert_eq!(batch.num_rows(), 2);
         assert_eq!(
             (
                 batch.column(0).null_count(),
                 batch.column(1).null_count(),
-                batch.column(2).null_count()
+                batch.column(2).null_count(),
+                batch.column(3).null_count()
             ),
-            (2, 2, 0)
+            (2, 2, 0, 2)
         );
         assert!(batch.column(1).as_string::<i32>().value_data().is_empty());
     }

@@ -106,3 +106,81 @@ pub(crate) fn exact(value: f64, text: &[u8]) -> Result<f64, &'static str> {
         Err("is a key that a 64-bit float would round")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The type of a column of these cells, each of them text or a number.
+    fn type_of(cells: &[&str], key: bool, wanted: bool) -> DataType {
+        let name = "c".to_owned();
+        let named = |named: bool| if named { vec![name.clone()] } else { Vec::new() };
+        let mut seen = Seen::new(
+            &name,
+            &ReadOptions {
+                keys: named(key),
+                numeric: named(wanted),
+                ..ReadOptions::default()
+            },
+        );
+        for cell in cells {
+            match cell.parse() {
+                Ok(value) => seen.number(value, cell.parse::<i64>().is_ok() && seen.is_key()),
+                Err(_) => seen.text(),
+            }
+        }
+        seen.data_type()
+    }
+
+    #[test]
+    fn the_type_of_a_key_is_one_that_rounds_nothing() {
+        let (number, text, whole) = (DataType::Float64, DataType::Utf8, DataType::Int64);
+        let big = "18446744073709551616";
+        for (cells, plain, key, measured_key) in [
+            (&["1", "-9223372036854775808"][..], &number, &whole, &whole),
+            (&["1", big], &number, &text, &number),
+            (&["1", big, "0.5"], &number, &text, &number),
+            (&["1", "0.5"], &number, &number, &number),
+            (&["1", "inf"], &number, &number, &number),
+            (&["1", "x"], &text, &text, &whole),
+            (&["x"], &text, &text, &text),
+            (&[], &number, &number, &number),
+        ] {
+            assert_eq!(type_of(cells, false, false), *plain, "{cells:?}");
+            assert_eq!(type_of(cells, true, false), *key, "{cells:?}");
+            assert_eq!(type_of(cells, true, true), *measured_key, "{cells:?}");
+        }
+        assert_eq!(type_of(&["1", "x"], false, true), number);
+    }
+
+    #[test]
+    fn a_float_key_is_what_is_written_or_none() {
+        for (text, is_key) in [
+            ("0.1", true),
+            ("9007199254740991", true),
+            ("9007199254740992", true),
+            ("-9.007199254740992e15", true),
+            ("9007199254740991.7", false),
+            ("9007199254740993", false),
+            ("-9007199254740993", false),
+            ("9007199254740994", true),
+            ("99999999999999991611392", true),
+            ("99999999999999991611393", false),
+            ("1e300", false),
+            ("1e999", false),
+            ("-inf", true),
+        ] {
+            let value: f64 = text.parse().unwrap();
+            assert_eq!(exact(value, text.as_bytes()).is_ok(), is_key, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_whole_key_is_what_is_written_or_none() {
+        assert_eq!(whole(b"9223372036854775807"), Ok(i64::MAX));
+        assert_eq!(whole(b"-9223372036854775808.0"), Ok(i64::MIN));
+        for text in ["9223372036854775808", "0.5", "x", ""] {
+            assert_eq!(whole(text.as_bytes()), Err(NOT_WHOLE), "{text}");
+        }
+    }
+}
