@@ -340,7 +340,10 @@ mod tests {
         let mut columns = Columns::new(&projection, 4);
         for row in 0..3 {
             columns.missing_number(0);
-            columns.missing_integer(0);
+            match row {
+                2 => columns.integer(0, 7),
+                _ => columns.missing_integer(0),
+            }
             if row == 1 {
                 columns.text(0, "gone");
                 columns.undo_row();
@@ -362,7 +365,7 @@ mod tests {
                 batch.column(2).null_count(),
                 batch.column(3).null_count()
             ),
-            (2, 2, 0, 2)
+            (2, 2, 0, 1)
         );
         assert!(batch.column(1).as_string::<i32>().value_data().is_empty());
     }
