@@ -2,8 +2,8 @@
 //!
 //! A source is opened, its schema inspected, the wanted columns selected, then read to its end. Every source gives its
 //! rows as Arrow record batches of at most a few megabytes, in the order of the input, whatever the number of threads
-//! that decode it. Text becomes `Float64` or `Utf8`; the event-time column, if one is named, always comes as
-//! `Timestamp(Nanosecond, None)` without nulls (a row without a time is a bad row).
+//! that decode it. Text becomes `Float64` or `Utf8` (a key also `Int64`); the event-time column, if one is named,
+//! always comes as `Timestamp(Nanosecond, None)` without nulls (a row without a time is a bad row).
 
 pub mod arrow;
 pub mod bytes;
@@ -18,6 +18,7 @@ mod open;
 mod output;
 #[cfg(feature = "parquet")]
 pub mod parquet;
+mod seen;
 pub mod table;
 pub mod time;
 mod whole;
@@ -138,6 +139,14 @@ pub struct ReadOptions {
     /// Columns of text formats that are wanted as numbers: text in them makes a bad row, unless all that inference sees of them
     /// is text.
     pub numeric: Vec<String>,
+    /// Columns whose values tell groups apart, so that none may be rounded: integers stay integers where they are
+    /// otherwise widened to `f64`, and decimals stay decimals.
+    ///
+    /// In text formats such a column is `Int64` if all that inference sees of it are whole numbers of 64 bits (`007` is
+    /// 7); later ones count however they are spelled (`1e3`, `7.0`), and anything else makes a bad row. It is text if
+    /// a number does not fit (then `007` is not 7). Other numeric columns stay `Float64`, and a number from 2^53 on
+    /// that `f64` would round makes a bad row.
+    pub keys: Vec<String>,
     /// What happens to bad rows (the quarantine file itself is the caller's).
     pub bad_rows: BadRows,
     /// Decompressed size over compressed size at which reading stops with an error.
@@ -150,6 +159,7 @@ impl Default for ReadOptions {
             format: None,
             time: None,
             numeric: Vec::new(),
+            keys: Vec::new(),
             bad_rows: BadRows::Fail,
             max_expansion: MAX_EXPANSION,
         }

@@ -39,7 +39,7 @@ pub(super) struct Arguments {
     /// A new numeric column; may be repeated
     #[arg(long, value_name = "NAME = EXPR")]
     define: Vec<String>,
-    /// One report per distinct value of these columns
+    /// One report per distinct value of these columns; whole numbers are not rounded, and text beyond 64 bits
     #[arg(long, value_name = "k1,k2")]
     by: Option<String>,
     /// The column of the event time
@@ -259,6 +259,7 @@ impl Arguments {
             format: self.input_format,
             time: self.time.clone().map(|name| (name, unit)),
             numeric,
+            keys: spec.keys.clone(),
             bad_rows: self.bad_rows.clone(),
             max_expansion: self.max_expansion,
         }

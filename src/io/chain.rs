@@ -2,7 +2,7 @@
 //!
 //! The first input says which columns there are, in which order and of which type. Each later one must have the same
 //! names; a type is changed where nothing is lost by it (one form of text to another, text to dates and booleans, `f32`
-//! to `f64`, a column without any value to anything).
+//! to `f64`, integers to text, a column without any value to anything, the numbers of a key to others that are equal).
 //!
 //! The rule: each input is a partition of its own, and one input is open at a time.
 
@@ -125,18 +125,28 @@ impl Chain {
         }
         let lossless = match (is_text(from), is_text(to)) {
             (true, true) => true,
-            (true, false) => *to == DataType::Boolean || (to.is_temporal() && *to != TIME_TYPE),
-            (false, _) => *from == DataType::Float32 && *to == DataType::Float64,
-        };
-        match (from, to) {
-            _ if lossless => {
-                let strict = CastOptions {
-                    safe: false,
-                    ..CastOptions::default()
-                };
-                cast_with_options(column, to, &strict).map_err(|e| e.to_string())
+            (true, false) => {
+                matches!(to, DataType::Boolean | DataType::UInt64) || (to.is_temporal() && *to != TIME_TYPE)
             }
+            (false, true) => from.is_integer(),
+            (false, false) => *from == DataType::Float32 && *to == DataType::Float64,
+        };
+        let strict = CastOptions {
+            safe: false,
+            ..CastOptions::default()
+        };
+        let strict = |array: &ArrayRef, to| cast_with_options(array, to, &strict).map_err(|e| e.to_string());
+        match (from, to) {
+            _ if lossless => strict(column, to),
             (DataType::Float64, DataType::Float32) => Err("digits would be lost; name the other input first".into()),
+            // Only keys are anything but floats.
+            _ if from.is_numeric() && to.is_numeric() => {
+                let changed = strict(column, to)?;
+                match *strict(&changed, from)? == **column {
+                    true => Ok(changed),
+                    false => Err("digits would be lost; name the other input first".into()),
+                }
+            }
             _ => Err("several inputs are one table, so their columns must agree".into()),
         }
     }

@@ -1,9 +1,10 @@
 //! From the columns of a columnar file to the columns of a batch: which are offered, which are wanted, as which type.
 //!
-//! Parquet and Arrow share it. Integers, decimals and half floats become floating-point numbers, floats stay as they
-//! are (the very same buffers), booleans, text and temporal columns keep their Arrow type, nested columns are not
-//! offered. The column of the event time becomes `Timestamp(Nanosecond, None)`; a row without a time is a bad row, and
-//! that is so whether or not the column itself is selected.
+//! Parquet and Arrow share it. Integers, decimals and half floats become floating-point numbers, but integers and
+//! decimals that are keys stay what they are; so do floats (the very same buffers), and booleans, text and temporal
+//! columns keep their Arrow type. Nested columns are not offered. The column of the event time becomes
+//! `Timestamp(Nanosecond, None)`; a row without a time is a bad row, and that is so whether or not the column itself is
+//! selected.
 //!
 //! The rule: a column is converted on its own ([`Shape::convert`], which may run on any thread), and rows are rejected
 //! only where the columns come together ([`Shape::assemble`]).
@@ -64,7 +65,7 @@ impl Shape {
             let (data_type, nullable) = if is_time {
                 (TIME_TYPE, false)
             } else {
-                match batch_type(field.data_type()) {
+                match batch_type(field.data_type(), options.keys.contains(field.name())) {
                     Some(data_type) => (data_type, field.is_nullable()),
                     None => continue,
                 }
@@ -280,15 +281,19 @@ impl Shape {
     }
 }
 
-/// The type that a column of this type has in batches; `None` for nested ones, which are left out.
-fn batch_type(data_type: &DataType) -> Option<DataType> {
+/// The type that a column of this type has in batches, where the values of a `key` are not rounded; `None` for nested
+/// columns, which are left out.
+fn batch_type(data_type: &DataType, key: bool) -> Option<DataType> {
     match data_type {
         DataType::Float16 => Some(DataType::Float32),
         DataType::Float32 | DataType::Float64 => Some(data_type.clone()),
         DataType::Null => Some(DataType::Float64),
-        DataType::Dictionary(_, values) if values.is_numeric() => batch_type(values),
-        DataType::Dictionary(_, values) => batch_type(values).map(|_| data_type.clone()),
-        DataType::RunEndEncoded(_, values) => batch_type(values.data_type()),
+        DataType::Dictionary(_, values) if values.is_numeric() => batch_type(values, key),
+        DataType::Dictionary(_, values) => batch_type(values, key).map(|_| data_type.clone()),
+        DataType::RunEndEncoded(_, values) => batch_type(values.data_type(), key),
+        DataType::UInt64 if key => Some(DataType::UInt64),
+        other if key && other.is_integer() => Some(DataType::Int64),
+        other if key && other.is_decimal() => Some(other.clone()),
         other if other.is_numeric() => Some(DataType::Float64),
         other if other.is_nested() => None,
         other => Some(other.clone()),

@@ -6,7 +6,9 @@
 
 use crate::error::{Error, Result};
 use crate::io::TimeUnit;
-use arrow::array::{ArrayRef, Float64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampNanosecondArray};
+use arrow::array::{
+    ArrayRef, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampNanosecondArray,
+};
 use arrow::buffer::{BooleanBuffer, MutableBuffer, NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit as ArrowUnit};
 use std::sync::Arc;
@@ -16,6 +18,10 @@ use std::sync::Arc;
 pub(crate) enum Slot {
     Skip,
     Number(usize),
+    /// A number that is a key: one that `f64` would round has no place in it.
+    Exact(usize),
+    /// A whole number that is a key.
+    Integer(usize),
     Text(usize),
     Time(usize),
 }
@@ -43,31 +49,33 @@ pub(crate) struct Projection {
     pub(crate) slots: Vec<Slot>,
     /// For each column of the batches, where its cells come from.
     outputs: Vec<Slot>,
-    counts: [usize; 3],
+    counts: [usize; 4],
     /// The unit of numbers in the time column.
     pub(crate) unit: TimeUnit,
 }
 
 impl Projection {
-    /// Every column.
-    pub(crate) fn all(schema: &SchemaRef, unit: TimeUnit) -> Result<Self> {
-        Self::of(schema, (0..schema.fields().len()).collect(), unit)
+    /// Every column; `keys` are not rounded.
+    pub(crate) fn all(schema: &SchemaRef, keys: &[String], unit: TimeUnit) -> Result<Self> {
+        Self::of(schema, (0..schema.fields().len()).collect(), keys, unit)
     }
 
     /// These columns, in this order.
-    pub(crate) fn select(schema: &SchemaRef, columns: &[String], unit: TimeUnit) -> Result<Self> {
+    pub(crate) fn select(schema: &SchemaRef, columns: &[String], keys: &[String], unit: TimeUnit) -> Result<Self> {
         let index = |name: &String| schema.index_of(name).map_err(|_| no_column(name, schema));
-        Self::of(schema, columns.iter().map(index).collect::<Result<_>>()?, unit)
+        Self::of(schema, columns.iter().map(index).collect::<Result<_>>()?, keys, unit)
     }
 
-    fn of(schema: &SchemaRef, indices: Vec<usize>, unit: TimeUnit) -> Result<Self> {
+    fn of(schema: &SchemaRef, indices: Vec<usize>, keys: &[String], unit: TimeUnit) -> Result<Self> {
         let mut slots = vec![Slot::Skip; schema.fields().len()];
-        let (mut counts, mut outputs, mut fields) = ([0; 3], Vec::new(), Vec::new());
+        let (mut counts, mut outputs, mut fields) = ([0; 4], Vec::new(), Vec::new());
         for index in indices {
             let field = &schema.fields()[index];
             if slots[index] == Slot::Skip {
                 let (kind, make): (usize, fn(usize) -> Slot) = match field.data_type() {
+                    DataType::Float64 if keys.contains(field.name()) => (0, Slot::Exact),
                     DataType::Float64 => (0, Slot::Number),
+                    DataType::Int64 => (3, Slot::Integer),
                     DataType::Utf8 => (1, Slot::Text),
                     other if *other == time_type() => (2, Slot::Time),
                     other => {
@@ -102,9 +110,9 @@ pub(crate) fn no_column(name: &str, schema: &Schema) -> Error {
 /// The rows without a value in one column; almost always none.
 type Missing = Vec<usize>;
 
-#[derive(Debug, Default)]
-struct Numbers {
-    values: Vec<f64>,
+#[derive(Debug)]
+struct Numbers<T> {
+    values: Vec<T>,
     missing: Missing,
 }
 
@@ -119,23 +127,19 @@ struct Texts {
 #[derive(Debug)]
 pub(crate) struct Columns {
     rows: usize,
-    numbers: Vec<Numbers>,
+    numbers: Vec<Numbers<f64>>,
     texts: Vec<Texts>,
     times: Vec<Vec<i64>>,
+    integers: Vec<Numbers<i64>>,
 }
 
 impl Columns {
     /// Empty builders with room for about `rows` rows.
     pub(crate) fn new(projection: &Projection, rows: usize) -> Self {
-        let [numbers, texts, times] = projection.counts;
+        let [numbers, texts, times, integers] = projection.counts;
         Self {
             rows: 0,
-            numbers: (0..numbers)
-                .map(|_| Numbers {
-                    values: Vec::with_capacity(rows),
-                    missing: Vec::new(),
-                })
-                .collect(),
+            numbers: (0..numbers).map(|_| Numbers::new(rows)).collect(),
             texts: (0..texts)
                 .map(|_| Texts {
                     bytes: Vec::new(),
@@ -144,6 +148,7 @@ impl Columns {
                 })
                 .collect(),
             times: (0..times).map(|_| Vec::with_capacity(rows)).collect(),
+            integers: (0..integers).map(|_| Numbers::new(rows)).collect(),
         }
     }
 
@@ -164,6 +169,19 @@ impl Columns {
         let column = &mut self.numbers[slot];
         column.missing.push(column.values.len());
         column.values.push(0.0);
+    }
+
+    /// Writes a whole number.
+    #[inline]
+    pub(crate) fn integer(&mut self, slot: usize, value: i64) {
+        self.integers[slot].values.push(value);
+    }
+
+    /// Writes a missing whole number.
+    pub(crate) fn missing_integer(&mut self, slot: usize) {
+        let column = &mut self.integers[slot];
+        column.missing.push(column.values.len());
+        column.values.push(0);
     }
 
     /// Writes a text.
@@ -189,7 +207,8 @@ impl Columns {
     pub(crate) fn has(&self, slot: Slot) -> bool {
         match slot {
             Slot::Skip => true,
-            Slot::Number(s) => self.numbers[s].values.len() > self.rows,
+            Slot::Number(s) | Slot::Exact(s) => self.numbers[s].values.len() > self.rows,
+            Slot::Integer(s) => self.integers[s].values.len() > self.rows,
             Slot::Text(s) => self.texts[s].ends.len() - 1 > self.rows,
             Slot::Time(s) => self.times[s].len() > self.rows,
         }
@@ -200,7 +219,8 @@ impl Columns {
         let rows = self.rows;
         match slot {
             Slot::Skip => {}
-            Slot::Number(s) => self.numbers[s].truncate(rows),
+            Slot::Number(s) | Slot::Exact(s) => self.numbers[s].truncate(rows),
+            Slot::Integer(s) => self.integers[s].truncate(rows),
             Slot::Text(s) => self.texts[s].truncate(rows),
             Slot::Time(s) => self.times[s].truncate(rows),
         }
@@ -218,6 +238,7 @@ impl Columns {
         self.numbers.iter_mut().for_each(|c| c.truncate(rows));
         self.texts.iter_mut().for_each(|c| c.truncate(rows));
         self.times.iter_mut().for_each(|c| c.truncate(rows));
+        self.integers.iter_mut().for_each(|c| c.truncate(rows));
     }
 
     /// The complete rows as a batch.
@@ -225,7 +246,7 @@ impl Columns {
         self.undo_row();
         let rows = self.rows;
         let impossible = |e| Error::Failed(format!("a chunk could not become a batch: {e}"));
-        let mut built = [Vec::new(), Vec::new(), Vec::new()];
+        let mut built = [const { Vec::new() }; 4];
         for column in self.numbers {
             let nulls = nulls(&column.missing, rows);
             built[0].push(Arc::new(Float64Array::new(column.values.into(), nulls)) as ArrayRef);
@@ -239,8 +260,13 @@ impl Columns {
         for column in self.times {
             built[2].push(Arc::new(TimestampNanosecondArray::from(column)) as ArrayRef);
         }
+        for column in self.integers {
+            let nulls = nulls(&column.missing, rows);
+            built[3].push(Arc::new(Int64Array::new(column.values.into(), nulls)) as ArrayRef);
+        }
         let take = |slot: &Slot| match *slot {
-            Slot::Number(s) => Some(built[0][s].clone()),
+            Slot::Number(s) | Slot::Exact(s) => Some(built[0][s].clone()),
+            Slot::Integer(s) => Some(built[3][s].clone()),
             Slot::Text(s) => Some(built[1][s].clone()),
             Slot::Time(s) => Some(built[2][s].clone()),
             Slot::Skip => None,
@@ -251,7 +277,14 @@ impl Columns {
     }
 }
 
-impl Numbers {
+impl<T> Numbers<T> {
+    fn new(rows: usize) -> Self {
+        Self {
+            values: Vec::with_capacity(rows),
+            missing: Vec::new(),
+        }
+    }
+
     fn truncate(&mut self, rows: usize) {
         self.values.truncate(rows);
         forget(&mut self.missing, rows);
@@ -296,12 +329,21 @@ mod tests {
 
     #[test]
     fn a_row_taken_back_leaves_no_trace() {
-        let kinds = [("a", DataType::Float64), ("b", DataType::Utf8), ("t", time_type())];
+        let kinds = [
+            ("a", DataType::Float64),
+            ("b", DataType::Utf8),
+            ("t", time_type()),
+            ("i", DataType::Int64),
+        ];
         let schema = schema_of(kinds.into_iter().map(|(n, k)| (n.to_string(), k)));
-        let projection = Projection::all(&schema, TimeUnit::Seconds).unwrap();
+        let projection = Projection::all(&schema, &[], TimeUnit::Seconds).unwrap();
         let mut columns = Columns::new(&projection, 4);
         for row in 0..3 {
             columns.missing_number(0);
+            match row {
+                2 => columns.integer(0, 7),
+                _ => columns.missing_integer(0),
+            }
             if row == 1 {
                 columns.text(0, "gone");
                 columns.undo_row();
@@ -313,15 +355,17 @@ mod tests {
         }
         columns.number(0, 5.0);
         columns.text(0, "half");
+        columns.integer(0, 5);
         let batch = columns.finish(&projection).unwrap();
         assert_eq!(batch.num_rows(), 2);
         assert_eq!(
             (
                 batch.column(0).null_count(),
                 batch.column(1).null_count(),
-                batch.column(2).null_count()
+                batch.column(2).null_count(),
+                batch.column(3).null_count()
             ),
-            (2, 2, 0)
+            (2, 2, 0, 1)
         );
         assert!(batch.column(1).as_string::<i32>().value_data().is_empty());
     }
@@ -330,7 +374,7 @@ mod tests {
     fn columns_come_in_the_selected_order_even_twice() {
         let schema = schema_of(["a", "b"].into_iter().map(|n| (n.to_string(), DataType::Float64)));
         let wanted = ["b".to_string(), "a".into(), "b".into()];
-        let projection = Projection::select(&schema, &wanted, TimeUnit::Seconds).unwrap();
+        let projection = Projection::select(&schema, &wanted, &[], TimeUnit::Seconds).unwrap();
         let mut columns = Columns::new(&projection, 1);
         for (slot, value) in projection.slots.iter().zip([1.0, 2.0]) {
             let Slot::Number(slot) = slot else { panic!("{slot:?}") };
@@ -349,7 +393,7 @@ mod tests {
     #[test]
     fn an_unknown_column_is_a_usage_error_that_lists_the_known() {
         let schema = schema_of([("a".to_string(), DataType::Float64)].into_iter());
-        let error = Projection::select(&schema, &["x".to_string()], TimeUnit::Seconds).unwrap_err();
+        let error = Projection::select(&schema, &["x".to_string()], &[], TimeUnit::Seconds).unwrap_err();
         assert_eq!(error.to_string(), "no column `x`; there are `a`");
         assert_eq!(error.exit_code(), 2);
     }

@@ -1,9 +1,10 @@
 //! Comma- and tab-separated values: a header line, then rows (RFC 4180).
 //!
 //! [`CsvSource`] infers the types of the columns from the first rows: a column is numeric if all of its values that are
-//! not missing are numbers, else text ([`ReadOptions::numeric`] makes exceptions); the event time is the one that is named. Missing are empty cells, `NA`, `NaN`,
-//! `nan`, `null` and `None`. Blank lines are passed over. A row of the wrong length, text in a numeric column, or no
-//! time in the time column make a bad row; only cells of selected columns are looked at.
+//! not missing are numbers, else text ([`ReadOptions::numeric`] and [`ReadOptions::keys`] make exceptions); the event
+//! time is the one that is named. Missing are empty cells, `NA`, `NaN`, `nan`, `null` and `None`. Blank lines are
+//! passed over. A row of the wrong length, text in a numeric column, or no time in the time column make a bad row; only
+//! cells of selected columns are looked at.
 //!
 //! A column without a name in the header, such as the index that pandas writes first, is called `column_N` by its place,
 //! counted from 1.
@@ -32,6 +33,7 @@ pub struct CsvSource {
     names: Vec<String>,
     indices: Vec<usize>,
     projection: Projection,
+    keys: Vec<String>,
     unit: TimeUnit,
     bad_rows: BadRows,
     /// The line of the first row.
@@ -91,10 +93,11 @@ impl CsvSource {
         Ok(Self {
             name: name.into(),
             delimiter,
-            projection: Projection::all(&schema, unit)?,
+            projection: Projection::all(&schema, &options.keys, unit)?,
             schema,
             names,
             indices,
+            keys: options.keys.clone(),
             unit,
             bad_rows: options.bad_rows.clone(),
             first_line: 1 + inferred.header_lines,
@@ -149,7 +152,7 @@ impl Source for CsvSource {
     }
 
     fn select(&mut self, columns: &[String]) -> Result<()> {
-        self.projection = Projection::select(&self.schema, columns, self.unit)?;
+        self.projection = Projection::select(&self.schema, columns, &self.keys, self.unit)?;
         Ok(())
     }
 

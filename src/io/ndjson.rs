@@ -2,8 +2,9 @@
 //!
 //! [`NdjsonSource`] takes the columns from the keys of the first rows, in the order in which they first appear: a column
 //! is numeric if all of its values that are not missing are numbers, where the strings `NaN`, `NA`, `Infinity` and their
-//! like say what they say in csv; strings and booleans are text; columns of objects or arrays are left out. A key that is
-//! absent is a missing value. A value of another kind later on, and anything that is no JSON object, make a bad row.
+//! like say what they say in csv; strings and booleans are text; columns of objects or arrays are left out
+//! ([`ReadOptions::numeric`] and [`ReadOptions::keys`] make exceptions). A key that is absent is a missing value. A
+//! value of another kind later on, and anything that is no JSON object, make a bad row.
 
 mod cut;
 mod decode;
@@ -25,6 +26,7 @@ pub struct NdjsonSource {
     name: String,
     schema: SchemaRef,
     projection: Projection,
+    keys: Vec<String>,
     unit: TimeUnit,
     bad_rows: BadRows,
     array: bool,
@@ -68,8 +70,9 @@ impl NdjsonSource {
         let unit = options.time.as_ref().map_or(TimeUnit::default(), |(_, unit)| *unit);
         Ok(Self {
             name: name.into(),
-            projection: Projection::all(&schema, unit)?,
+            projection: Projection::all(&schema, &options.keys, unit)?,
             schema,
+            keys: options.keys.clone(),
             unit,
             bad_rows: options.bad_rows.clone(),
             array: inferred.array,
@@ -82,7 +85,7 @@ impl NdjsonSource {
 
     fn start(&self, head: Head) -> Result<Chunks> {
         let fail = self.bad_rows == BadRows::Fail;
-        let decoder = NdjsonDecoder::new(&self.schema, self.projection.clone(), self.array, fail);
+        let decoder = NdjsonDecoder::new(&self.schema, self.projection.clone(), &self.keys, self.array, fail);
         let cutter = RecordCutter::new(self.array);
         Chunks::start(
             &self.name,
@@ -102,7 +105,7 @@ impl Source for NdjsonSource {
     }
 
     fn select(&mut self, columns: &[String]) -> Result<()> {
-        self.projection = Projection::select(&self.schema, columns, self.unit)?;
+        self.projection = Projection::select(&self.schema, columns, &self.keys, self.unit)?;
         Ok(())
     }
 

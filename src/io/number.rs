@@ -161,6 +161,64 @@ impl Cell {
     }
 }
 
+/// The whole number of 64 bits that begins at `start` and the place behind it, if it is spelled by at most 18 digits.
+#[inline]
+pub(crate) fn scan_whole(bytes: &[u8], start: usize) -> Option<(i64, usize)> {
+    let negative = bytes.get(start) == Some(&b'-');
+    let first = start + usize::from(negative);
+    let (mut at, mut value) = (first, 0i64);
+    while let Some(digit @ b'0'..=b'9') = bytes.get(at) {
+        if at - first == DIGITS_MAX - 1 {
+            return None;
+        }
+        value = value * 10 + i64::from(digit - b'0');
+        at += 1;
+    }
+    (at > first).then_some((if negative { -value } else { value }, at))
+}
+
+/// The whole number of at most 38 digits that `text` spells, in whatever way (`1e3`, `7.0`): nothing is rounded.
+pub(crate) fn whole(text: &[u8]) -> Option<i128> {
+    let (negative, text) = match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, text),
+    };
+    let (mantissa, power) = match text.iter().position(|b| matches!(b, b'e' | b'E')) {
+        Some(at) => (
+            &text[..at],
+            std::str::from_utf8(&text[at + 1..]).ok()?.parse::<i32>().ok()?,
+        ),
+        None => (text, 0),
+    };
+    let (before, behind) = match mantissa.iter().position(|b| *b == b'.') {
+        Some(at) => (&mantissa[..at], &mantissa[at + 1..]),
+        None => (mantissa, &[][..]),
+    };
+    let mut digits: Vec<u8> = [before, behind].concat();
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let mut power = i64::from(power) - i64::try_from(behind.len()).ok()?;
+    while let Some(b'0') = digits.last() {
+        digits.pop();
+        power += 1;
+    }
+    let digits = &digits[digits.iter().position(|b| *b != b'0').unwrap_or(digits.len())..];
+    if digits.is_empty() {
+        return Some(0);
+    }
+    // 38 digits always fit 128 bits.
+    if power < 0 || digits.len() as i64 + power > 38 {
+        return None;
+    }
+    let value = digits
+        .iter()
+        .fold(0i128, |value, digit| value * 10 + i128::from(digit - b'0'));
+    let value = value * 10i128.pow(u32::try_from(power).ok()?);
+    Some(if negative { -value } else { value })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,6 +247,39 @@ mod tests {
         }
         assert_eq!(parse_f64(b"-INFINITY"), Some(f64::NEG_INFINITY));
         assert!(parse_f64(b"-0").is_some_and(|z| z == 0.0 && z.is_sign_negative()));
+    }
+
+    #[test]
+    fn whole_numbers_in_every_spelling() {
+        for (text, value) in [
+            ("0", Some(0)),
+            ("-0.000e9", Some(0)),
+            ("007", Some(7)),
+            ("+7.0", Some(7)),
+            ("1e3", Some(1000)),
+            ("12.5e1", Some(125)),
+            ("-1200E-2", Some(-12)),
+            ("18446744073709551616", Some(1 << 64)),
+            ("1.5", None),
+            ("1e38", None),
+            ("1e-2147483648", None),
+            ("1e99999999999", None),
+            ("", None),
+            (".", None),
+            ("e1", None),
+            ("1e", None),
+            ("--1", None),
+            ("inf", None),
+        ] {
+            assert_eq!(whole(text.as_bytes()), value, "{text}");
+        }
+        assert_eq!(scan_whole(b"x-012,", 1), Some((-12, 5)));
+        assert_eq!(
+            scan_whole(b"999999999999999999", 0),
+            Some((999_999_999_999_999_999, 18))
+        );
+        assert_eq!(scan_whole(b"0000000000000000001", 0), None);
+        assert_eq!((scan_whole(b"-", 0), scan_whole(b"+1", 0)), (None, None));
     }
 
     #[test]

@@ -169,13 +169,14 @@ fn open_text(
     })
 }
 
-/// What text decodes into where a table has these columns: numbers as `Float64`, the event time as it is, the rest as
-/// text; the chain casts them to the table's own types.
+/// What text decodes into where a table has these columns: numbers as `Float64`, whole ones of 64 bits and the event
+/// time as they are, the rest as text; the chain casts them to the table's own types.
 fn text_schema(schema: &Schema) -> SchemaRef {
     let field = |field: &Arc<Field>| {
         let kind = match field.data_type() {
-            kind if *kind == TIME_TYPE => TIME_TYPE,
+            kind if *kind == TIME_TYPE || *kind == DataType::Int64 => kind.clone(),
             DataType::Float32 | DataType::Float64 => DataType::Float64,
+            kind if kind.is_decimal() => DataType::Float64,
             _ => DataType::Utf8,
         };
         field.as_ref().clone().with_data_type(kind)

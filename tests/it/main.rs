@@ -13,6 +13,8 @@ mod certified;
 mod command;
 mod contract_mutants;
 mod edges;
+#[cfg(feature = "cli")]
+mod exact_keys;
 mod examples;
 mod faulty_backend;
 #[cfg(feature = "cli")]

@@ -50,7 +50,7 @@ fn chunks(text: &str, chunk_bytes: usize) -> Chunks {
     );
     let schema = schema_of([("len".to_string(), DataType::Float64)].into_iter());
     let decoder = Lengths {
-        projection: Projection::all(&schema, Default::default()).unwrap(),
+        projection: Projection::all(&schema, &[], Default::default()).unwrap(),
     };
     Chunks::start(
         "t",

@@ -54,6 +54,31 @@ fn floats_keep_their_buffers_and_numbers_become_floats() {
 }
 
 #[test]
+fn keys_are_not_rounded() {
+    let dictionary = |values: DataType| DataType::Dictionary(Box::new(DataType::Int8), Box::new(values));
+    for (own, of_key) in [
+        (DataType::Int64, DataType::Int64),
+        (DataType::UInt8, DataType::Int64),
+        (DataType::UInt64, DataType::UInt64),
+        (DataType::Decimal256(50, 3), DataType::Decimal256(50, 3)),
+        (dictionary(DataType::UInt64), DataType::UInt64),
+        (dictionary(DataType::Decimal32(9, 2)), DataType::Decimal32(9, 2)),
+        (DataType::Float64, DataType::Float64),
+        (DataType::Float16, DataType::Float32),
+    ] {
+        assert_eq!(batch_type(&own, true), Some(of_key), "{own}");
+    }
+    let options = ReadOptions {
+        keys: vec!["k".into()],
+        ..ReadOptions::default()
+    };
+    let fields = ["k", "x"].map(|name| Field::new(name, DataType::UInt32, true));
+    let shape = Shape::new("f", &Schema::new(fields.to_vec()), &options).unwrap();
+    let types: Vec<_> = shape.schema().fields().iter().map(|f| f.data_type().clone()).collect();
+    assert_eq!(types, [DataType::Int64, DataType::Float64]);
+}
+
+#[test]
 fn rows_without_a_time_are_rejected_with_number_column_and_reason() {
     let fields = vec![
         Field::new("t", DataType::Utf8, true),
@@ -110,8 +135,8 @@ fn what_cannot_be_asked_for() {
 #[test]
 fn dictionaries_of_text_stay_and_of_numbers_do_not() {
     let of = |values| DataType::Dictionary(Box::new(DataType::Int8), Box::new(values));
-    assert_eq!(batch_type(&of(DataType::Utf8)), Some(of(DataType::Utf8)));
-    assert_eq!(batch_type(&of(DataType::Int64)), Some(DataType::Float64));
+    assert_eq!(batch_type(&of(DataType::Utf8), false), Some(of(DataType::Utf8)));
+    assert_eq!(batch_type(&of(DataType::Int64), false), Some(DataType::Float64));
     let array: ArrayRef = Arc::new(
         ["a", "b"]
             .into_iter()

@@ -9,7 +9,7 @@ use crate::error::{BadRow, Result};
 use crate::io::chunks::{Decode, Decoded, count_lines};
 use crate::io::columns::{Columns, Projection, Slot};
 use crate::io::number::{self, Cell};
-use crate::io::time;
+use crate::io::{seen, time};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Rows that a chunk's columns have room for at first.
@@ -86,6 +86,13 @@ impl CsvDecoder {
     }
 
     fn any_field(&self, bytes: &[u8], at: usize, slot: Slot, columns: &mut Columns) -> Option<usize> {
+        if let Slot::Integer(s) = slot
+            && let Some((value, end)) = number::scan_whole(bytes, at)
+            && self.ends_field(bytes, end)
+        {
+            columns.integer(s, value);
+            return Some(end);
+        }
         let end = split::field_end(bytes, at, self.delimiter);
         if slot != Slot::Skip {
             let raw = &bytes[at..end];
@@ -107,6 +114,13 @@ impl CsvDecoder {
                 Cell::Missing => columns.missing_number(s),
                 Cell::Text => return Err("is not a number"),
             },
+            Slot::Exact(s) => match Cell::read(cell) {
+                Cell::Number(value) => columns.number(s, seen::exact(value, cell.trim_ascii())?),
+                Cell::Missing => columns.missing_number(s),
+                Cell::Text => return Err("is not a number"),
+            },
+            Slot::Integer(s) if number::is_missing(cell.trim_ascii()) => columns.missing_integer(s),
+            Slot::Integer(s) => columns.integer(s, seen::whole(cell.trim_ascii())?),
             Slot::Text(s) if number::is_missing(cell.trim_ascii()) => columns.missing_text(s),
             Slot::Text(s) => columns.text(s, std::str::from_utf8(cell).map_err(|_| "is not UTF-8")?),
             Slot::Time(s) => {

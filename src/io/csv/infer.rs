@@ -6,6 +6,7 @@ use crate::io::ReadOptions;
 use crate::io::chunks::{Cut, Cutter, INFER_ROWS_MAX, RECORD_BYTES_MAX, count_lines};
 use crate::io::columns::time_type;
 use crate::io::number::Cell;
+use crate::io::seen::Seen;
 use arrow::datatypes::DataType;
 
 /// What the beginning of the input tells.
@@ -17,35 +18,6 @@ pub(super) struct Inferred {
     pub(super) header_bytes: usize,
     /// Lines before the first row.
     pub(super) header_lines: u64,
-}
-
-/// What the values of a column have been so far.
-#[derive(Debug)]
-struct Seen {
-    number: bool,
-    text: bool,
-    /// The column is wanted as numbers.
-    wanted: bool,
-}
-
-impl Seen {
-    fn new(wanted: bool) -> Self {
-        Self {
-            number: false,
-            text: false,
-            wanted,
-        }
-    }
-
-    /// Whether another value could change the answer.
-    fn is_open(&self) -> bool {
-        !self.text || (self.wanted && !self.number)
-    }
-
-    /// One number is enough where numbers are wanted: the rest are bad rows.
-    fn is_numeric(&self) -> bool {
-        !self.text || (self.wanted && self.number)
-    }
 }
 
 /// Looks at the complete records of `bytes`; the second answer is whether that was all that inference ever looks at.
@@ -75,10 +47,7 @@ pub(super) fn infer(
     let header_line = 1 + count_lines(&bytes[..start]);
     let names = names(&fields).map_err(|what| data(header_line, what))?;
     let (header_bytes, header_lines) = (at, count_lines(&bytes[..at]));
-    let mut columns: Vec<Seen> = names
-        .iter()
-        .map(|name| Seen::new(options.numeric.contains(name)))
-        .collect();
+    let mut columns: Vec<Seen> = names.iter().map(|name| Seen::new(name, options)).collect();
     let mut rows = 0;
     while rows < INFER_ROWS_MAX {
         at = split::skip_blank_lines(bytes, at);
@@ -90,9 +59,10 @@ pub(super) fn infer(
         // A row of another length will be a bad row and says nothing about the columns.
         if fields.len() == names.len() {
             for (column, field) in columns.iter_mut().zip(&fields).filter(|(column, _)| column.is_open()) {
-                match Cell::read(&split::unquote(field)) {
-                    Cell::Number(_) => column.number = true,
-                    Cell::Text => column.text = true,
+                let cell = split::unquote(field);
+                match Cell::read(&cell) {
+                    Cell::Number(value) => column.number(value, column.is_key() && is_whole(cell.trim_ascii())),
+                    Cell::Text => column.text(),
                     Cell::Missing => {}
                 }
             }
@@ -102,10 +72,8 @@ pub(super) fn infer(
     let kind = |(name, seen): (String, Seen)| {
         let kind = if time == Some(&name) {
             time_type()
-        } else if seen.is_numeric() {
-            DataType::Float64
         } else {
-            DataType::Utf8
+            seen.data_type()
         };
         (name, kind)
     };
@@ -118,6 +86,11 @@ pub(super) fn infer(
         }),
         rows == INFER_ROWS_MAX,
     ))
+}
+
+/// Whether a cell is an optional sign and digits, and fits `i64`.
+fn is_whole(cell: &[u8]) -> bool {
+    std::str::from_utf8(cell).is_ok_and(|text| text.parse::<i64>().is_ok())
 }
 
 /// The names in the header's fields, or what is wrong with them.

@@ -2,24 +2,27 @@
 //!
 //! Each record is parsed once; a value goes from the parser straight into its column. Keys are first looked for where
 //! the record before had them, so that rows of equal layout need one comparison a key. Of a key that stands twice in
-//! one object the last value counts.
+//! one object the last value counts. Numbers that are keys are read from their text, as the parser may round them.
 
 use super::cut::records;
 use crate::error::{BadRow, Result};
 use crate::io::TimeUnit;
 use crate::io::chunks::{Decode, Decoded, count_lines};
 use crate::io::columns::{Columns, Projection, Slot};
-use crate::io::number::Cell;
-use crate::io::time;
+use crate::io::number::{Cell, parse_f64};
+use crate::io::{seen, time};
 use arrow::datatypes::SchemaRef;
 use hashbrown::HashMap;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use std::fmt;
 
 /// Decodes chunks of whole records.
 pub(super) struct NdjsonDecoder {
     /// The names of the input's columns, and where their values go.
     columns: Vec<(String, Slot)>,
+    /// Whether each of them is a key.
+    keys: Vec<bool>,
     places: HashMap<String, usize>,
     projection: Projection,
     array: bool,
@@ -27,7 +30,13 @@ pub(super) struct NdjsonDecoder {
 }
 
 impl NdjsonDecoder {
-    pub(super) fn new(schema: &SchemaRef, projection: Projection, array: bool, stop_at_first: bool) -> Self {
+    pub(super) fn new(
+        schema: &SchemaRef,
+        projection: Projection,
+        keys: &[String],
+        array: bool,
+        stop_at_first: bool,
+    ) -> Self {
         let name = |(field, slot): (&arrow::datatypes::FieldRef, &Slot)| (field.name().clone(), *slot);
         let columns: Vec<_> = schema.fields().iter().zip(&projection.slots).map(name).collect();
         let places = columns
@@ -36,6 +45,7 @@ impl NdjsonDecoder {
             .map(|(place, (name, _))| (name.clone(), place))
             .collect();
         Self {
+            keys: columns.iter().map(|(name, _)| keys.contains(name)).collect(),
             columns,
             places,
             projection,
@@ -82,7 +92,8 @@ impl NdjsonDecoder {
         for (place, (_, slot)) in self.columns.iter().enumerate() {
             match *slot {
                 slot if columns.has(slot) => {}
-                Slot::Number(s) => columns.missing_number(s),
+                Slot::Number(s) | Slot::Exact(s) => columns.missing_number(s),
+                Slot::Integer(s) => columns.missing_integer(s),
                 Slot::Text(s) => columns.missing_text(s),
                 Slot::Time(_) => {
                     let reason = "has no time, and a row needs one".into();
@@ -208,12 +219,19 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
             if self.columns.has(slot) {
                 self.columns.undo(slot);
             }
-            let unit = self.decoder.projection.unit;
-            if let Err((bytes, reason)) = map.next_value_seed(ValueSeed {
+            let value = ValueSeed {
                 slot,
-                unit,
+                unit: self.decoder.projection.unit,
                 columns: self.columns,
-            })? {
+            };
+            let written = if place.is_some_and(|place| self.decoder.keys[place]) {
+                value
+                    .key(map.next_value::<&RawValue>()?.get())
+                    .map_err(A::Error::custom)?
+            } else {
+                map.next_value_seed(value)?
+            };
+            if let Err((bytes, reason)) = written {
                 *self.fault = Some(Fault {
                     place,
                     bytes,
@@ -276,9 +294,32 @@ impl ValueSeed<'_> {
             Slot::Number(s) => self.columns.number(s, value),
             Slot::Text(s) => self.columns.text(s, &spelled()),
             Slot::Time(_) => return self.time(&spelled()),
-            Slot::Skip => {}
+            // A number that is a key does not come here.
+            Slot::Exact(_) | Slot::Integer(_) | Slot::Skip => {}
         }
         Ok(())
+    }
+
+    /// Writes the key that is spelled by this JSON value.
+    fn key(self, spelled: &str) -> serde_json::Result<Written> {
+        let bytes = spelled.as_bytes();
+        if !matches!(bytes.first(), Some(b'-' | b'0'..=b'9')) {
+            return self.deserialize(&mut serde_json::Deserializer::from_str(spelled));
+        }
+        let written = match self.slot {
+            Slot::Integer(s) => seen::whole(bytes).map(|value| self.columns.integer(s, value)),
+            Slot::Exact(s) => parse_f64(bytes)
+                .ok_or("is not a number")
+                .and_then(|value| seen::exact(value, bytes))
+                .map(|value| self.columns.number(s, value)),
+            Slot::Text(s) => {
+                self.columns.text(s, spelled);
+                Ok(())
+            }
+            Slot::Time(_) => return Ok(self.time(spelled)),
+            Slot::Number(_) | Slot::Skip => Ok(()),
+        };
+        Ok(written.map_err(|reason| (bytes.to_vec(), reason)))
     }
 
     fn time(self, text: &str) -> Written {
@@ -292,7 +333,8 @@ impl ValueSeed<'_> {
 
     fn missing(self, spelled: &str) -> Written {
         match self.slot {
-            Slot::Number(s) => self.columns.missing_number(s),
+            Slot::Number(s) | Slot::Exact(s) => self.columns.missing_number(s),
+            Slot::Integer(s) => self.columns.missing_integer(s),
             Slot::Text(s) => self.columns.missing_text(s),
             Slot::Time(_) => return Err((spelled.into(), "is no time, and a row needs one")),
             Slot::Skip => {}
@@ -347,11 +389,12 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     fn visit_str<E>(self, text: &str) -> Result<Written, E> {
         Ok(match (self.slot, text_number(text)) {
             (_, Some(None)) => self.missing(text),
-            (Slot::Number(s), Some(Some(value))) => {
+            (Slot::Number(s) | Slot::Exact(s), Some(Some(value))) => {
                 self.columns.number(s, value);
                 Ok(())
             }
-            (Slot::Number(_), None) => Err((text.into(), "is not a number")),
+            (Slot::Integer(_), _) => Err((text.into(), seen::NOT_WHOLE)),
+            (Slot::Number(_) | Slot::Exact(_), None) => Err((text.into(), "is not a number")),
             (Slot::Text(s), _) => {
                 self.columns.text(s, text);
                 Ok(())

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::io::ReadOptions;
 use crate::io::chunks::{Cut, Cutter, INFER_ROWS_MAX, RECORD_BYTES_MAX, count_lines};
 use crate::io::columns::time_type;
+use crate::io::seen::Seen;
 use arrow::datatypes::DataType;
 use hashbrown::HashMap;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -24,11 +25,15 @@ pub(super) struct Inferred {
     pub(super) start_line: u64,
 }
 
-/// What the values of a column have been; the later kinds swallow the earlier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// What a value is.
+#[derive(Debug, Clone, Copy)]
 enum Kind {
     Missing,
-    Number,
+    /// A number, and whether it is spelled as a whole one that fits `i64`.
+    Number {
+        value: f64,
+        whole: bool,
+    },
     Text,
     Nested,
 }
@@ -38,7 +43,11 @@ pub(super) fn infer(name: &str, bytes: &[u8], at_end: bool, options: &ReadOption
     let blanks = bytes.iter().take_while(|b| b.is_ascii_whitespace()).count();
     let array = bytes.get(blanks) == Some(&b'[');
     let start = if array { blanks + 1 } else { 0 };
-    let mut found = Found::default();
+    let mut found = Found {
+        options,
+        columns: Vec::new(),
+        places: HashMap::new(),
+    };
     let mut rows = 0;
     let rest = &bytes[start..];
     let end = match RecordCutter::new(array).cut(rest, at_end) {
@@ -60,15 +69,11 @@ pub(super) fn infer(name: &str, bytes: &[u8], at_end: bool, options: &ReadOption
         rows < INFER_ROWS_MAX
     });
     let time = options.time.as_ref().map(|(column, _)| column);
-    let named = |Column { name, kind, number }| {
-        // One number is enough where numbers are wanted: the rest are bad rows.
-        let wanted = number && options.numeric.contains(&name);
-        let kind = match kind {
+    let named = |Column { name, seen, nested }| {
+        let kind = match seen.data_type() {
             _ if time == Some(&name) => time_type(),
-            Kind::Missing | Kind::Number => DataType::Float64,
-            _ if wanted => DataType::Float64,
-            Kind::Text => DataType::Utf8,
-            Kind::Nested => return None,
+            DataType::Utf8 if nested => return None,
+            kind => kind,
         };
         Some((name, kind))
     };
@@ -87,18 +92,18 @@ pub(super) fn infer(name: &str, bytes: &[u8], at_end: bool, options: &ReadOption
 
 struct Column {
     name: String,
-    kind: Kind,
-    /// Whether one of its values was a number.
-    number: bool,
+    seen: Seen,
+    /// Whether one of its values was an object or an array.
+    nested: bool,
 }
 
-#[derive(Default)]
-struct Found {
+struct Found<'a> {
+    options: &'a ReadOptions,
     columns: Vec<Column>,
     places: HashMap<String, usize>,
 }
 
-impl<'de> Visitor<'de> for &mut Found {
+impl<'de> Visitor<'de> for &mut Found<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -111,14 +116,22 @@ impl<'de> Visitor<'de> for &mut Found {
             let place = *self.places.entry(key).or_insert_with_key(|key| {
                 self.columns.push(Column {
                     name: key.clone(),
-                    kind: Kind::Missing,
-                    number: false,
+                    seen: Seen::new(key, self.options),
+                    nested: false,
                 });
                 self.columns.len() - 1
             });
-            let column = &mut self.columns[place];
-            column.kind = column.kind.max(kind);
-            column.number |= kind == Kind::Number;
+            let Column { seen, nested, .. } = &mut self.columns[place];
+            match kind {
+                Kind::Missing => {}
+                Kind::Number { value, whole } => seen.number(value, whole && seen.is_key()),
+                Kind::Text => seen.text(),
+                Kind::Nested => {
+                    // What has parts is as little a number as text is.
+                    seen.text();
+                    *nested = true;
+                }
+            }
         }
         Ok(())
     }
@@ -150,23 +163,26 @@ impl<'de> Visitor<'de> for KindVisitor {
         Ok(KindOf(Kind::Text))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<KindOf, E> {
-        Ok(KindOf(Kind::Number))
+    fn visit_i64<E>(self, value: i64) -> Result<KindOf, E> {
+        let (value, whole) = (value as f64, true);
+        Ok(KindOf(Kind::Number { value, whole }))
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<KindOf, E> {
-        Ok(KindOf(Kind::Number))
+    fn visit_u64<E>(self, value: u64) -> Result<KindOf, E> {
+        let whole = i64::try_from(value).is_ok();
+        let value = value as f64;
+        Ok(KindOf(Kind::Number { value, whole }))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<KindOf, E> {
-        Ok(KindOf(Kind::Number))
+    fn visit_f64<E>(self, value: f64) -> Result<KindOf, E> {
+        Ok(KindOf(Kind::Number { value, whole: false }))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<KindOf, E> {
-        Ok(KindOf(if text_number(text).is_some() {
-            Kind::Number
-        } else {
-            Kind::Text
+        Ok(KindOf(match text_number(text) {
+            Some(Some(value)) => Kind::Number { value, whole: false },
+            Some(None) => Kind::Missing,
+            None => Kind::Text,
         }))
     }
 
