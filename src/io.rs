@@ -61,6 +61,17 @@ pub enum Read {
     End,
 }
 
+/// What a source knows of its input besides the rows: what messages about it say.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct About {
+    /// The name of the input (of the first of several).
+    pub name: String,
+    /// Columns that hold lists, objects and the like, which are not offered.
+    pub nested: Vec<String>,
+    /// Why the columns may not be what they should be, as a clause ("the header looks separated by tabs: …").
+    pub hint: Option<String>,
+}
+
 /// Rows that arrive in an order that can be replayed.
 pub trait Source: Send {
     /// Every column that the source has, with the type that it will have in the batches.
@@ -76,6 +87,10 @@ pub trait Source: Send {
     /// [`Error::Row`](crate::Error::Row) for a bad row under [`BadRows::Fail`], [`Error::Data`](crate::Error::Data) for
     /// a damaged input, [`Error::Limit`](crate::Error::Limit) where a bound is passed.
     fn read(&mut self) -> Result<Read>;
+    /// What is known of the input so far.
+    fn about(&self) -> About {
+        About::default()
+    }
     /// Everything up to `upto` has been dealt with and will not be asked for again.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! not grow with the input. Every row ends up in exactly one count: aggregated, filtered or rejected.
 
 mod differences;
+mod outline;
 mod quarantine;
 mod sample;
 
@@ -76,7 +77,11 @@ pub fn analyze(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Analysis> {
     let start = Instant::now();
-    let plan = Plan::new(query, &source.schema())?;
+    let about = source.about();
+    let plan = Plan::new(query, &source.schema()).map_err(|error| outline::hinted(error, &about))?;
+    if plan.reported == 0 {
+        return Err(outline::nothing_numeric(source.as_mut(), &plan.besides));
+    }
     source.select(&plan.needed)?;
     let mut engine = Engine::with_backend(plan.spec.clone(), backend)?;
     let mut steps = Steps::new(&plan, query)?;
@@ -138,6 +143,7 @@ pub fn analyze(
         } else {
             "there are no rows".into()
         });
+        notes.extend(source.about().hint);
     }
     if rejected > 0 {
         notes.push(match rejected {
@@ -194,6 +200,8 @@ struct Plan {
     reported: usize,
     time: Option<String>,
     notes: Vec<String>,
+    /// Where the only numeric columns are the keys and the time: that they are not counted.
+    besides: String,
 }
 
 impl Plan {
@@ -236,9 +244,15 @@ impl Plan {
                 numbers.iter().filter(|n| !excluded(n)).cloned().collect()
             }
         };
-        if columns.is_empty() {
-            return Err(Error::Data("there is no numeric column".into()));
-        }
+        let apart: Vec<String> = numbers
+            .iter()
+            .filter(|n| excluded(n))
+            .map(|n| format!("`{n}`"))
+            .collect();
+        let besides = match apart.as_slice() {
+            [] => String::new(),
+            apart => format!(" besides {} (--by, --time)", apart.join(", ")),
+        };
         let mut numeric = columns.clone();
         if let Some(regression) = &spec.regression {
             for name in regression.terms.iter().chain([&regression.target]) {
@@ -296,6 +310,7 @@ impl Plan {
             reported,
             time: query.time.clone(),
             notes,
+            besides,
         })
     }
 

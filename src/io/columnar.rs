@@ -9,7 +9,7 @@
 //! only where the columns come together ([`Shape::assemble`]).
 
 use crate::error::{BadRow, Error, Result};
-use crate::io::{BadRows, ReadOptions, TimeUnit, time};
+use crate::io::{About, BadRows, ReadOptions, TimeUnit, time};
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit as ArrowUnit};
@@ -30,6 +30,8 @@ pub(crate) struct Shape {
     schema: SchemaRef,
     /// The place in the file of each offered column.
     places: Vec<usize>,
+    /// The names of the columns that are not offered.
+    nested: Vec<String>,
     /// The selected columns, as places in `schema`, in the order asked for.
     selected: Vec<usize>,
     /// The event time, as a place in `schema`, and the unit of its numbers.
@@ -51,7 +53,7 @@ impl Shape {
     /// # Errors
     /// [`Error::Usage`] if the time column is not there or holds no times; [`Error::Data`] if two columns have one name.
     pub(crate) fn new(source: &str, file: &Schema, options: &ReadOptions) -> Result<Self> {
-        let (mut fields, mut places) = (Vec::<Field>::new(), Vec::new());
+        let (mut fields, mut places, mut nested) = (Vec::<Field>::new(), Vec::new(), Vec::new());
         for (place, field) in file.fields().iter().enumerate() {
             let is_time = options.time.as_ref().is_some_and(|(name, _)| name == field.name());
             if is_time && !time::is_readable(field.data_type()) {
@@ -66,7 +68,10 @@ impl Shape {
             } else {
                 match batch_type(field.data_type()) {
                     Some(data_type) => (data_type, field.is_nullable()),
-                    None => continue,
+                    None => {
+                        nested.push(field.name().clone());
+                        continue;
+                    }
                 }
             };
             if fields.iter().any(|f| f.name() == field.name()) {
@@ -83,6 +88,7 @@ impl Shape {
             selected: (0..places.len()).collect(),
             schema: Arc::new(Schema::new(fields)),
             places,
+            nested,
             time: None,
             fail: options.bad_rows == BadRows::Fail,
         };
@@ -95,6 +101,15 @@ impl Shape {
     /// The offered columns.
     pub(crate) fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
+    }
+
+    /// What is known of the file.
+    pub(crate) fn about(&self) -> About {
+        About {
+            name: self.source.clone(),
+            nested: self.nested.clone(),
+            ..About::default()
+        }
     }
 
     /// Gives only these columns from now on, in this order.

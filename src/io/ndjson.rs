@@ -12,7 +12,7 @@ mod infer;
 use super::bytes::ByteInput;
 use super::chunks::{CHUNK_BYTES, Chunks, Head};
 use super::columns::{Projection, no_column, schema_of};
-use super::{BadRows, Read, ReadOptions, Source, TimeUnit};
+use super::{About, BadRows, Read, ReadOptions, Source, TimeUnit};
 use crate::error::{Error, Result};
 use arrow::datatypes::SchemaRef;
 use cut::RecordCutter;
@@ -63,7 +63,7 @@ impl NdjsonSource {
         if let Some(time) = time
             && schema.index_of(time).is_err()
         {
-            return Err(no_column(time, &schema));
+            return Err(no_column(time, &schema, None));
         }
         let unit = options.time.as_ref().map_or(TimeUnit::default(), |(_, unit)| *unit);
         Ok(Self {
@@ -104,6 +104,13 @@ impl Source for NdjsonSource {
     fn select(&mut self, columns: &[String]) -> Result<()> {
         self.projection = Projection::select(&self.schema, columns, self.unit)?;
         Ok(())
+    }
+
+    fn about(&self) -> About {
+        About {
+            name: self.name.clone(),
+            ..About::default()
+        }
     }
 
     fn read(&mut self) -> Result<Read> {

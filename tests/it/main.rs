@@ -21,6 +21,8 @@ mod group_edges;
 mod grouped;
 #[cfg(feature = "cli")]
 mod html_page;
+#[cfg(feature = "cli")]
+mod input_notes;
 mod integers;
 mod ladder;
 mod laws;

@@ -4,7 +4,7 @@
 //! are known at once. Every other field goes the long way (find the end, take off quotes and blanks, missing value,
 //! number, text). A row that does not fit is taken back and read once more, slowly, to say what is wrong with it.
 
-use super::split;
+use super::{separator, split};
 use crate::error::{BadRow, Result};
 use crate::io::chunks::{Decode, Decoded, count_lines};
 use crate::io::columns::{Columns, Projection, Slot};
@@ -135,8 +135,9 @@ impl CsvDecoder {
         };
         if fields.len() != self.plan.len() {
             let ending = if fields.len() == 1 { "" } else { "s" };
+            let hint = separator::hint(&self.names, self.delimiter).map_or(String::new(), |hint| format!(" ({hint})"));
             let reason = format!(
-                "has {} field{ending} where the header has {}",
+                "has {} field{ending} where the header has {}{hint}",
                 fields.len(),
                 self.plan.len()
             );
