@@ -43,8 +43,8 @@ pub(crate) struct Shape {
 #[derive(Debug, Clone)]
 pub(crate) struct Converted {
     array: ArrayRef,
-    /// Row within the batch, and its cell as text; in order.
-    rejected: Vec<(usize, Vec<u8>)>,
+    /// Row within the batch, its cell as text, and the reason; in order.
+    rejected: Vec<(usize, String, &'static str)>,
 }
 
 impl Shape {
@@ -162,12 +162,14 @@ impl Shape {
         let times = time::column_to_ns(array, unit)?;
         let mut rejected = Vec::new();
         for row in (0..times.len()).filter(|&row| times.is_null(row)) {
-            let cell = if array.is_null(row) {
-                String::new()
+            if array.is_null(row) {
+                rejected.push((row, String::new(), "is missing, and every row needs its time"));
             } else {
-                array_value_to_string(array, row).unwrap_or_default()
-            };
-            rejected.push((row, cell.into_bytes()));
+                // A time far out of range may not even have a form in text.
+                let cell = array_value_to_string(array, row).ok();
+                let why = time::unreadable(array.data_type(), cell.as_deref(), unit);
+                rejected.push((row, cell.unwrap_or_default(), why.reason()));
+            }
             if self.fail {
                 break;
             }
@@ -206,14 +208,14 @@ impl Shape {
         let rejected: Vec<BadRow> = columns
             .iter()
             .flat_map(|c| &c.rejected)
-            .map(|(row, cell)| self.bad_row(first_row + *row as u64 + 1, cell))
+            .map(|(row, cell, reason)| self.bad_row(first_row + *row as u64 + 1, cell, reason))
             .collect();
         if let (true, Some(bad)) = (self.fail, rejected.first()) {
             return Err(bad.clone().into());
         }
         let keep = (!rejected.is_empty()).then(|| {
             let mut keep = vec![true; rows];
-            for (row, _) in columns.iter().flat_map(|c| &c.rejected) {
+            for (row, ..) in columns.iter().flat_map(|c| &c.rejected) {
                 keep[*row] = false;
             }
             BooleanArray::from(keep)
@@ -246,18 +248,13 @@ impl Shape {
         Ok(Arc::new(Schema::new(nullable.collect::<Vec<_>>())))
     }
 
-    fn bad_row(&self, line: u64, cell: &[u8]) -> BadRow {
+    fn bad_row(&self, line: u64, cell: &str, reason: &str) -> BadRow {
         BadRow {
             source: self.source.clone(),
             line,
             column: self.time.map(|(place, _)| self.schema.field(place).name().clone()),
-            bytes: cell.to_vec(),
-            reason: if cell.is_empty() {
-                "is missing, and every row needs its time"
-            } else {
-                "is not a time"
-            }
-            .into(),
+            bytes: cell.into(),
+            reason: reason.into(),
         }
     }
 

@@ -40,3 +40,5 @@ mod same_bits;
 mod shell;
 mod stored;
 mod support;
+#[cfg(feature = "cli")]
+mod times;

@@ -9,7 +9,7 @@ use crate::error::{BadRow, Result};
 use crate::io::chunks::{Decode, Decoded, count_lines};
 use crate::io::columns::{Columns, Projection, Slot};
 use crate::io::number::{self, Cell};
-use crate::io::time;
+use crate::io::time::{self, Unreadable};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Rows that a chunk's columns have room for at first.
@@ -114,7 +114,7 @@ impl CsvDecoder {
                 if number::is_missing(cell) {
                     return Err("is no time, and a row needs one");
                 }
-                columns.time(s, time::parse(cell, self.projection.unit).ok_or("is not a time")?);
+                columns.time(s, time::read(cell, self.projection.unit).map_err(Unreadable::reason)?);
             }
         }
         Ok(())

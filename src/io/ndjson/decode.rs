@@ -284,7 +284,7 @@ impl ValueSeed<'_> {
     fn time(self, text: &str) -> Written {
         if let Slot::Time(s) = self.slot {
             let text = text.trim().as_bytes();
-            let time_ns = time::parse(text, self.unit).ok_or_else(|| (text.to_vec(), "is not a time"))?;
+            let time_ns = time::read(text, self.unit).map_err(|why| (text.to_vec(), why.reason()))?;
             self.columns.time(s, time_ns);
         }
         Ok(())
