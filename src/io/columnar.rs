@@ -254,6 +254,7 @@ impl Shape {
             line,
             column: self.time.map(|(place, _)| self.schema.field(place).name().clone()),
             bytes: cell.into(),
+            row: Vec::new(),
             reason: reason.into(),
         }
     }

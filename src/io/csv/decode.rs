@@ -131,6 +131,7 @@ impl CsvDecoder {
             line,
             column: column.map(|c| self.names[c].clone()),
             bytes: bytes.to_vec(),
+            row: row.to_vec(),
             reason,
         };
         if fields.len() != self.plan.len() {

@@ -144,6 +144,7 @@ impl Decode for NdjsonDecoder {
                         line,
                         column: fault.place.map(|place| self.columns[place].0.clone()),
                         bytes: fault.bytes,
+                        row: record.to_vec(),
                         reason: fault.reason,
                     });
                 }
