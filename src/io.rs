@@ -68,6 +68,10 @@ pub struct About {
     pub name: String,
     /// Columns that hold lists, objects and the like, which are not offered.
     pub nested: Vec<String>,
+    /// Fields that first appeared behind the rows that settle the columns, so were not read.
+    pub late: Vec<String>,
+    /// Columns that are offered because [`ReadOptions::numeric`] names them, and that no row has had yet.
+    pub absent: Vec<String>,
     /// Why the columns may not be what they should be, as a clause ("the header looks separated by tabs: …").
     pub hint: Option<String>,
 }
@@ -151,7 +155,7 @@ pub struct ReadOptions {
     /// The column of the event time and the unit of numbers in it.
     pub time: Option<(String, TimeUnit)>,
     /// Columns of text formats that are wanted as numbers: text in them makes a bad row, unless all that inference sees of them
-    /// is text.
+    /// is text. Where not all rows of ndjson are inspected, a name that is not among them is a column that may come later.
     pub numeric: Vec<String>,
     /// What happens to bad rows (the quarantine file itself is the caller's).
     pub bad_rows: BadRows,

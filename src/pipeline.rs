@@ -13,7 +13,7 @@ use crate::batch::{Batch, is_numeric};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::expr::{Bound, Definition, Expr};
-use crate::io::{Read, Source};
+use crate::io::{About, Read, Source};
 use crate::report::{Report, Sample};
 use crate::spec::{Spec, Window, unknown_column};
 use arrow::array::RecordBatch;
@@ -121,6 +121,10 @@ pub fn analyze(
         engine.push(&batch)?;
         check_memory(&engine, query.memory_bytes_max)?;
     }
+    let about = source.about();
+    if let Some(name) = plan.numeric.iter().find(|name| about.absent.contains(name)) {
+        return Err(unknown_column(name, &Plan::offered(&source.schema(), &about)));
+    }
     if read == 0 {
         // The schema alone decides what an empty report looks like.
         let empty = RecordBatch::new_empty(Arc::new(plan.source_schema(&source.schema())?));
@@ -137,15 +141,20 @@ pub fn analyze(
     report.rejected_rows = rejected;
     report.elapsed_seconds = start.elapsed().as_secs_f64();
     let mut notes = plan.notes;
+    if query.spec.columns.is_none() {
+        notes.extend(outline::left_out(&about));
+    }
     if report.rows == 0 {
         notes.push(if filtered > 0 {
             "no row passed the filter".into()
         } else {
             "there are no rows".into()
         });
-        notes.extend(source.about().hint);
     }
     if rejected > 0 {
+        if read == 0 {
+            notes.extend(about.hint);
+        }
         notes.push(match rejected {
             1 => "1 row could not be read and was left out".into(),
             _ => format!("{rejected} rows could not be read and were left out"),
@@ -312,6 +321,13 @@ impl Plan {
             notes,
             besides,
         })
+    }
+
+    /// The numeric columns that the source has.
+    fn offered(schema: &SchemaRef, about: &About) -> Vec<String> {
+        let numeric = schema.fields().iter().filter(|f| is_numeric(f.data_type()));
+        let names = numeric.map(|f| f.name().clone());
+        names.filter(|name| !about.absent.contains(name)).collect()
     }
 
     /// The schema of the batches that the source gives.

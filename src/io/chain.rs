@@ -165,9 +165,17 @@ impl Source for Chain {
     fn about(&self) -> About {
         let mut about = self.about.clone();
         let own = self.source.about();
-        about.nested.extend(own.nested);
-        about.nested.sort_unstable();
-        about.nested.dedup();
+        for (all, own) in [(&mut about.nested, own.nested), (&mut about.late, own.late)] {
+            all.extend(own);
+            all.sort_unstable();
+            all.dedup();
+        }
+        // What one input has is there.
+        if self.index == 0 {
+            about.absent = own.absent;
+        } else {
+            about.absent.retain(|name| own.absent.contains(name));
+        }
         about.hint = about.hint.or(own.hint);
         about
     }

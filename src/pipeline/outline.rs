@@ -51,11 +51,30 @@ fn short(text: &str) -> String {
     shorten(&clean(text), CELLS_MAX)
 }
 
+/// What of the input was not read though nobody said so: nested columns, and fields that came late.
+pub(super) fn left_out(about: &About) -> impl Iterator<Item = String> {
+    let late = (!about.late.is_empty()).then(|| {
+        format!(
+            "first seen after the inspected rows, so left out: {}; named in --columns, they are read as numbers",
+            listed(&about.late)
+        )
+    });
+    nested(about).into_iter().chain(late)
+}
+
 /// The error with what may lie behind it.
 pub(super) fn hinted(error: Error, about: &About) -> Error {
-    match (error, &about.hint) {
-        (Error::Usage(what), Some(hint)) => Error::Usage(format!("{what}; {hint}")),
-        (error, _) => error,
+    match error {
+        Error::Usage(mut what) => {
+            if let Some(name) = about.nested.iter().find(|name| what.contains(&format!("`{name}`"))) {
+                what += &format!("; `{}` holds lists or objects", short(name));
+            }
+            if let Some(hint) = &about.hint {
+                what += &format!("; {hint}");
+            }
+            Error::Usage(what)
+        }
+        error => error,
     }
 }
 

@@ -5,6 +5,7 @@
 //! one object the last value counts.
 
 use super::cut::records;
+use super::late::Late;
 use crate::error::{BadRow, Result};
 use crate::io::TimeUnit;
 use crate::io::chunks::{Decode, Decoded, count_lines};
@@ -12,9 +13,10 @@ use crate::io::columns::{Columns, Projection, Slot};
 use crate::io::number::Cell;
 use crate::io::time;
 use arrow::datatypes::SchemaRef;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
+use std::sync::Arc;
 
 /// Decodes chunks of whole records.
 pub(super) struct NdjsonDecoder {
@@ -22,12 +24,19 @@ pub(super) struct NdjsonDecoder {
     columns: Vec<(String, Slot)>,
     places: HashMap<String, usize>,
     projection: Projection,
+    late: Arc<Late>,
     array: bool,
     stop_at_first: bool,
 }
 
 impl NdjsonDecoder {
-    pub(super) fn new(schema: &SchemaRef, projection: Projection, array: bool, stop_at_first: bool) -> Self {
+    pub(super) fn new(
+        schema: &SchemaRef,
+        projection: Projection,
+        late: Arc<Late>,
+        array: bool,
+        stop_at_first: bool,
+    ) -> Self {
         let name = |(field, slot): (&arrow::datatypes::FieldRef, &Slot)| (field.name().clone(), *slot);
         let columns: Vec<_> = schema.fields().iter().zip(&projection.slots).map(name).collect();
         let places = columns
@@ -39,6 +48,7 @@ impl NdjsonDecoder {
             columns,
             places,
             projection,
+            late,
             array,
             stop_at_first,
         }
@@ -49,6 +59,7 @@ impl NdjsonDecoder {
         let mut fault = None;
         let mut parser = serde_json::Deserializer::from_slice(record);
         order.next = 0;
+        order.unknown.clear();
         let row = RowSeed {
             decoder: self,
             columns,
@@ -108,6 +119,11 @@ impl NdjsonDecoder {
             return Some(place);
         }
         let place = self.places.get(key).copied();
+        match place {
+            Some(_) => self.late.arrived(key),
+            None if self.late.is_known(key) || order.left_out.contains(key) => {}
+            None => order.unknown.push(key.to_owned()),
+        }
         if turn <= self.columns.len() {
             order.places.resize(order.places.len().max(turn + 1), None);
             order.places[turn] = place;
@@ -134,7 +150,10 @@ impl Decode for NdjsonDecoder {
         let (mut line, mut counted) = (0, 0);
         records(bytes, self.array, |at, record| {
             match self.record(record, &mut columns, &mut order) {
-                Ok(()) => columns.end_row(),
+                Ok(()) => {
+                    columns.end_row();
+                    order.left_out.extend(order.unknown.drain(..));
+                }
                 Err(fault) => {
                     columns.undo_row();
                     line += count_lines(&bytes[counted..at]);
@@ -151,6 +170,7 @@ impl Decode for NdjsonDecoder {
             }
             !self.stop_at_first || rejected.is_empty()
         });
+        self.late.left_out(order.left_out);
         Ok(Decoded {
             batch: columns.finish(&self.projection)?,
             rejected,
@@ -166,11 +186,15 @@ struct Fault {
     reason: String,
 }
 
-/// In which order the record before had its keys.
+/// In which order the record before had its keys, and which keys are no columns.
 #[derive(Debug, Default)]
 struct Order {
     places: Vec<Option<usize>>,
     next: usize,
+    /// Keys of the record under way that are no columns.
+    unknown: Vec<String>,
+    /// Those of the good rows before.
+    left_out: HashSet<String>,
 }
 
 /// Reads an object into the columns.

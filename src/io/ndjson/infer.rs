@@ -9,6 +9,7 @@ use crate::io::columns::time_type;
 use arrow::datatypes::DataType;
 use hashbrown::HashMap;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// What the beginning of the input tells.
@@ -16,6 +17,12 @@ use std::fmt;
 pub(super) struct Inferred {
     /// Names and types, in the order of first appearance.
     pub(super) columns: Vec<(String, DataType)>,
+    /// Fields that are objects or arrays, so no columns.
+    pub(super) nested: Vec<String>,
+    /// Columns that are wanted as numbers and have not been seen.
+    pub(super) unseen: Vec<String>,
+    /// Whether these are all the rows that there are.
+    pub(super) is_all: bool,
     /// The rows are the elements of one array.
     pub(super) array: bool,
     /// Bytes before the first row: blanks, and the array's bracket.
@@ -60,6 +67,7 @@ pub(super) fn infer(name: &str, bytes: &[u8], at_end: bool, options: &ReadOption
         rows < INFER_ROWS_MAX
     });
     let time = options.time.as_ref().map(|(column, _)| column);
+    let mut nested = Vec::new();
     let named = |Column { name, kind, number }| {
         // One number is enough where numbers are wanted: the rest are bad rows.
         let wanted = number && options.numeric.contains(&name);
@@ -68,15 +76,23 @@ pub(super) fn infer(name: &str, bytes: &[u8], at_end: bool, options: &ReadOption
             Kind::Missing | Kind::Number => DataType::Float64,
             _ if wanted => DataType::Float64,
             Kind::Text => DataType::Utf8,
-            Kind::Nested => return None,
+            Kind::Nested => {
+                nested.push(name);
+                return None;
+            }
         };
         Some((name, kind))
     };
     let columns = found.columns.into_iter().filter_map(named).collect();
+    let unseen = options.numeric.iter().filter(|name| !found.places.contains_key(*name));
+    let unseen: BTreeSet<&String> = unseen.filter(|name| time != Some(*name)).collect();
     let start_line = count_lines(&bytes[..start]);
     Ok((
         Inferred {
             columns,
+            nested,
+            unseen: unseen.into_iter().cloned().collect(),
+            is_all: at_end && rows < INFER_ROWS_MAX,
             array,
             start,
             start_line,
