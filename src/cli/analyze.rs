@@ -3,7 +3,7 @@
 use super::Log;
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, STANDARD_INPUT};
 use crate::expr::{Definition, Expr, Formula};
 use crate::io::{self, BadRows, Format, OutputFile, ReadOptions, TimeUnit};
 use crate::pipeline::{Analysis, Query, analyze};
@@ -331,8 +331,12 @@ impl Arguments {
             .inputs
             .iter()
             .map(|path| {
-                path.file_name()
-                    .map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned())
+                let name = path.file_name().map(std::ffi::OsStr::to_string_lossy);
+                match name.as_deref() {
+                    Some("-") if path == Path::new("-") => STANDARD_INPUT.to_owned(),
+                    Some(name) => name.to_owned(),
+                    None => path.display().to_string(),
+                }
             })
             .collect();
         match names.as_slice() {

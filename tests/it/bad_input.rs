@@ -28,7 +28,9 @@ fn an_empty_file_is_bad_data_and_a_header_alone_is_not() {
             .run(&["analyze", place.write(name, "")])
             .fails(65, &[name, "empty"]);
     }
-    place.feed(&["analyze", "-"], b"").fails(65, &["-", "empty"]);
+    place
+        .feed(&["analyze", "-"], b"")
+        .fails(65, &["standard input", "empty"]);
 
     let outcome = place.run(&["analyze", "--format", "json", place.write("header.csv", "a,b\n")]);
     assert!(outcome.stderr.contains("no rows"), "{}", outcome.stderr);

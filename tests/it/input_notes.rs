@@ -184,3 +184,61 @@ fn nested_columns_are_named_in_every_format() {
             .fails(2, &["`tags`", "lists or objects"]);
     }
 }
+
+#[test]
+fn messages_call_standard_input_by_its_name() {
+    let place = Place::new();
+    let bad_row = "t,x\nsoon,1\n";
+    let fed: &[(&[&str], &[u8], &str)] = &[
+        (&[], b"", "standard input is empty"),
+        (&[], b"a\nx\n", "no numeric column in standard input;"),
+        (&[], b"a,b\n1\n", "standard input: line 2"),
+        (
+            &["--time", "t"],
+            bad_row.as_bytes(),
+            "standard input: line 2, column `t`",
+        ),
+        (&[], b"{\"a\":1}\n{\"a\":\n", "standard input: line 2"),
+        (
+            &["--input-format", "arrow"],
+            b"a,b\n1,2\n",
+            "standard input is not Arrow",
+        ),
+        (&["--input-format", "arrow"], b"", "standard input is empty"),
+        (&[], b"PAR1", "standard input is damaged"),
+        (&[], b"\x1f\x8b\x08\x00", "standard input"),
+        (&[], b"\xff\xff\xff\xff\x10", "standard input is damaged"),
+        (&["--columns", "zz"], b"a\n1\n", "`zz`"),
+    ];
+    for (args, stdin, part) in fed {
+        let outcome = place.feed(&[&["analyze", "-"], *args].concat(), stdin);
+        assert_ne!(outcome.status, 0);
+        outcome.fails(outcome.status, &[part]);
+        assert!(
+            !outcome.stderr.contains("error: -") && !outcome.stderr.contains(" - "),
+            "{}",
+            outcome.stderr
+        );
+    }
+    place.write("a.csv", "a\n1\n");
+    place
+        .feed(&["analyze", "a.csv", "-"], b"b\n1\n")
+        .fails(65, &["standard input has no column `a`"]);
+    let args = [
+        "analyze",
+        "-",
+        "--columns",
+        "x",
+        "--time",
+        "t",
+        "--bad-rows",
+        "quarantine=q",
+        "-o",
+        "r.html",
+    ];
+    assert_eq!(place.feed(&args, bad_row.as_bytes()).status, 0);
+    let kept = std::fs::read_to_string(place.path("q")).unwrap();
+    assert!(kept.contains("\"source\":\"standard input\""), "{kept}");
+    let page = std::fs::read_to_string(place.path("r.html")).unwrap();
+    assert!(page.contains("standard input"));
+}

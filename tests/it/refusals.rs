@@ -151,7 +151,7 @@ fn a_full_disk_is_an_output_error() {
     assert!(
         String::from_utf8(output.stderr)
             .unwrap()
-            .contains("cannot write -: No space")
+            .contains("cannot write standard output: No space")
     );
 }
 
