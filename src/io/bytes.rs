@@ -281,6 +281,19 @@ impl ByteInput {
         Ok(len)
     }
 
+    /// The next bytes, up to `len` of them, which stay where they are.
+    ///
+    /// # Errors
+    /// As [`fill`](Self::fill).
+    pub(crate) fn peek(&mut self, len: usize) -> Result<&[u8]> {
+        let mut head = vec![0; len];
+        let got = self.fill(&mut head)?;
+        head.truncate(got);
+        head.append(&mut self.head);
+        self.head = head;
+        Ok(&self.head[..got])
+    }
+
     fn check_expansion(&self) -> Result<()> {
         let consumed = self.consumed.load(Ordering::Relaxed);
         let bound = consumed
