@@ -78,7 +78,7 @@ pub fn analyze(
 ) -> Result<Analysis> {
     let start = Instant::now();
     let about = source.about();
-    let plan = Plan::new(query, &source.schema()).map_err(|error| outline::hinted(error, &about))?;
+    let plan = Plan::new(query, &source.schema(), &about)?;
     if plan.reported == 0 {
         return Err(outline::nothing_numeric(source.as_mut(), &plan.besides));
     }
@@ -214,7 +214,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(query: &Query, schema: &SchemaRef) -> Result<Self> {
+    fn new(query: &Query, schema: &SchemaRef, about: &About) -> Result<Self> {
         let spec = &query.spec;
         let defined: Vec<&String> = query.definitions.iter().map(|d| &d.name).collect();
         for (i, name) in defined.iter().enumerate() {
@@ -278,7 +278,7 @@ impl Plan {
                 Ok(field) if !is_numeric(field.data_type()) => {
                     return Err(Error::Usage(format!("the column `{name}` is not numeric")));
                 }
-                Err(_) if !is_defined(name) => return Err(unknown_column(name, &numbers)),
+                Err(_) if !is_defined(name) => return Err(outline::hinted(unknown_column(name, &numbers), about)),
                 _ => {}
             }
         }
@@ -298,10 +298,8 @@ impl Plan {
         let names: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
         for name in all.filter(|name| !is_defined(name)) {
             if !names.contains(&name) {
-                return Err(Error::Usage(format!(
-                    "there is no column `{name}`; there are: {}",
-                    names.join(", ")
-                )));
+                let unknown = format!("there is no column `{name}`; there are: {}", names.join(", "));
+                return Err(outline::hinted(Error::Usage(unknown), about));
             }
             if !needed.contains(&name) {
                 needed.push(name);

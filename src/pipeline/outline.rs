@@ -62,7 +62,7 @@ pub(super) fn left_out(about: &About) -> impl Iterator<Item = String> {
     nested(about).into_iter().chain(late)
 }
 
-/// The error with what may lie behind it.
+/// The error about an unknown column, with what may lie behind it.
 pub(super) fn hinted(error: Error, about: &About) -> Error {
     match error {
         Error::Usage(mut what) => {

@@ -126,6 +126,9 @@ fn fields_that_come_late_are_named_or_read() {
     place
         .run(&["analyze", "late.ndjson", "--by", "c"])
         .fails(2, &["`c`", "first 10000 rows"]);
+    let outcome = place.run(&["analyze", "late.ndjson", "--columns", "a,a"]);
+    outcome.fails(2, &["`a`", "twice"]);
+    assert!(!outcome.stderr.contains("first 10000"), "{}", outcome.stderr);
     // A column that is defined is none of the input.
     let report = place.analyze(&["late.ndjson", "--columns", "q", "--define", "q = 2 * a"]);
     assert_eq!(report["groups"][0]["columns"]["q"]["count"], 10_105);
