@@ -155,7 +155,7 @@ pub struct ReadOptions {
     /// The column of the event time and the unit of numbers in it.
     pub time: Option<(String, TimeUnit)>,
     /// Columns of text formats that are wanted as numbers: text in them makes a bad row, unless all that inference sees of them
-    /// is text. Where not all rows of ndjson are inspected, a name that is not among them is a column that may come later.
+    /// is text. Where not all rows of ndjson are inspected, a name that is not in them is a column that may come later.
     pub numeric: Vec<String>,
     /// What happens to bad rows (the quarantine file itself is the caller's).
     pub bad_rows: BadRows,

@@ -2,8 +2,8 @@
 //!
 //! The format is the one that was named, else the one that the extension says; standard input is told by its first
 //! bytes, decompressed (Parquet and Arrow by their magic, `{` or `[` as ndjson, anything else as csv). Text formats may
-//! be compressed, with a second extension; columnar formats compress inside. What a file without a telling extension looks
-//! like is said, not assumed.
+//! be compressed, with a second extension; columnar formats compress inside. What a file without a telling extension
+//! looks like is said, not assumed.
 //!
 //! The rule: what can be said about an input without reading it (it is not there, it is empty, nobody knows its format)
 //! is said about all of them before the first is read.

@@ -1,7 +1,7 @@
 //! Rows that cannot be read, kept aside: one JSON object a line with source, line, column, reason, bytes and row.
 //!
-//! `bytes` are those at fault (a cell, where it is a cell's), `row` is the whole row as it stands in the input, so that it
-//! can be mended and read again; it is null for columnar formats. A row is at most 1 MiB, the longest record that is
+//! `bytes` are those at fault (a cell, where it is a cell's), `row` is the whole row as it stands in the input, so that
+//! it can be mended and read again; it is null for columnar formats. A row is at most 1 MiB, the longest record that is
 //! read. A row that is not UTF-8 has both as ASCII with the rest (and `\`, quotes) escaped, and `escaped` is true.
 
 use crate::error::{BadRow, Error, Result};

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Names that are kept, the first in alphabetical order: far more than a message shows, and bounded where names are data.
+/// Names that are kept, the first in alphabetical order: far more than a message shows, bounded where names are data.
 const NAMES_MAX: usize = 1000;
 
 #[derive(Debug)]
