@@ -4,10 +4,16 @@
 //! gives for each. Data never panics: whatever an input holds, the answer is a value or one of these.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The longest piece of offending input that a message quotes, in bytes: enough to recognise, too short to flood a terminal.
 pub const QUOTED_BYTES_MAX: usize = 80;
+
+/// What messages call the input `-`.
+pub const STANDARD_INPUT: &str = "standard input";
+
+/// What messages call the output `-`.
+pub const STANDARD_OUTPUT: &str = "standard output";
 
 /// What went wrong, by what the caller can do about it.
 #[derive(Debug)]
@@ -21,7 +27,7 @@ pub enum Error {
     Data(String),
     /// An input cannot be opened.
     Input {
-        /// The path as it was given.
+        /// The path as it was given, or `-` for standard input.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
@@ -49,7 +55,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// A row that cannot be read: where it stands, what it holds, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadRow {
-    /// The input's name (a path, or `-`).
+    /// The input's name: a path, or [`STANDARD_INPUT`].
     pub source: String,
     /// Line (text formats) or row (columnar formats) number, from 1; the header line counts.
     pub line: u64,
@@ -57,6 +63,9 @@ pub struct BadRow {
     pub column: Option<String>,
     /// The offending bytes: the cell if one cell is at fault, else the row.
     pub bytes: Vec<u8>,
+    /// The whole row as it stands in a text, without its line end: at most 1 MiB, as a longer one is an error whatever
+    /// the policy. Empty for columnar formats, where a row is no run of bytes.
+    pub row: Vec<u8>,
     /// Why it cannot be read, as a clause ("is not a number").
     pub reason: String,
 }
@@ -92,9 +101,18 @@ impl fmt::Display for Error {
                 f,
                 "{row}; --bad-rows skip leaves such rows out, --bad-rows quarantine=FILE keeps them aside"
             ),
-            Self::Input { path, source } => write!(f, "cannot open {}: {source}", path.display()),
-            Self::Output { path, source } => write!(f, "cannot write {}: {source}", path.display()),
+            Self::Input { path, source } => write!(f, "cannot open {}: {source}", named(path, STANDARD_INPUT)),
+            Self::Output { path, source } => write!(f, "cannot write {}: {source}", named(path, STANDARD_OUTPUT)),
         }
+    }
+}
+
+/// The path, or the name of what `-` stands for.
+fn named<'a>(path: &'a Path, standard: &'a str) -> std::path::Display<'a> {
+    if path.as_os_str() == "-" {
+        Path::new(standard).display()
+    } else {
+        path.display()
     }
 }
 
@@ -141,6 +159,7 @@ mod tests {
             line: 5002,
             column: Some("temp".into()),
             bytes: b"warm\x00".to_vec(),
+            row: b"1,warm\x00".to_vec(),
             reason: "is not a number".into(),
         };
         let text = Error::from(row).to_string();
@@ -153,6 +172,24 @@ mod tests {
             "--bad-rows",
         ] {
             assert!(text.contains(part), "{text:?} lacks {part:?}");
+        }
+    }
+
+    #[test]
+    fn a_dash_has_a_name() {
+        let broken = || std::io::ErrorKind::BrokenPipe.into();
+        for (path, input, output) in [
+            ("-", "open standard input:", "write standard output:"),
+            ("-a", "open -a:", "write -a:"),
+        ] {
+            let (path, source) = (PathBuf::from(path), broken());
+            let error = Error::Input {
+                path: path.clone(),
+                source,
+            };
+            assert!(error.to_string().contains(input), "{error}");
+            let error = Error::Output { path, source: broken() };
+            assert!(error.to_string().contains(output), "{error}");
         }
     }
 

@@ -62,6 +62,21 @@ pub enum Read {
     End,
 }
 
+/// What a source knows of its input besides the rows: what messages about it say.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct About {
+    /// The name of the input (of the first of several).
+    pub name: String,
+    /// Columns that hold lists, objects and the like, which are not offered.
+    pub nested: Vec<String>,
+    /// Fields that first appeared behind the rows that settle the columns, so were not read.
+    pub late: Vec<String>,
+    /// Columns that are offered because [`ReadOptions::numeric`] names them, and that no row has had yet.
+    pub absent: Vec<String>,
+    /// Why the columns may not be what they should be, as a clause ("the header looks separated by tabs: …").
+    pub hint: Option<String>,
+}
+
 /// Rows that arrive in an order that can be replayed.
 pub trait Source: Send {
     /// Every column that the source has, with the type that it will have in the batches.
@@ -77,6 +92,10 @@ pub trait Source: Send {
     /// [`Error::Row`](crate::Error::Row) for a bad row under [`BadRows::Fail`], [`Error::Data`](crate::Error::Data) for
     /// a damaged input, [`Error::Limit`](crate::Error::Limit) where a bound is passed.
     fn read(&mut self) -> Result<Read>;
+    /// What is known of the input so far.
+    fn about(&self) -> About {
+        About::default()
+    }
     /// Everything up to `upto` has been dealt with and will not be asked for again.
     ///
     /// # Errors
@@ -137,7 +156,7 @@ pub struct ReadOptions {
     /// The column of the event time and the unit of numbers in it.
     pub time: Option<(String, TimeUnit)>,
     /// Columns of text formats that are wanted as numbers: text in them makes a bad row, unless all that inference sees of them
-    /// is text.
+    /// is text. Where not all rows of ndjson are inspected, a name that is not in them is a column that may come later.
     pub numeric: Vec<String>,
     /// Columns whose values tell groups apart, so that none may be rounded: integers stay integers where they are
     /// otherwise widened to `f64`, and decimals stay decimals.

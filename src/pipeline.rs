@@ -4,6 +4,7 @@
 //! not grow with the input. Every row ends up in exactly one count: aggregated, filtered or rejected.
 
 mod differences;
+mod outline;
 mod quarantine;
 mod sample;
 
@@ -12,7 +13,7 @@ use crate::batch::{Batch, is_numeric};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::expr::{Bound, Definition, Expr};
-use crate::io::{Read, Source};
+use crate::io::{About, Read, Source};
 use crate::report::{Report, Sample};
 use crate::spec::{Spec, Window, unknown_column};
 use arrow::array::RecordBatch;
@@ -76,7 +77,11 @@ pub fn analyze(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Analysis> {
     let start = Instant::now();
-    let plan = Plan::new(query, &source.schema())?;
+    let about = source.about();
+    let plan = Plan::new(query, &source.schema(), &about)?;
+    if plan.reported == 0 {
+        return Err(outline::nothing_numeric(source.as_mut(), &plan.besides));
+    }
     source.select(&plan.needed)?;
     let mut engine = Engine::with_backend(plan.spec.clone(), backend)?;
     let mut steps = Steps::new(&plan, query)?;
@@ -116,6 +121,10 @@ pub fn analyze(
         engine.push(&batch)?;
         check_memory(&engine, query.memory_bytes_max)?;
     }
+    let about = source.about();
+    if let Some(name) = plan.numeric.iter().find(|name| about.absent.contains(name)) {
+        return Err(unknown_column(name, &Plan::offered(&source.schema(), &about)));
+    }
     if read == 0 {
         // The schema alone decides what an empty report looks like.
         let empty = RecordBatch::new_empty(Arc::new(plan.source_schema(&source.schema())?));
@@ -132,6 +141,9 @@ pub fn analyze(
     report.rejected_rows = rejected;
     report.elapsed_seconds = start.elapsed().as_secs_f64();
     let mut notes = plan.notes;
+    if query.spec.columns.is_none() {
+        notes.extend(outline::left_out(&about));
+    }
     if report.rows == 0 {
         notes.push(if filtered > 0 {
             "no row passed the filter".into()
@@ -140,6 +152,9 @@ pub fn analyze(
         });
     }
     if rejected > 0 {
+        if read == 0 {
+            notes.extend(about.hint);
+        }
         notes.push(match rejected {
             1 => "1 row could not be read and was left out".into(),
             _ => format!("{rejected} rows could not be read and were left out"),
@@ -191,10 +206,12 @@ struct Plan {
     reported: usize,
     time: Option<String>,
     notes: Vec<String>,
+    /// Where the only numeric columns are the keys and the time: that they are not counted.
+    besides: String,
 }
 
 impl Plan {
-    fn new(query: &Query, schema: &SchemaRef) -> Result<Self> {
+    fn new(query: &Query, schema: &SchemaRef, about: &About) -> Result<Self> {
         let spec = &query.spec;
         let defined: Vec<&String> = query.definitions.iter().map(|d| &d.name).collect();
         for (i, name) in defined.iter().enumerate() {
@@ -233,9 +250,15 @@ impl Plan {
                 numbers.iter().filter(|n| !excluded(n)).cloned().collect()
             }
         };
-        if columns.is_empty() {
-            return Err(Error::Data("there is no numeric column".into()));
-        }
+        let apart: Vec<String> = numbers
+            .iter()
+            .filter(|n| excluded(n))
+            .map(|n| format!("`{n}`"))
+            .collect();
+        let besides = match apart.as_slice() {
+            [] => String::new(),
+            apart => format!(" besides {} (--by, --time)", apart.join(", ")),
+        };
         let mut numeric = columns.clone();
         if let Some(regression) = &spec.regression {
             for name in regression.terms.iter().chain([&regression.target]) {
@@ -252,7 +275,7 @@ impl Plan {
                 Ok(field) if !is_numeric(field.data_type()) => {
                     return Err(Error::Usage(format!("the column `{name}` is not numeric")));
                 }
-                Err(_) if !is_defined(name) => return Err(unknown_column(name, &numbers)),
+                Err(_) if !is_defined(name) => return Err(outline::hinted(unknown_column(name, &numbers), about)),
                 _ => {}
             }
         }
@@ -272,10 +295,8 @@ impl Plan {
         let names: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
         for name in all.filter(|name| !is_defined(name)) {
             if !names.contains(&name) {
-                return Err(Error::Usage(format!(
-                    "there is no column `{name}`; there are: {}",
-                    names.join(", ")
-                )));
+                let unknown = format!("there is no column `{name}`; there are: {}", names.join(", "));
+                return Err(outline::hinted(Error::Usage(unknown), about));
             }
             if !needed.contains(&name) {
                 needed.push(name);
@@ -293,7 +314,15 @@ impl Plan {
             reported,
             time: query.time.clone(),
             notes,
+            besides,
         })
+    }
+
+    /// The numeric columns that the source has.
+    fn offered(schema: &SchemaRef, about: &About) -> Vec<String> {
+        let numeric = schema.fields().iter().filter(|f| is_numeric(f.data_type()));
+        let names = numeric.map(|f| f.name().clone());
+        names.filter(|name| !about.absent.contains(name)).collect()
     }
 
     /// The schema of the batches that the source gives.

@@ -63,7 +63,10 @@ fuzz_target!(|bytes: &[u8]| {
     if text.parse::<f64>().is_ok() {
         return;
     }
-    if let Some(expected) = reference(text) {
+    // Jiff passes over a time zone in brackets, which has to fit the offset here.
+    if let Some(expected) = reference(text)
+        && (read.is_some() || !text.contains('['))
+    {
         assert_eq!(read, i64::try_from(expected).ok(), "{text:?}");
     }
     if let Some(time_ns) = read {

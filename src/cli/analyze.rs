@@ -3,7 +3,7 @@
 use super::Log;
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, STANDARD_INPUT};
 use crate::expr::{Definition, Expr, Formula};
 use crate::io::{self, BadRows, Format, OutputFile, ReadOptions, TimeUnit};
 use crate::pipeline::{Analysis, Query, analyze};
@@ -162,7 +162,7 @@ pub(super) fn run(arguments: &Arguments, log: Log) -> Result<()> {
     let format = arguments.output_format()?;
     let backend = arguments.backend()?;
     let inputs = &arguments.inputs;
-    let source = io::open(inputs, &arguments.read_options(&query.spec))?;
+    let source = io::open(inputs, &arguments.read_options(&query))?;
     // Before the long work: a report that cannot be written is not worth computing.
     let output = OutputFile::create(arguments.output.as_deref().unwrap_or(Path::new("-")))?;
     let model = arguments.save_model.as_deref().map(OutputFile::create).transpose()?;
@@ -243,7 +243,7 @@ impl Arguments {
         })
     }
 
-    fn read_options(&self, spec: &Spec) -> ReadOptions {
+    fn read_options(&self, query: &Query) -> ReadOptions {
         let unit = match self.time_unit {
             Unit::S => TimeUnit::Seconds,
             Unit::Ms => TimeUnit::Milliseconds,
@@ -251,10 +251,12 @@ impl Arguments {
             Unit::Ns => TimeUnit::Nanoseconds,
         };
         // Columns that are named as numbers are read as numbers, though text stands in them.
+        let spec = &query.spec;
         let mut numeric = spec.columns.clone().unwrap_or_default();
         if let Some(regression) = &spec.regression {
             numeric.extend(regression.terms.iter().chain([&regression.target]).cloned());
         }
+        numeric.retain(|name| query.definitions.iter().all(|d| d.name != *name));
         ReadOptions {
             format: self.input_format,
             time: self.time.clone().map(|name| (name, unit)),
@@ -330,8 +332,12 @@ impl Arguments {
             .inputs
             .iter()
             .map(|path| {
-                path.file_name()
-                    .map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned())
+                let name = path.file_name().map(std::ffi::OsStr::to_string_lossy);
+                match name.as_deref() {
+                    Some("-") if path == Path::new("-") => STANDARD_INPUT.to_owned(),
+                    Some(name) => name.to_owned(),
+                    None => path.display().to_string(),
+                }
             })
             .collect();
         match names.as_slice() {

@@ -11,7 +11,7 @@ mod claims;
 use crate::error::{Error, Result};
 use crate::io::columnar::{BATCH_ROWS, Shape};
 use crate::io::whole::{self, ARROW_CONTINUATION, ARROW_MAGIC, HEAD_BYTES, STDIN_BYTES_MAX};
-use crate::io::{Position, Read, ReadOptions, Rows, Source};
+use crate::io::{About, Position, Read, ReadOptions, Rows, Source};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
@@ -241,6 +241,10 @@ impl Source for ArrowSource {
             ));
         }
         self.shape.select(columns)
+    }
+
+    fn about(&self) -> About {
+        self.shape.about()
     }
 
     fn read(&mut self) -> Result<Read> {

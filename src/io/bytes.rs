@@ -9,8 +9,8 @@
 mod gzip;
 mod zip;
 
-use super::ReadOptions;
-use crate::error::{Error, Result};
+use super::{ReadOptions, whole};
+use crate::error::{Error, Result, STANDARD_INPUT};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek};
@@ -143,8 +143,8 @@ impl ByteInput {
     /// [`Error::Input`] where the path cannot be opened or is a directory; [`Error::Data`] for an empty input and for
     /// a content that is not what the name says.
     pub fn open(path: &Path, compression: Option<Compression>, options: &ReadOptions) -> Result<Self> {
-        if path.as_os_str() == "-" {
-            return Self::from_reader("-", io::stdin(), compression, options);
+        if whole::is_stdin(path) {
+            return Self::from_reader(STANDARD_INPUT, io::stdin(), compression, options);
         }
         let input = |source| Error::Input {
             path: path.into(),
@@ -159,7 +159,7 @@ impl ByteInput {
             )));
         }
         let file = File::open(path).map_err(input)?;
-        let name = path.display().to_string();
+        let name = whole::name(path);
         let size_bytes = metadata.is_file().then_some(metadata.len());
         let mut opened = if compression == Compression::Zip && metadata.is_file() {
             let member = zip::only_member(&name, &file)?;
@@ -279,6 +279,19 @@ impl ByteInput {
             }
         }
         Ok(len)
+    }
+
+    /// The next bytes, up to `len` of them, which stay where they are.
+    ///
+    /// # Errors
+    /// As [`fill`](Self::fill).
+    pub(crate) fn peek(&mut self, len: usize) -> Result<&[u8]> {
+        let mut head = vec![0; len];
+        let got = self.fill(&mut head)?;
+        head.truncate(got);
+        head.append(&mut self.head);
+        self.head = head;
+        Ok(&self.head[..got])
     }
 
     fn check_expansion(&self) -> Result<()> {

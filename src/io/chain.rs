@@ -9,7 +9,7 @@
 use crate::error::{Error, Result};
 use crate::io::columnar::TIME_TYPE;
 use crate::io::open::open_one;
-use crate::io::{Position, Read, ReadOptions, Source, whole};
+use crate::io::{About, Position, Read, ReadOptions, Source, whole};
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
@@ -27,6 +27,8 @@ pub(crate) struct Chain {
     /// Which input is being read, and its source.
     index: usize,
     source: Box<dyn Source>,
+    /// What is known of the inputs before the one that is being read.
+    about: About,
     bytes_before: u64,
     bytes_read: u64,
 }
@@ -49,6 +51,10 @@ impl Chain {
             selected: Arc::clone(&schema),
             schema,
             index: 0,
+            about: About {
+                name: source.about().name,
+                ..About::default()
+            },
             source,
             bytes_before: 0,
             bytes_read: 0,
@@ -72,6 +78,7 @@ impl Chain {
         )?;
         self.bytes_before += std::fs::metadata(&self.inputs[self.index]).map_or(self.bytes_read, |m| m.len());
         self.bytes_read = 0;
+        self.about = self.about();
         self.source = source;
         self.index += 1;
         Ok(true)
@@ -163,6 +170,24 @@ impl Source for Chain {
         let fields: Result<Vec<_>, _> = fields.collect();
         self.selected = Arc::new(Schema::new(fields.map_err(|e| Error::Usage(e.to_string()))?));
         Ok(())
+    }
+
+    fn about(&self) -> About {
+        let mut about = self.about.clone();
+        let own = self.source.about();
+        for (all, own) in [(&mut about.nested, own.nested), (&mut about.late, own.late)] {
+            all.extend(own);
+            all.sort_unstable();
+            all.dedup();
+        }
+        // What one input has is there.
+        if self.index == 0 {
+            about.absent = own.absent;
+        } else {
+            about.absent.retain(|name| own.absent.contains(name));
+        }
+        about.hint = about.hint.or(own.hint);
+        about
     }
 
     fn read(&mut self) -> Result<Read> {

@@ -10,7 +10,7 @@
 //! only where the columns come together ([`Shape::assemble`]).
 
 use crate::error::{BadRow, Error, Result};
-use crate::io::{BadRows, ReadOptions, TimeUnit, time};
+use crate::io::{About, BadRows, ReadOptions, TimeUnit, time};
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit as ArrowUnit};
@@ -31,6 +31,8 @@ pub(crate) struct Shape {
     schema: SchemaRef,
     /// The place in the file of each offered column.
     places: Vec<usize>,
+    /// The names of the columns that are not offered.
+    nested: Vec<String>,
     /// The selected columns, as places in `schema`, in the order asked for.
     selected: Vec<usize>,
     /// The event time, as a place in `schema`, and the unit of its numbers.
@@ -42,8 +44,8 @@ pub(crate) struct Shape {
 #[derive(Debug, Clone)]
 pub(crate) struct Converted {
     array: ArrayRef,
-    /// Row within the batch, and its cell as text; in order.
-    rejected: Vec<(usize, Vec<u8>)>,
+    /// Row within the batch, its cell as text, and the reason; in order.
+    rejected: Vec<(usize, String, &'static str)>,
 }
 
 impl Shape {
@@ -52,7 +54,7 @@ impl Shape {
     /// # Errors
     /// [`Error::Usage`] if the time column is not there or holds no times; [`Error::Data`] if two columns have one name.
     pub(crate) fn new(source: &str, file: &Schema, options: &ReadOptions) -> Result<Self> {
-        let (mut fields, mut places) = (Vec::<Field>::new(), Vec::new());
+        let (mut fields, mut places, mut nested) = (Vec::<Field>::new(), Vec::new(), Vec::new());
         for (place, field) in file.fields().iter().enumerate() {
             let is_time = options.time.as_ref().is_some_and(|(name, _)| name == field.name());
             if is_time && !time::is_readable(field.data_type()) {
@@ -67,7 +69,10 @@ impl Shape {
             } else {
                 match batch_type(field.data_type(), options.keys.contains(field.name())) {
                     Some(data_type) => (data_type, field.is_nullable()),
-                    None => continue,
+                    None => {
+                        nested.push(field.name().clone());
+                        continue;
+                    }
                 }
             };
             if fields.iter().any(|f| f.name() == field.name()) {
@@ -84,6 +89,7 @@ impl Shape {
             selected: (0..places.len()).collect(),
             schema: Arc::new(Schema::new(fields)),
             places,
+            nested,
             time: None,
             fail: options.bad_rows == BadRows::Fail,
         };
@@ -96,6 +102,15 @@ impl Shape {
     /// The offered columns.
     pub(crate) fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
+    }
+
+    /// What is known of the file.
+    pub(crate) fn about(&self) -> About {
+        About {
+            name: self.source.clone(),
+            nested: self.nested.clone(),
+            ..About::default()
+        }
     }
 
     /// Gives only these columns from now on, in this order.
@@ -148,12 +163,14 @@ impl Shape {
         let times = time::column_to_ns(array, unit)?;
         let mut rejected = Vec::new();
         for row in (0..times.len()).filter(|&row| times.is_null(row)) {
-            let cell = if array.is_null(row) {
-                String::new()
+            if array.is_null(row) {
+                rejected.push((row, String::new(), "is missing, and every row needs its time"));
             } else {
-                array_value_to_string(array, row).unwrap_or_default()
-            };
-            rejected.push((row, cell.into_bytes()));
+                // A time far out of range may not even have a form in text.
+                let cell = array_value_to_string(array, row).ok();
+                let why = time::unreadable(array.data_type(), cell.as_deref(), unit);
+                rejected.push((row, cell.unwrap_or_default(), why.reason()));
+            }
             if self.fail {
                 break;
             }
@@ -192,14 +209,14 @@ impl Shape {
         let rejected: Vec<BadRow> = columns
             .iter()
             .flat_map(|c| &c.rejected)
-            .map(|(row, cell)| self.bad_row(first_row + *row as u64 + 1, cell))
+            .map(|(row, cell, reason)| self.bad_row(first_row + *row as u64 + 1, cell, reason))
             .collect();
         if let (true, Some(bad)) = (self.fail, rejected.first()) {
             return Err(bad.clone().into());
         }
         let keep = (!rejected.is_empty()).then(|| {
             let mut keep = vec![true; rows];
-            for (row, _) in columns.iter().flat_map(|c| &c.rejected) {
+            for (row, ..) in columns.iter().flat_map(|c| &c.rejected) {
                 keep[*row] = false;
             }
             BooleanArray::from(keep)
@@ -232,18 +249,14 @@ impl Shape {
         Ok(Arc::new(Schema::new(nullable.collect::<Vec<_>>())))
     }
 
-    fn bad_row(&self, line: u64, cell: &[u8]) -> BadRow {
+    fn bad_row(&self, line: u64, cell: &str, reason: &str) -> BadRow {
         BadRow {
             source: self.source.clone(),
             line,
             column: self.time.map(|(place, _)| self.schema.field(place).name().clone()),
-            bytes: cell.to_vec(),
-            reason: if cell.is_empty() {
-                "is missing, and every row needs its time"
-            } else {
-                "is not a time"
-            }
-            .into(),
+            bytes: cell.into(),
+            row: Vec::new(),
+            reason: reason.into(),
         }
     }
 

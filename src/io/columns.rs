@@ -62,7 +62,7 @@ impl Projection {
 
     /// These columns, in this order.
     pub(crate) fn select(schema: &SchemaRef, columns: &[String], keys: &[String], unit: TimeUnit) -> Result<Self> {
-        let index = |name: &String| schema.index_of(name).map_err(|_| no_column(name, schema));
+        let index = |name: &String| schema.index_of(name).map_err(|_| no_column(name, schema, None));
         Self::of(schema, columns.iter().map(index).collect::<Result<_>>()?, keys, unit)
     }
 
@@ -102,9 +102,10 @@ impl Projection {
 }
 
 /// The error for a name that a schema does not have.
-pub(crate) fn no_column(name: &str, schema: &Schema) -> Error {
+pub(crate) fn no_column(name: &str, schema: &Schema, hint: Option<String>) -> Error {
     let names: Vec<_> = schema.fields().iter().map(|f| format!("`{}`", f.name())).collect();
-    Error::Usage(format!("no column `{name}`; there are {}", names.join(", ")))
+    let hint = hint.map_or(String::new(), |hint| format!("; {hint}"));
+    Error::Usage(format!("no column `{name}`; there are {}{hint}", names.join(", ")))
 }
 
 /// The rows without a value in one column; almost always none.

@@ -11,12 +11,13 @@
 
 mod decode;
 mod infer;
+mod separator;
 mod split;
 
 use super::bytes::ByteInput;
 use super::chunks::{CHUNK_BYTES, Chunks, Head};
 use super::columns::{Projection, no_column, schema_of};
-use super::{BadRows, Read, ReadOptions, Source, TimeUnit};
+use super::{About, BadRows, Read, ReadOptions, Source, TimeUnit};
 use crate::error::{Error, Result};
 use ::arrow::datatypes::SchemaRef;
 use decode::CsvDecoder;
@@ -87,7 +88,7 @@ impl CsvSource {
         if let Some(time) = time
             && schema.index_of(time).is_err()
         {
-            return Err(no_column(time, &schema));
+            return Err(no_column(time, &schema, separator::hint(&names, delimiter)));
         }
         let unit = options.time.as_ref().map_or(TimeUnit::default(), |(_, unit)| *unit);
         Ok(Self {
@@ -154,6 +155,14 @@ impl Source for CsvSource {
     fn select(&mut self, columns: &[String]) -> Result<()> {
         self.projection = Projection::select(&self.schema, columns, &self.keys, self.unit)?;
         Ok(())
+    }
+
+    fn about(&self) -> About {
+        About {
+            name: self.name.clone(),
+            hint: separator::hint(&self.names, self.delimiter),
+            ..About::default()
+        }
     }
 
     fn read(&mut self) -> Result<Read> {

@@ -1,8 +1,9 @@
 //! From the names of inputs to one source: which format each has, and that they are one table.
 //!
 //! The format is the one that was named, else the one that the extension says; standard input is told by its first
-//! bytes (Parquet and Arrow by their magic, `{` or `[` as ndjson, anything else as csv). Text formats may be compressed,
-//! with a second extension; columnar formats compress inside.
+//! bytes, decompressed (Parquet and Arrow by their magic, `{` or `[` as ndjson, anything else as csv). Text formats may
+//! be compressed, with a second extension; columnar formats compress inside. What a file without a telling extension
+//! looks like is said, not assumed.
 //!
 //! The rule: what can be said about an input without reading it (it is not there, it is empty, nobody knows its format)
 //! is said about all of them before the first is read.
@@ -13,11 +14,11 @@ use crate::io::chain::Chain;
 use crate::io::columnar::TIME_TYPE;
 use crate::io::csv::CsvSource;
 use crate::io::ndjson::NdjsonSource;
-use crate::io::whole::{self, ARROW_CONTINUATION, ARROW_MAGIC, PARQUET_MAGIC};
+use crate::io::whole::{self, ARROW_CONTINUATION, ARROW_MAGIC, HEAD_BYTES, PARQUET_MAGIC};
 use crate::io::{Format, ReadOptions, Source};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::fmt;
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -114,10 +115,20 @@ pub fn open(inputs: &[PathBuf], options: &ReadOptions) -> Result<Box<dyn Source>
     }
     for path in inputs.iter().filter(|path| !whole::is_stdin(path)) {
         // A pipe is opened once only, when its turn comes.
+        let mut head = Vec::new();
         if !std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
-            whole::open_file(path)?;
+            let (file, _) = whole::open_file(path)?;
+            // What cannot be read is reported where it is.
+            let _ = file.take(HEAD_BYTES as u64).read_to_end(&mut head);
         }
-        options.format.map_or_else(|| Format::of(path), Ok)?;
+        if options.format.is_none() {
+            Format::of(path).map_err(|error| match error {
+                Error::Usage(what) if !head.is_empty() => {
+                    Error::Usage(format!("{what}; it looks like {}", whole::looks_like(&head)))
+                }
+                error => error,
+            })?;
+        }
     }
     let source = open_one(first, options, None)?;
     match inputs.len() {
@@ -160,7 +171,9 @@ fn open_text(
     schema: Option<&SchemaRef>,
 ) -> Result<Box<dyn Source>> {
     let name = whole::name(path);
-    let input = ByteInput::open(path, None, options)?;
+    let mut input = ByteInput::open(path, None, options)?;
+    let told = options.format.is_some() || !whole::is_stdin(path);
+    let format = if told { format } else { sniff(input.peek(HEAD_BYTES)?) };
     let schema = schema.map(|schema| text_schema(schema));
     Ok(match format {
         Format::Ndjson => Box::new(NdjsonSource::open(input, &name, options, schema)?),

@@ -13,7 +13,7 @@ mod region;
 use crate::error::{Error, Result};
 use crate::io::columnar::Shape;
 use crate::io::whole::{self, HEAD_BYTES, PARQUET_MAGIC, STDIN_BYTES_MAX};
-use crate::io::{Position, Read, ReadOptions, Rows, Source};
+use crate::io::{About, Position, Read, ReadOptions, Rows, Source};
 use arrow::datatypes::SchemaRef;
 use lanes::{Decoder, Input};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
@@ -160,6 +160,10 @@ impl Source for ParquetSource {
                 "columns can only be selected before the first read".into(),
             )),
         }
+    }
+
+    fn about(&self) -> About {
+        self.input.shape.about()
     }
 
     fn read(&mut self) -> Result<Read> {

@@ -6,7 +6,9 @@
 //!
 //! The rule: a time is exact or it is none. Numbers are read as the decimals that they are written as, in integers,
 //! never through a float; digits below the nanosecond are cut off towards zero; what does not fit an `i64` of
-//! nanoseconds (1677-09-21 to 2262-04-11) is unreadable.
+//! nanoseconds (1677-09-21 to 2262-04-11) is unreadable. A time zone in brackets (RFC 9557) never says an instant by
+//! itself: there must be an offset, and it must be one that the zone has then. The zones are part of the program, so
+//! that every machine reads the same.
 //!
 //! The days since 1970 of a civil date follow Hinnant, "chrono-compatible low-level date algorithms" (days_from_civil).
 
@@ -37,7 +39,7 @@ const EXPONENT_MAX: i32 = 60;
 
 /// The instant that `bytes` names, in nanoseconds since 1970-01-01T00:00:00Z; numbers are in `unit`.
 ///
-/// `None` if it cannot be read or does not fit. Blanks around it are ignored.
+/// `None` if it cannot be read or does not fit; [`read`] says which. Blanks around it are ignored.
 ///
 /// ```
 /// use millstream::io::{TimeUnit, time};
@@ -47,15 +49,70 @@ const EXPONENT_MAX: i32 = 60;
 /// assert_eq!(time::parse(b"noon", TimeUnit::Seconds), None);
 /// ```
 pub fn parse(bytes: &[u8], unit: TimeUnit) -> Option<i64> {
+    read(bytes, unit).ok()
+}
+
+/// Why bytes are no instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unreadable {
+    /// It is neither a date, nor a date and time, nor a number.
+    NoTime,
+    /// It does not fit an `i64` of nanoseconds.
+    OutOfRange,
+    /// A time zone in brackets, and no offset.
+    NoOffset,
+    /// A time zone in brackets that nobody knows.
+    UnknownZone,
+    /// The offset is not one that the time zone in brackets has at that time.
+    OffsetConflict,
+}
+
+impl Unreadable {
+    /// The reason, as the clause that follows what is quoted.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::NoTime => "is not a time",
+            Self::OutOfRange => "is outside the range of times, 1677-09-21 to 2262-04-11",
+            Self::NoOffset => "names a time zone without an offset from UTC",
+            Self::UnknownZone => "names an unknown time zone",
+            Self::OffsetConflict => "has an offset from UTC that its time zone does not have then",
+        }
+    }
+}
+
+/// The instant that `bytes` names, as [`parse`] reads it.
+///
+/// ```
+/// use millstream::io::{TimeUnit, time::{Unreadable, read}};
+/// let read = |text: &str| read(text.as_bytes(), TimeUnit::Seconds);
+/// assert_eq!(read("1970-01-01T01:00+01:00[Europe/Berlin]"), Ok(0));
+/// assert_eq!(read("1970-01-01T01:00[Europe/Berlin]"), Err(Unreadable::NoOffset));
+/// ```
+///
+/// # Errors
+/// [`Unreadable`] says why it is none.
+pub fn read(bytes: &[u8], unit: TimeUnit) -> Result<i64, Unreadable> {
     let bytes = bytes.trim_ascii();
-    match bytes {
-        [_, _, _, _, b'-', _, _, b'-', ..] => common(bytes).or_else(|| uncommon(bytes)),
-        _ => number(bytes, unit).or_else(|| uncommon(bytes)),
+    let usual = match bytes {
+        [_, _, _, _, b'-', _, _, b'-', ..] => common(bytes),
+        _ => number(bytes, unit),
+    };
+    match usual {
+        Err(Unreadable::NoTime) => uncommon(bytes),
+        usual => usual,
     }
 }
 
 /// `YYYY-MM-DD`, or that, `T` or blank, `HH:MM`, then perhaps `:SS`, a fraction and an offset.
-fn common(bytes: &[u8]) -> Option<i64> {
+fn common(bytes: &[u8]) -> Result<i64, Unreadable> {
+    let (midnight_s, seconds, fraction_ns) = common_parts(bytes).ok_or(Unreadable::NoTime)?;
+    instant(midnight_s + seconds, fraction_ns).ok_or(Unreadable::OutOfRange)
+}
+
+/// The seconds from 1970 to midnight, those from there to the instant, and the nanoseconds.
+#[inline]
+fn common_parts(bytes: &[u8]) -> Option<(i64, i64, i64)> {
     let (date, rest) = bytes.split_at_checked(10)?;
     let year = digits(date, 0, 4)?;
     let (month, day) = (digits(date, 5, 2)?, digits(date, 8, 2)?);
@@ -64,7 +121,7 @@ fn common(bytes: &[u8]) -> Option<i64> {
     }
     let midnight_s = days_since_1970(year, month, day) * 86_400;
     if rest.is_empty() {
-        return instant(midnight_s, 0);
+        return Some((midnight_s, 0, 0));
     }
     if !matches!(rest[0], b'T' | b't' | b' ') || rest.get(3) != Some(&b':') {
         return None;
@@ -90,7 +147,7 @@ fn common(bytes: &[u8]) -> Option<i64> {
         return None;
     }
     let offset_s = offset(rest)?;
-    instant(midnight_s + hour * 3600 + minute * 60 + second - offset_s, fraction_ns)
+    Some((midnight_s, hour * 3600 + minute * 60 + second - offset_s, fraction_ns))
 }
 
 /// The offset from UTC in seconds: nothing, `Z`, `UTC`, `+HH`, `+HHMM` or `+HH:MM`, perhaps behind a blank.
@@ -112,20 +169,70 @@ fn offset(bytes: &[u8]) -> Option<i64> {
 }
 
 /// The rest of ISO 8601 (and the leap second), by jiff.
-fn uncommon(bytes: &[u8]) -> Option<i64> {
-    if !bytes.first()?.is_ascii_digit() && !matches!(bytes[0], b'+' | b'-') {
-        return None;
+fn uncommon(bytes: &[u8]) -> Result<i64, Unreadable> {
+    let text = match bytes {
+        [b'0'..=b'9' | b'+' | b'-', ..] => std::str::from_utf8(bytes).map_err(|_| Unreadable::NoTime)?,
+        _ => return Err(Unreadable::NoTime),
+    };
+    // Other things in brackets (`[u-ca=gregory]`) say nothing about the instant.
+    if let Some((instant, zone)) = text.split_once('[')
+        && zone.split(']').next().is_none_or(|first| !first.contains('='))
+    {
+        return zoned(text, instant, zone);
     }
-    let text = std::str::from_utf8(bytes).ok()?;
-    let instant = text.parse::<jiff::Timestamp>().or_else(|_| {
-        let civil = text.parse::<jiff::civil::DateTime>()?;
-        jiff::tz::Offset::UTC.to_timestamp(civil)
-    });
-    i64::try_from(instant.ok()?.as_nanosecond()).ok()
+    let instant = match text.parse::<jiff::Timestamp>() {
+        Ok(instant) => instant,
+        Err(_) => {
+            let civil: jiff::civil::DateTime = text.parse().map_err(|_| Unreadable::NoTime)?;
+            let instant = jiff::tz::Offset::UTC.to_timestamp(civil);
+            instant.map_err(|_| Unreadable::OutOfRange)?
+        }
+    };
+    in_range(instant)
+}
+
+fn in_range(instant: jiff::Timestamp) -> Result<i64, Unreadable> {
+    i64::try_from(instant.as_nanosecond()).map_err(|_| Unreadable::OutOfRange)
+}
+
+/// RFC 9557: an instant, then a time zone in brackets, which has to agree with the offset (`Z` agrees with every zone).
+fn zoned(text: &str, instant: &str, zone: &str) -> Result<i64, Unreadable> {
+    if instant.parse::<jiff::Timestamp>().is_err() {
+        let civil = instant.parse::<jiff::civil::DateTime>();
+        return Err(civil.map_or(Unreadable::NoTime, |_| Unreadable::NoOffset));
+    }
+    if let Ok(zoned) = text.parse::<jiff::Zoned>() {
+        return in_range(zoned.timestamp());
+    }
+    let zone = zone.strip_prefix('!').unwrap_or(zone);
+    Err(match zone.split_once(']') {
+        Some((zone, _)) if zone.starts_with(['+', '-']) => Unreadable::OffsetConflict,
+        Some((zone, _)) if jiff::tz::TimeZone::get(zone).is_ok() => Unreadable::OffsetConflict,
+        Some(_) => Unreadable::UnknownZone,
+        None => Unreadable::NoTime,
+    })
 }
 
 /// A decimal number in `unit`, exact.
-fn number(bytes: &[u8], unit: TimeUnit) -> Option<i64> {
+fn number(bytes: &[u8], unit: TimeUnit) -> Result<i64, Unreadable> {
+    let (negative, mantissa, exponent) = number_parts(bytes, unit).ok_or(Unreadable::NoTime)?;
+    let power = || 10_i128.checked_pow(exponent.unsigned_abs());
+    let size = if mantissa == 0 || exponent < -EXPONENT_MAX {
+        Some(0)
+    } else if exponent > EXPONENT_MAX {
+        None
+    } else if exponent >= 0 {
+        power().and_then(|power| mantissa.checked_mul(power))
+    } else {
+        Some(power().map_or(0, |power| mantissa / power))
+    };
+    let signed = |size: i128| i64::try_from(if negative { -size } else { size }).ok();
+    size.and_then(signed).ok_or(Unreadable::OutOfRange)
+}
+
+/// Whether it is negative, its digits, and the power of ten that makes them nanoseconds.
+#[inline]
+fn number_parts(bytes: &[u8], unit: TimeUnit) -> Option<(bool, i128, i32)> {
     let (negative, mut rest) = match bytes {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] => (false, rest),
@@ -155,19 +262,7 @@ fn number(bytes: &[u8], unit: TimeUnit) -> Option<i64> {
         }
         rest = tail;
     }
-    if !seen || !rest.is_empty() {
-        return None;
-    }
-    let size = if mantissa == 0 || exponent < -EXPONENT_MAX {
-        0
-    } else if exponent > EXPONENT_MAX {
-        return None;
-    } else if exponent >= 0 {
-        mantissa.checked_mul(10_i128.checked_pow(exponent.unsigned_abs())?)?
-    } else {
-        10_i128.checked_pow(exponent.unsigned_abs()).map_or(0, |p| mantissa / p)
-    };
-    i64::try_from(if negative { -size } else { size }).ok()
+    (seen && rest.is_empty()).then_some((negative, mantissa, exponent))
 }
 
 /// Whether [`column_to_ns`] reads columns of this type.
@@ -182,6 +277,18 @@ pub fn is_readable(data_type: &DataType) -> bool {
         | DataType::LargeUtf8
         | DataType::Utf8View => true,
         other => other.is_numeric(),
+    }
+}
+
+/// Why a cell of a column of this type, which reads as `text`, is null after [`column_to_ns`] though it is not before.
+pub(crate) fn unreadable(data_type: &DataType, text: Option<&str>, unit: TimeUnit) -> Unreadable {
+    match (data_type, text) {
+        (DataType::Dictionary(_, values), text) => unreadable(values, text, unit),
+        (DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View, Some(text)) => {
+            read(text.as_bytes(), unit).err().unwrap_or(Unreadable::NoTime)
+        }
+        (other, Some("NaN")) if other.is_floating() => Unreadable::NoTime,
+        _ => Unreadable::OutOfRange,
     }
 }
 
@@ -249,7 +356,7 @@ fn float(x: f64, unit_ns: i64, unit: TimeUnit, digits: &mut String) -> Option<i6
     }
     digits.clear();
     write!(digits, "{x:?}").ok()?;
-    number(digits.as_bytes(), unit)
+    number(digits.as_bytes(), unit).ok()
 }
 
 fn recast(array: &dyn Array, to: &DataType) -> Result<ArrayRef> {

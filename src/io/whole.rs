@@ -3,7 +3,7 @@
 //! The rule: an input that is not what its name says is told apart here, once, so that every format refuses it in the
 //! same words: a directory or nothing there is [`Error::Input`], no bytes or the wrong bytes are [`Error::Data`].
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, STANDARD_INPUT};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -24,9 +24,13 @@ pub(crate) const ARROW_MAGIC: &[u8] = b"ARROW1";
 /// The beginning of an Arrow IPC stream: every message begins with it.
 pub(crate) const ARROW_CONTINUATION: &[u8] = &[0xff; 4];
 
-/// The name under which messages speak of an input: its path, or `-`.
+/// The name under which messages speak of an input: its path, or `standard input`.
 pub(crate) fn name(path: &Path) -> String {
-    path.display().to_string()
+    if is_stdin(path) {
+        STANDARD_INPUT.into()
+    } else {
+        path.display().to_string()
+    }
 }
 
 /// Whether this input is standard input.
@@ -170,7 +174,9 @@ mod tests {
     fn reading_everything_is_bounded() {
         let path = Path::new("-");
         assert_eq!(read_all(path, &b"abc"[..], 3).unwrap(), b"abc");
-        assert!(matches!(read_all(path, &b"abcd"[..], 3), Err(Error::Limit(_))));
+        assert!(
+            matches!(read_all(path, &b"abcd"[..], 3), Err(Error::Limit(m)) if m.starts_with("standard input holds"))
+        );
         assert!(matches!(read_all(path, &b""[..], 3), Err(Error::Data(m)) if m.contains("is empty")));
     }
 

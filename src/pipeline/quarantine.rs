@@ -1,7 +1,12 @@
-//! Rows that cannot be read, kept aside: one JSON object a line with source, line, column, reason and bytes.
+//! Rows that cannot be read, kept aside: one JSON object a line with source, line, column, reason, bytes and row.
+//!
+//! `bytes` are those at fault (a cell, where it is a cell's), `row` is the whole row as it stands in the input, so that
+//! it can be mended and read again; it is null for columnar formats. A row is at most 1 MiB, the longest record that is
+//! read. A row that is not UTF-8 has both as ASCII with the rest (and `\`, quotes) escaped, and `escaped` is true.
 
 use crate::error::{BadRow, Error, Result};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -18,8 +23,33 @@ struct Line<'a> {
     line: u64,
     column: Option<&'a str>,
     reason: &'a str,
-    /// The bytes as text; what is not UTF-8 as `\x..`.
-    bytes: String,
+    bytes: Cow<'a, str>,
+    row: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    escaped: bool,
+}
+
+impl<'a> Line<'a> {
+    fn of(bad: &'a BadRow) -> Self {
+        let plain = [&bad.bytes, &bad.row].map(|bytes| std::str::from_utf8(bytes).ok());
+        let (bytes, row, escaped) = match plain {
+            [Some(bytes), Some(row)] => (bytes.into(), row.into(), false),
+            _ => (escape(&bad.bytes), escape(&bad.row), true),
+        };
+        Self {
+            source: &bad.source,
+            line: bad.line,
+            column: bad.column.as_deref(),
+            reason: &bad.reason,
+            bytes,
+            row: (!bad.row.is_empty()).then_some(row),
+            escaped,
+        }
+    }
+}
+
+fn escape(bytes: &[u8]) -> Cow<'_, str> {
+    bytes.escape_ascii().to_string().into()
 }
 
 impl Quarantine {
@@ -38,18 +68,7 @@ impl Quarantine {
 
     pub(super) fn write(&mut self, rows: &[BadRow]) -> Result<()> {
         for row in rows {
-            let bytes = match std::str::from_utf8(&row.bytes) {
-                Ok(text) => text.to_owned(),
-                Err(_) => row.bytes.escape_ascii().to_string(),
-            };
-            let line = Line {
-                source: &row.source,
-                line: row.line,
-                column: row.column.as_deref(),
-                reason: &row.reason,
-                bytes,
-            };
-            let text = serde_json::to_string(&line).map_err(|e| Error::Failed(e.to_string()))?;
+            let text = serde_json::to_string(&Line::of(row)).map_err(|e| Error::Failed(e.to_string()))?;
             writeln!(self.out, "{text}").map_err(|source| Error::Output {
                 path: self.path.clone(),
                 source,

@@ -28,7 +28,9 @@ fn an_empty_file_is_bad_data_and_a_header_alone_is_not() {
             .run(&["analyze", place.write(name, "")])
             .fails(65, &[name, "empty"]);
     }
-    place.feed(&["analyze", "-"], b"").fails(65, &["-", "empty"]);
+    place
+        .feed(&["analyze", "-"], b"")
+        .fails(65, &["standard input", "empty"]);
 
     let outcome = place.run(&["analyze", "--format", "json", place.write("header.csv", "a,b\n")]);
     assert!(outcome.stderr.contains("no rows"), "{}", outcome.stderr);
@@ -134,12 +136,60 @@ fn bad_rows_can_be_skipped_or_kept_aside() {
     let lines = std::fs::read_to_string(place.path("aside.ndjson")).unwrap();
     let rows: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let want = [
-        json!({"source": "bad.csv", "line": 11_002, "column": "b", "reason": "is not a number", "bytes": "warm"}),
+        json!({"source": "bad.csv", "line": 11_002, "column": "b", "reason": "is not a number", "bytes": "warm",
+               "row": "11000,warm"}),
         json!({"source": "bad.csv", "line": 11_500, "column": null, "reason": "has 3 fields where the header has 2",
-               "bytes": "11498,1,2"}),
-        json!({"source": "bad.csv", "line": 11_900, "column": "b", "reason": "is not a number", "bytes": "\\xff\\xfe"}),
+               "bytes": "11498,1,2", "row": "11498,1,2"}),
+        json!({"source": "bad.csv", "line": 11_900, "column": "b", "reason": "is not a number", "bytes": "\\xff\\xfe",
+               "row": "11898,\\xff\\xfe", "escaped": true}),
     ];
     assert_eq!(rows, want);
+}
+
+/// The rows of a quarantine, put under the header again, give the same rows once more; nothing of them is lost or cut.
+#[test]
+fn a_quarantine_holds_whole_rows() {
+    let place = Place::new();
+    let long = "long ".repeat(50_000);
+    let bad = [
+        format!("warm,\"two\nlines, {long}\",\\"),
+        "1,x".to_owned(),
+        "hot,,ö".to_owned(),
+    ];
+    place.write("bad.csv", format!("a,b,c\n1,x,y\r\n{}\n", bad.join("\r\n")));
+    let rows_of = |name: &str, source: &str| -> Vec<(u64, String, String)> {
+        let args = ["analyze", source, "--columns", "a", "--bad-rows"];
+        let outcome = place.run(&[&args[..], &[&format!("quarantine={name}")]].concat());
+        assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+        let lines = std::fs::read_to_string(place.path(name)).unwrap();
+        let parsed = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let fields = parsed.map(|row| (row["line"].as_u64().unwrap(), text(&row["bytes"]), text(&row["row"])));
+        fields.collect()
+    };
+    let rows = rows_of("first.ndjson", "bad.csv");
+    let want: Vec<(u64, String, String)> = [(3, "warm"), (5, "1,x"), (6, "hot")]
+        .into_iter()
+        .zip(&bad)
+        .map(|((line, bytes), row)| (line, bytes.to_owned(), row.clone()))
+        .collect();
+    assert_eq!(rows, want);
+    let again: String = rows.iter().map(|(_, _, row)| format!("{row}\n")).collect();
+    place.write("again.csv", format!("a,b,c\n1,x,y\n{again}"));
+    let again: Vec<String> = rows_of("second.ndjson", "again.csv")
+        .into_iter()
+        .map(|row| row.2)
+        .collect();
+    assert_eq!(again, bad);
+
+    let object = format!("{{\"b\": \"{long}\", \"a\": \"warm\", \"c\": {{}}}}");
+    place.write("bad.ndjson", format!("{{\"a\": 1}}\n  {object} \n\n{{\"a\": \n"));
+    let rows = rows_of("third.ndjson", "bad.ndjson");
+    let want = [(2, "warm", object.as_str()), (4, "{\"a\":", "{\"a\":")];
+    assert_eq!(
+        rows,
+        want.map(|(line, bytes, row)| (line, bytes.to_owned(), row.to_owned()))
+    );
 }
 
 #[test]

@@ -23,6 +23,8 @@ mod group_edges;
 mod grouped;
 #[cfg(feature = "cli")]
 mod html_page;
+#[cfg(feature = "cli")]
+mod input_notes;
 mod integers;
 mod ladder;
 mod laws;
@@ -41,3 +43,5 @@ mod same_bits;
 mod shell;
 mod stored;
 mod support;
+#[cfg(feature = "cli")]
+mod times;

@@ -86,7 +86,10 @@ fn wrong_usage_names_what_is_wrong() {
     place.write("table.xyz", "a\n1\n");
     place
         .run(&["analyze", "table.xyz"])
-        .fails(2, &["table.xyz", "--input-format"]);
+        .fails(2, &["table.xyz", "--input-format", "looks like text"]);
+    place
+        .run(&["analyze", place.write("table", "PAR1\x15")])
+        .fails(2, &["table", "--input-format", "looks like a Parquet file"]);
     place.write("table.parquet.gz", "a\n1\n");
     place
         .run(&["analyze", "table.parquet.gz"])
@@ -151,7 +154,7 @@ fn a_full_disk_is_an_output_error() {
     assert!(
         String::from_utf8(output.stderr)
             .unwrap()
-            .contains("cannot write -: No space")
+            .contains("cannot write standard output: No space")
     );
 }
 

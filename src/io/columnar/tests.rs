@@ -119,6 +119,39 @@ fn rows_without_a_time_are_rejected_with_number_column_and_reason() {
 }
 
 #[test]
+fn the_reason_says_why_a_cell_is_no_time() {
+    use arrow::array::{Date32Array, DictionaryArray, Int32Array, TimestampSecondArray};
+    let columns: Vec<(ArrayRef, &str)> = vec![
+        (Arc::new(StringArray::from(vec!["soon"])), "not a time"),
+        (Arc::new(StringArray::from(vec!["9999-12-31"])), "2262-04-11"),
+        (
+            Arc::new(StringArray::from(vec!["2024-01-01T00:00[Europe/Berlin]"])),
+            "offset",
+        ),
+        (
+            Arc::new(["soon"].into_iter().collect::<DictionaryArray<Int8Type>>()),
+            "not a time",
+        ),
+        (
+            Arc::new(["9999-12-31"].into_iter().collect::<DictionaryArray<Int8Type>>()),
+            "2262-04-11",
+        ),
+        (Arc::new(Int64Array::from(vec![i64::MAX])), "2262-04-11"),
+        (Arc::new(Float64Array::from(vec![1e300])), "2262-04-11"),
+        (Arc::new(Float64Array::from(vec![f64::NAN])), "not a time"),
+        (Arc::new(Date32Array::from(vec![2_932_896])), "2262-04-11"),
+        (Arc::new(TimestampSecondArray::from(vec![i64::MAX])), "2262-04-11"),
+        (Arc::new(Int32Array::from(vec![None])), "missing"),
+    ];
+    for (times, want) in columns {
+        let fields = vec![Field::new("t", times.data_type().clone(), true)];
+        let shape = shape(fields, Some("t"), BadRows::Skip).unwrap();
+        let (_, rejected) = shape.assemble(&[shape.convert(0, &times).unwrap()], 1, 0).unwrap();
+        assert!(rejected[0].reason.contains(want), "{times:?}: {:?}", rejected[0]);
+    }
+}
+
+#[test]
 fn what_cannot_be_asked_for() {
     let x = || Field::new("x", DataType::Boolean, true);
     assert!(matches!(shape(vec![x()], Some("t"), BadRows::Fail), Err(Error::Usage(m)) if m.contains("`x`")));

@@ -4,12 +4,13 @@
 //! are known at once. Every other field goes the long way (find the end, take off quotes and blanks, missing value,
 //! number, text). A row that does not fit is taken back and read once more, slowly, to say what is wrong with it.
 
-use super::split;
+use super::{separator, split};
 use crate::error::{BadRow, Result};
 use crate::io::chunks::{Decode, Decoded, count_lines};
 use crate::io::columns::{Columns, Projection, Slot};
 use crate::io::number::{self, Cell};
-use crate::io::{seen, time};
+use crate::io::seen;
+use crate::io::time::{self, Unreadable};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Rows that a chunk's columns have room for at first.
@@ -128,7 +129,7 @@ impl CsvDecoder {
                 if number::is_missing(cell) {
                     return Err("is no time, and a row needs one");
                 }
-                columns.time(s, time::parse(cell, self.projection.unit).ok_or("is not a time")?);
+                columns.time(s, time::read(cell, self.projection.unit).map_err(Unreadable::reason)?);
             }
         }
         Ok(())
@@ -145,12 +146,14 @@ impl CsvDecoder {
             line,
             column: column.map(|c| self.names[c].clone()),
             bytes: bytes.to_vec(),
+            row: row.to_vec(),
             reason,
         };
         if fields.len() != self.plan.len() {
             let ending = if fields.len() == 1 { "" } else { "s" };
+            let hint = separator::hint(&self.names, self.delimiter).map_or(String::new(), |hint| format!(" ({hint})"));
             let reason = format!(
-                "has {} field{ending} where the header has {}",
+                "has {} field{ending} where the header has {}{hint}",
                 fields.len(),
                 self.plan.len()
             );

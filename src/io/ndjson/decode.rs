@@ -5,6 +5,7 @@
 //! one object the last value counts. Numbers that are keys are read from their text, as the parser may round them.
 
 use super::cut::records;
+use super::late::Late;
 use crate::error::{BadRow, Result};
 use crate::io::TimeUnit;
 use crate::io::chunks::{Decode, Decoded, count_lines};
@@ -12,10 +13,11 @@ use crate::io::columns::{Columns, Projection, Slot};
 use crate::io::number::{Cell, parse_f64};
 use crate::io::{seen, time};
 use arrow::datatypes::SchemaRef;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
+use std::sync::Arc;
 
 /// Decodes chunks of whole records.
 pub(super) struct NdjsonDecoder {
@@ -25,6 +27,7 @@ pub(super) struct NdjsonDecoder {
     keys: Vec<bool>,
     places: HashMap<String, usize>,
     projection: Projection,
+    late: Arc<Late>,
     array: bool,
     stop_at_first: bool,
 }
@@ -34,6 +37,7 @@ impl NdjsonDecoder {
         schema: &SchemaRef,
         projection: Projection,
         keys: &[String],
+        late: Arc<Late>,
         array: bool,
         stop_at_first: bool,
     ) -> Self {
@@ -49,6 +53,7 @@ impl NdjsonDecoder {
             columns,
             places,
             projection,
+            late,
             array,
             stop_at_first,
         }
@@ -59,6 +64,7 @@ impl NdjsonDecoder {
         let mut fault = None;
         let mut parser = serde_json::Deserializer::from_slice(record);
         order.next = 0;
+        order.unknown.clear();
         let row = RowSeed {
             decoder: self,
             columns,
@@ -119,6 +125,11 @@ impl NdjsonDecoder {
             return Some(place);
         }
         let place = self.places.get(key).copied();
+        match place {
+            Some(_) => self.late.arrived(key),
+            None if self.late.is_known(key) || order.left_out.contains(key) => {}
+            None => order.unknown.push(key.to_owned()),
+        }
         if turn <= self.columns.len() {
             order.places.resize(order.places.len().max(turn + 1), None);
             order.places[turn] = place;
@@ -145,7 +156,10 @@ impl Decode for NdjsonDecoder {
         let (mut line, mut counted) = (0, 0);
         records(bytes, self.array, |at, record| {
             match self.record(record, &mut columns, &mut order) {
-                Ok(()) => columns.end_row(),
+                Ok(()) => {
+                    columns.end_row();
+                    order.left_out.extend(order.unknown.drain(..));
+                }
                 Err(fault) => {
                     columns.undo_row();
                     line += count_lines(&bytes[counted..at]);
@@ -155,12 +169,14 @@ impl Decode for NdjsonDecoder {
                         line,
                         column: fault.place.map(|place| self.columns[place].0.clone()),
                         bytes: fault.bytes,
+                        row: record.to_vec(),
                         reason: fault.reason,
                     });
                 }
             }
             !self.stop_at_first || rejected.is_empty()
         });
+        self.late.left_out(order.left_out);
         Ok(Decoded {
             batch: columns.finish(&self.projection)?,
             rejected,
@@ -176,11 +192,15 @@ struct Fault {
     reason: String,
 }
 
-/// In which order the record before had its keys.
+/// In which order the record before had its keys, and which keys are no columns.
 #[derive(Debug, Default)]
 struct Order {
     places: Vec<Option<usize>>,
     next: usize,
+    /// Keys of the record under way that are no columns.
+    unknown: Vec<String>,
+    /// Those of the good rows before.
+    left_out: HashSet<String>,
 }
 
 /// Reads an object into the columns.
@@ -325,7 +345,7 @@ impl ValueSeed<'_> {
     fn time(self, text: &str) -> Written {
         if let Slot::Time(s) = self.slot {
             let text = text.trim().as_bytes();
-            let time_ns = time::parse(text, self.unit).ok_or_else(|| (text.to_vec(), "is not a time"))?;
+            let time_ns = time::read(text, self.unit).map_err(|why| (text.to_vec(), why.reason()))?;
             self.columns.time(s, time_ns);
         }
         Ok(())

@@ -10,6 +10,7 @@ use crate::io::seen::Seen;
 use arrow::datatypes::DataType;
 use hashbrown::HashMap;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// What the beginning of the input tells.
@@ -17,6 +18,12 @@ use std::fmt;
 pub(super) struct Inferred {
     /// Names and types, in the order of first appearance.
     pub(super) columns: Vec<(String, DataType)>,
+    /// Fields that are objects or arrays, so no columns.
+    pub(super) nested: Vec<String>,
+    /// Columns that are wanted as numbers and have not been seen.
+    pub(super) unseen: Vec<String>,
+    /// Whether these are all the rows that there are.
+    pub(super) is_all: bool,
     /// The rows are the elements of one array.
     pub(super) array: bool,
     /// Bytes before the first row: blanks, and the array's bracket.
@@ -69,19 +76,28 @@ pub(super) fn infer(name: &str, bytes: &[u8], at_end: bool, options: &ReadOption
         rows < INFER_ROWS_MAX
     });
     let time = options.time.as_ref().map(|(column, _)| column);
+    let mut nested_columns = Vec::new();
     let named = |Column { name, seen, nested }| {
         let kind = match seen.data_type() {
             _ if time == Some(&name) => time_type(),
-            DataType::Utf8 if nested => return None,
+            DataType::Utf8 if nested => {
+                nested_columns.push(name);
+                return None;
+            }
             kind => kind,
         };
         Some((name, kind))
     };
     let columns = found.columns.into_iter().filter_map(named).collect();
+    let unseen = options.numeric.iter().filter(|name| !found.places.contains_key(*name));
+    let unseen: BTreeSet<&String> = unseen.filter(|name| time != Some(*name)).collect();
     let start_line = count_lines(&bytes[..start]);
     Ok((
         Inferred {
             columns,
+            nested: nested_columns,
+            unseen: unseen.into_iter().cloned().collect(),
+            is_all: at_end && rows < INFER_ROWS_MAX,
             array,
             start,
             start_line,

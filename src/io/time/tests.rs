@@ -106,6 +106,70 @@ fn the_leap_second_is_left_to_jiff() {
 }
 
 #[test]
+fn a_zone_in_brackets_needs_an_offset_that_fits() {
+    use Unreadable::{NoOffset, NoTime, OffsetConflict, UnknownZone};
+    for text in [
+        "2012-01-01T13:00:00+01:00[Europe/Berlin]",
+        "2012-01-01 13:00:00+01:00[!Europe/Berlin]",
+        "2012-01-01T12:00:00Z[Europe/Berlin]",
+        "2012-01-01T13:00:00+01:00[+01:00]",
+        "2012-01-01T13:00:00+01:00[Europe/Berlin][u-ca=gregory]",
+        "2012-01-01T12:00:00+00:00[UTC]",
+        "2012-01-01T12:00:00Z[u-ca=gregory]",
+        "2012-01-01T12:00:00[u-ca=gregory]",
+    ] {
+        assert_eq!(s(text), Some(NOON_NS), "{text}");
+    }
+    // The hour that Berlin has twice: the offset decides.
+    let twice = |offset| s(&format!("2023-10-29T02:30:00{offset}[Europe/Berlin]")).unwrap();
+    assert_eq!(twice("+01:00") - twice("+02:00"), 3600 * 1_000_000_000);
+    for (text, why) in [
+        ("2012-01-01T12:00:00[Europe/Berlin]", NoOffset),
+        ("2012-01-01[Europe/Berlin]", NoOffset),
+        ("2012-01-01T12:00:00[+01:00]", NoOffset),
+        ("2012-01-01T12:00:00[UTC]", NoOffset),
+        ("2012-07-01T13:00:00+01:00[Europe/Berlin]", OffsetConflict),
+        ("2012-01-01T13:00:00+01:00[+02:00]", OffsetConflict),
+        ("2012-01-01T12:00:00+01:00[Europe/Atlantis]", UnknownZone),
+        ("soon[Europe/Berlin]", NoTime),
+        ("2012-01-01T12:00:00+01:00[Europe/Berlin", NoTime),
+        ("2012[Europe/Berlin]", NoTime),
+    ] {
+        assert_eq!(read(text.as_bytes(), TimeUnit::Seconds), Err(why), "{text}");
+    }
+}
+
+#[test]
+fn what_is_out_of_range_is_told_from_what_is_no_time() {
+    for text in [
+        "9999-12-31T23:59:59Z",
+        "9999-12-31",
+        "0000-01-01",
+        "2262-04-12T00:00",
+        "1677-09-21T00:12:43.145224191Z",
+        "9223372037",
+        "-1e30",
+        "1e100",
+        "+009999-12-31T23:59:59",
+    ] {
+        assert_eq!(
+            read(text.as_bytes(), TimeUnit::Seconds),
+            Err(Unreadable::OutOfRange),
+            "{text}"
+        );
+    }
+    assert_eq!(s("1677-09-21T00:12:43.145224192Z"), Some(i64::MIN));
+    assert_eq!(s("2262-04-11T23:47:16.854775807Z"), Some(i64::MAX));
+    for text in ["soon", "2012-13-01", "1e", "inf"] {
+        assert_eq!(
+            read(text.as_bytes(), TimeUnit::Seconds),
+            Err(Unreadable::NoTime),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn every_column_type_gives_the_same_instants() {
     let want: TimestampNanosecondArray = [Some(86_400_000_000_000), None, Some(0)].into_iter().collect();
     let day = [Some("1970-01-02"), None, Some("1970-01-01T00:00Z")];
@@ -173,14 +237,14 @@ proptest! {
         let offset = jiff::tz::Offset::from_seconds(offset_minutes * 60).unwrap();
         let shown = instant.display_with_offset(offset).to_string();
         prop_assert_eq!(s(&shown), Some(ns), "{}", shown);
-        prop_assert_eq!(common(shown.as_bytes()), Some(ns), "{} takes the slow path", shown);
+        prop_assert_eq!(common(shown.as_bytes()), Ok(ns), "{} takes the slow path", shown);
         prop_assert_eq!(s(&shown.replace('T', " ")), Some(ns));
     }
 
     #[test]
     fn both_paths_agree_on_near_misses(text in "[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-2][0-9]:[0-6][0-9](:[0-6][0-9](\\.[0-9]{1,9})?)?(Z|[+-][0-2][0-9]:?[0-6][0-9])?)?") {
-        if let Some(ns) = common(text.as_bytes()) {
-            prop_assert_eq!(uncommon(text.as_bytes()), Some(ns), "{}", text);
+        if let Ok(ns) = common(text.as_bytes()) {
+            prop_assert_eq!(uncommon(text.as_bytes()), Ok(ns), "{}", text);
         }
     }
 
