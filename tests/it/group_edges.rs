@@ -6,8 +6,8 @@ use arrow::array::{
     TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
 };
 use arrow::datatypes::{Int8Type, i256};
-use millstream::report::{KeyValue, WindowBounds};
-use millstream::{Batch, Engine, Error, Spec, Window};
+use millstream::report::{ColumnReport, Group, KeyValue, WindowBounds};
+use millstream::{Batch, Engine, Error, Spec, Summary, Window};
 use std::sync::Arc;
 
 const SECOND: i64 = 1_000_000_000;
@@ -314,4 +314,42 @@ fn nothing_of_a_refused_batch_counts() {
     let other = other.with_keys(vec![("k".into(), Arc::new(list) as ArrayRef)]).unwrap();
     assert!(engine.push(&other).is_err());
     engine.push(&integers).unwrap();
+}
+
+/// What is said of the memory before the end covers the windows and groups that come of it at the end.
+#[test]
+fn the_memory_of_windows_and_report_is_known_before_they_are_made() {
+    let size_of_groups = |groups: &[Group]| {
+        let columns: usize = groups.iter().map(|g| g.columns.len()).sum();
+        groups.len() * (size_of::<Group>() + size_of::<Summary>()) + columns * size_of::<ColumnReport>()
+    };
+    for (size, slide) in [(1, 1), (60, 60), (60, 1), (60, 7)] {
+        // Rows of two keys, close to each other and far apart.
+        for distance in [1, 1000] {
+            let times = (0..500i64).map(|i| i * distance * SECOND).collect();
+            let keys = Int64Array::from_iter_values((0..500).map(|i| i % 2));
+            let batch = Batch::from_columns([("x", vec![1.0; 500])]).unwrap();
+            let batch = batch
+                .with_time_ns(times)
+                .unwrap()
+                .with_keys(vec![("k".to_string(), Arc::new(keys) as ArrayRef)])
+                .unwrap();
+            let window = Window::Time {
+                size_ns: size * SECOND,
+                slide_ns: slide * SECOND,
+            };
+            let mut engine = Engine::new(Spec::new().by(["k"]).window(window)).unwrap();
+            engine.push(&batch).unwrap();
+            let said = engine.memory_bytes() as usize;
+            let groups = engine.finish().unwrap().groups;
+            let made = size_of_groups(&groups);
+            let what = format!(
+                "{size} s every {slide} s, rows every {distance} s: {} groups",
+                groups.len()
+            );
+            assert!(said >= made, "{what}: {said} said, {made} made");
+            // Runs are not always full, and cells and windows are there side by side; ten times as much would be a mistake.
+            assert!(said <= 10 * made, "{what}: {said} said, {made} made");
+        }
+    }
 }
