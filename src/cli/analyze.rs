@@ -1,6 +1,7 @@
 //! `millstream analyze INPUT...`: statistics of files or of standard input.
 
-use super::Log;
+use super::progress::Progress;
+use super::{Log, places};
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
 use crate::error::{Error, Result};
@@ -11,10 +12,8 @@ use crate::report::{self, table::Style};
 use crate::spec::{Precision, Regression, Spec};
 use crate::units;
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Statistics of files or of standard input (-)
 #[derive(Debug, Args)]
@@ -152,6 +151,7 @@ fn bad_rows(text: &str) -> Result<BadRows, String> {
     match text.split_once('=') {
         None if text == "fail" => Ok(BadRows::Fail),
         None if text == "skip" => Ok(BadRows::Skip),
+        Some(("quarantine", "-")) => Err("rows are kept in a file, not on standard output: quarantine=FILE".into()),
         Some(("quarantine", file)) if !file.is_empty() => Ok(BadRows::Quarantine(file.into())),
         _ => Err("expected fail, skip or quarantine=FILE".into()),
     }
@@ -162,13 +162,14 @@ pub(super) fn run(arguments: &Arguments, log: Log) -> Result<()> {
     let format = arguments.output_format()?;
     let backend = arguments.backend()?;
     let inputs = &arguments.inputs;
+    places::distinct(inputs, &arguments.outputs())?;
     let source = io::open(inputs, &arguments.read_options(&query.spec))?;
     // Before the long work: a report that cannot be written is not worth computing.
-    let output = OutputFile::create(arguments.output.as_deref().unwrap_or(Path::new("-")))?;
+    let output = OutputFile::create(arguments.report_path())?;
     let model = arguments.save_model.as_deref().map(OutputFile::create).transpose()?;
-    let bar = progress_bar(io::bytes_total(inputs));
-    let analysis = analyze(source, &query, backend, &mut |bytes| bar.set_position(bytes));
-    bar.finish_and_clear();
+    let mut progress = Progress::begin(io::bytes_total(inputs));
+    let analysis = analyze(source, &query, backend, &mut |bytes| progress.at(bytes));
+    progress.finish();
     let analysis = analysis?;
     for note in &analysis.notes {
         log.note(note);
@@ -181,6 +182,25 @@ pub(super) fn run(arguments: &Arguments, log: Log) -> Result<()> {
 }
 
 impl Arguments {
+    fn report_path(&self) -> &Path {
+        self.output.as_deref().unwrap_or(Path::new("-"))
+    }
+
+    /// Everything that is written, with the option that names it.
+    fn outputs(&self) -> Vec<(&'static str, &Path)> {
+        let mut outputs = vec![("--output", self.report_path())];
+        outputs.extend(self.save_model.as_deref().map(|path| ("--save-model", path)));
+        outputs.extend(
+            self.differences_output
+                .as_deref()
+                .map(|path| ("--differences-output", path)),
+        );
+        if let BadRows::Quarantine(path) = &self.bad_rows {
+            outputs.push(("--bad-rows quarantine=", path));
+        }
+        outputs
+    }
+
     fn query(&self) -> Result<Query> {
         let has = |statistic| self.stats.contains(&statistic);
         let quantiles = match (self.quantiles.is_empty(), has(Statistic::Quantiles)) {
@@ -360,24 +380,4 @@ fn terminal_width() -> usize {
 /// Sets up the pool that reading and reducing share.
 fn rayon_threads(threads: usize) -> Result<()> {
     crate::backend::cpu::set_threads(threads)
-}
-
-/// A bar on standard error where it is a terminal; it appears once the work has taken a while.
-fn progress_bar(total_bytes: Option<u64>) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let (bar, template) = match total_bytes {
-        Some(total) => (
-            ProgressBar::new(total),
-            "{bar:40} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}",
-        ),
-        None => (ProgressBar::no_length(), "{spinner} {bytes} {binary_bytes_per_sec}"),
-    };
-    bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(250));
-    bar
 }

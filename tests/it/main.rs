@@ -28,6 +28,8 @@ mod matrices;
 mod nist;
 mod oracle;
 mod oracle_checks;
+#[cfg(feature = "cli")]
+mod overwriting;
 mod random;
 #[cfg(feature = "cli")]
 mod refusals;
