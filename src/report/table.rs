@@ -1,21 +1,24 @@
 //! Reports for a terminal: aligned tables, a header line, rules only where there is colour to dim them.
 //!
 //! Numbers stand with their decimal points in one line. Where the width is known, statistics that matter less give way
-//! (sum, kurtosis, skewness, variance), then the table is split, its labels repeated; without a width (a pipe, a file)
+//! (sum, kurtosis, skewness, variance), then the table is split, its labels repeated and, where
+//! they would leave no room, shortened; without a width (a pipe, a file)
 //! everything stands in one table. Every group is printed, however many there are. Nothing from the data reaches the
 //! terminal unescaped.
 
 use super::Report;
 use super::grid::{self, Block, Cell, Grid, Need, Part};
-use super::text::{clean, shorten, width as cells};
+use super::text::{clean, shorten, width as cells, wrapped};
 use std::io::{self, Write};
 
 /// Cells between two columns.
 const GAP: usize = 2;
 /// A head is not shortened below this, even where its numbers are narrower.
 const HEAD_MIN: usize = 12;
-/// A label is not shortened below this.
+/// A label is not shortened below this for tidiness alone.
 const LABEL_MIN: usize = 16;
+/// Nor below this where there would be no room for a number beside it: so many cells still tell names apart.
+const LABEL_LEAST: usize = 8;
 
 /// What the terminal can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,10 +34,11 @@ pub struct Style {
 /// # Errors
 /// What `out` says.
 pub fn write(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "{}", grid::summary_line(report))?;
+    style.lines(out, &grid::summary_line(report), Style::plain)?;
     for Block { title, parts } in grid::blocks(report) {
         if let Some(title) = title {
-            writeln!(out, "\n{}", style.bold(&title))?;
+            writeln!(out)?;
+            style.lines(out, &title, Style::bold)?;
         }
         for part in &parts {
             write_part(part, style, out)?;
@@ -44,6 +48,16 @@ pub fn write(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<(
 }
 
 impl Style {
+    /// Text that is no table: broken at the width.
+    fn lines(self, out: &mut dyn Write, text: &str, paint: fn(Self, &str) -> String) -> io::Result<()> {
+        let lines = self.width.map_or_else(|| vec![text.to_owned()], |w| wrapped(text, w));
+        lines.iter().try_for_each(|line| writeln!(out, "{}", paint(self, line)))
+    }
+
+    fn plain(self, text: &str) -> String {
+        text.to_owned()
+    }
+
     fn bold(self, text: &str) -> String {
         self.paint("1", text)
     }
@@ -63,13 +77,17 @@ impl Style {
 
 fn write_part(part: &Part, style: Style, out: &mut dyn Write) -> io::Result<()> {
     if let Some(caption) = &part.caption {
-        writeln!(out, "\n{}", style.bold(&clean(caption)))?;
+        writeln!(out)?;
+        style.lines(out, &clean(caption), Style::bold)?;
     } else {
         writeln!(out)?;
     }
-    let layout: Vec<Column> = (0..part.grid.heads.len())
+    let mut layout: Vec<Column> = (0..part.grid.heads.len())
         .map(|i| Column::measure(&part.grid, i, style.width))
         .collect();
+    if let Some(width) = style.width {
+        narrow_labels(&part.grid, &mut layout, width);
+    }
     for (i, chosen) in split(&part.grid, &layout, style.width).iter().enumerate() {
         if i > 0 {
             writeln!(out)?;
@@ -78,7 +96,7 @@ fn write_part(part: &Part, style: Style, out: &mut dyn Write) -> io::Result<()> 
     }
     part.note
         .as_ref()
-        .map_or(Ok(()), |note| writeln!(out, "{}", style.dim(note)))
+        .map_or(Ok(()), |note| style.lines(out, note, Style::dim))
 }
 
 /// How wide a column is, and where its decimal point stands.
@@ -96,7 +114,9 @@ struct Column {
 impl Column {
     fn measure(grid: &Grid, index: usize, width: Option<usize>) -> Self {
         let head = &grid.heads[index];
-        let most = width.map_or(usize::MAX, |w| (w / 3).max(LABEL_MIN));
+        let most = width
+            .filter(|_| !head.whole)
+            .map_or(usize::MAX, |w| (w / 3).max(LABEL_MIN));
         let (mut before, mut behind) = (0, 0);
         for row in &grid.rows {
             let (left, right) = extent(&row[index], head.numeric);
@@ -118,8 +138,36 @@ impl Column {
         }
     }
 
+    /// Shortens a label to so many cells.
+    fn narrow(&mut self, most: usize) {
+        self.most = most;
+        self.before = self.before.min(most);
+        self.head = shorten(&self.head, most);
+    }
+
     fn width(&self) -> usize {
         cells(&self.head).max(self.before + self.behind)
+    }
+}
+
+/// Shortens the widest labels until the widest value has room beside them.
+fn narrow_labels(grid: &Grid, layout: &mut [Column], width: usize) {
+    let label = |i: &usize| grid.heads[*i].need == Need::Label;
+    let (labels, values): (Vec<usize>, Vec<usize>) = (0..layout.len()).partition(label);
+    let value = values.iter().map(|&i| layout[i].width()).max().unwrap_or(0);
+    loop {
+        let taken: usize = labels.iter().map(|&i| layout[i].width() + GAP).sum();
+        let widest = labels
+            .iter()
+            .copied()
+            .filter(|&i| !grid.heads[i].whole && !grid.heads[i].numeric);
+        match widest.max_by_key(|&i| layout[i].width()) {
+            Some(i) if taken + value > width && layout[i].width() > LABEL_LEAST => {
+                let most = layout[i].width() - 1;
+                layout[i].narrow(most);
+            }
+            _ => return,
+        }
     }
 }
 
