@@ -5,6 +5,8 @@
 #[cfg(feature = "cli")]
 mod analyze_real;
 mod architecture;
+#[cfg(feature = "cli")]
+mod arguments;
 mod backend_contract;
 #[cfg(feature = "cli")]
 mod bad_input;
@@ -40,3 +42,5 @@ mod same_bits;
 mod shell;
 mod stored;
 mod support;
+#[cfg(feature = "cli")]
+mod terminal;
