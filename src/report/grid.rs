@@ -62,6 +62,11 @@ pub(crate) struct Head {
 }
 
 impl Head {
+    /// Whether its cells still say something when they are shortened.
+    pub(crate) fn can_be_shortened(&self) -> bool {
+        !self.numeric && !self.whole
+    }
+
     fn label(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),

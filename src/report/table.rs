@@ -13,12 +13,14 @@ use std::io::{self, Write};
 
 /// Cells between two columns.
 const GAP: usize = 2;
-/// A head is not shortened below this, even where its numbers are narrower.
+/// A head is not shortened below this, even where its numbers are narrower; nor is a label to leave numbers their share.
 const HEAD_MIN: usize = 12;
-/// A label is not shortened below this for tidiness alone.
+/// A label is not shortened below this where that is enough.
 const LABEL_MIN: usize = 16;
-/// Nor below this where there would be no room for a number beside it: so many cells still tell names apart.
+/// Nor below this where there is not even room for one number beside it: so many cells may still tell names apart.
 const LABEL_LEAST: usize = 8;
+/// One part in so many of the width is for numbers where a table has to be split.
+const VALUES_SHARE: usize = 2;
 
 /// What the terminal can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,10 +85,10 @@ fn write_part(part: &Part, style: Style, out: &mut dyn Write) -> io::Result<()> 
         writeln!(out)?;
     }
     let mut layout: Vec<Column> = (0..part.grid.heads.len())
-        .map(|i| Column::measure(&part.grid, i, style.width))
+        .map(|i| Column::measure(&part.grid, i))
         .collect();
     if let Some(width) = style.width {
-        narrow_labels(&part.grid, &mut layout, width);
+        fit(&part.grid, &mut layout, width);
     }
     for (i, chosen) in split(&part.grid, &layout, style.width).iter().enumerate() {
         if i > 0 {
@@ -112,29 +114,19 @@ struct Column {
 }
 
 impl Column {
-    fn measure(grid: &Grid, index: usize, width: Option<usize>) -> Self {
+    fn measure(grid: &Grid, index: usize) -> Self {
         let head = &grid.heads[index];
-        let most = width
-            .filter(|_| !head.whole)
-            .map_or(usize::MAX, |w| (w / 3).max(LABEL_MIN));
         let (mut before, mut behind) = (0, 0);
         for row in &grid.rows {
             let (left, right) = extent(&row[index], head.numeric);
             before = before.max(left);
             behind = behind.max(right);
         }
-        before = if head.numeric { before } else { before.min(most) };
-        let name = clean(&head.name);
-        let room = if head.need == Need::Label {
-            most
-        } else {
-            (before + behind).max(HEAD_MIN)
-        };
         Self {
-            head: if width.is_some() { shorten(&name, room) } else { name },
+            head: clean(&head.name),
             before,
             behind,
-            most,
+            most: usize::MAX,
         }
     }
 
@@ -150,25 +142,52 @@ impl Column {
     }
 }
 
-/// Shortens the widest labels until the widest value has room beside them.
-fn narrow_labels(grid: &Grid, layout: &mut [Column], width: usize) {
-    let label = |i: &usize| grid.heads[*i].need == Need::Label;
-    let (labels, values): (Vec<usize>, Vec<usize>) = (0..layout.len()).partition(label);
+/// Shortens names where not everything fits beside each other: heads to their numbers, labels to a third of the width;
+/// and where not even the columns that stay fit, the widest labels until they do or leave the numbers their share.
+fn fit(grid: &Grid, layout: &mut [Column], width: usize) {
+    let all: Vec<usize> = (0..layout.len()).collect();
+    if total(layout, &all) <= width {
+        return;
+    }
+    for (head, column) in grid.heads.iter().zip(&mut *layout) {
+        if head.need != Need::Label {
+            let room = (column.before + column.behind).max(HEAD_MIN);
+            column.head = shorten(&column.head, room);
+        } else if head.can_be_shortened() {
+            column.narrow((width / 3).max(LABEL_MIN));
+        }
+    }
+    let core = |i: &usize| !matches!(grid.heads[*i].need, Need::Optional(_));
+    let kept: Vec<usize> = all.into_iter().filter(core).collect();
+    if total(layout, &kept) <= width {
+        return;
+    }
+    let (labels, values): (Vec<usize>, Vec<usize>) = kept.iter().partition(|&&i| grid.heads[i].need == Need::Label);
     let value = values.iter().map(|&i| layout[i].width()).max().unwrap_or(0);
     loop {
-        let taken: usize = labels.iter().map(|&i| layout[i].width() + GAP).sum();
-        let widest = labels
-            .iter()
-            .copied()
-            .filter(|&i| !grid.heads[i].whole && !grid.heads[i].numeric);
+        let taken = total(layout, &labels);
+        let least = if taken + GAP + value > width {
+            LABEL_LEAST
+        } else if total(layout, &kept) > width && taken > width - width / VALUES_SHARE {
+            HEAD_MIN
+        } else {
+            return;
+        };
+        let widest = labels.iter().copied().filter(|&i| grid.heads[i].can_be_shortened());
         match widest.max_by_key(|&i| layout[i].width()) {
-            Some(i) if taken + value > width && layout[i].width() > LABEL_LEAST => {
-                let most = layout[i].width() - 1;
-                layout[i].narrow(most);
+            Some(i) if layout[i].width() > least => {
+                let less = layout[i].width() - 1;
+                layout[i].narrow(less);
             }
             _ => return,
         }
     }
+}
+
+/// Cells of these columns beside each other.
+fn total(layout: &[Column], columns: &[usize]) -> usize {
+    let widths = columns.iter().map(|&i| layout[i].width() + GAP);
+    widths.sum::<usize>().saturating_sub(GAP)
 }
 
 /// Cells before the decimal point and from it on.
@@ -195,13 +214,7 @@ fn split(grid: &Grid, layout: &[Column], width: Option<usize>) -> Vec<Vec<usize>
     let Some(width) = width else {
         return vec![kept];
     };
-    let total = |columns: &[usize]| {
-        columns
-            .iter()
-            .map(|&i| layout[i].width() + GAP)
-            .sum::<usize>()
-            .saturating_sub(GAP)
-    };
+    let total = |columns: &[usize]| total(layout, columns);
     while total(&kept) > width {
         let last = kept.iter().copied().max_by_key(|&i| grid.heads[i].need);
         match last.map(|i| (i, grid.heads[i].need)) {

@@ -141,6 +141,12 @@ fn numeric_key(groups: &[Group], name: &str) -> bool {
 }
 
 fn uniform_length(windows: &[&WindowBounds]) -> Option<String> {
+    if let WindowBounds::Rows { start, end } = windows.first()? {
+        let rows = end.checked_sub(*start)?;
+        let alike =
+            |w: &&WindowBounds| matches!(w, WindowBounds::Rows { start, end } if end.checked_sub(*start) == Some(rows));
+        return windows.iter().all(alike).then(|| counted(rows, "row"));
+    }
     let length = length_ns(windows.first()?)?;
     if length <= 0 || windows.iter().any(|w| length_ns(w) != Some(length)) {
         return None;

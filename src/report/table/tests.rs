@@ -1,6 +1,6 @@
 //! Expected tables, written by hand.
 
-use super::super::{KeyValue, Named, Report, example};
+use super::super::{KeyValue, Named, Report, WindowBounds, example};
 use super::*;
 
 fn text(report: &Report, width: Option<usize>) -> String {
@@ -158,6 +158,53 @@ fn labels_give_way_to_the_numbers_beside_them() {
         }
         assert_eq!(shown.contains('…'), width < 200, "{shown}");
     }
+}
+
+/// Names are shortened where they are in the way, and only there.
+#[test]
+fn what_fits_is_not_shortened() {
+    let mut report = example::single();
+    let long = "a_name_of_exactly_forty_characters_here_";
+    report.groups[0].columns.0[0].0 = long.into();
+    report.groups[0].correlation.as_mut().unwrap().columns = vec![long.into(), "wind".into()];
+    let lines = |width: usize| -> Vec<String> {
+        let shown = text(&report, Some(width));
+        shown
+            .lines()
+            .filter(|line| line.contains("a_name"))
+            .map(str::to_owned)
+            .collect()
+    };
+    // In the statistics, then as head and as label of the correlations, which take 40 + 2 + 40 + 2 + 4 cells.
+    assert_eq!(lines(160).iter().map(|l| l.matches(long).count()).sum::<usize>(), 3);
+    assert!(
+        lines(88).iter().rev().take(2).all(|line| line.contains(long)),
+        "{:?}",
+        lines(88)
+    );
+    assert!(
+        lines(87).iter().rev().take(2).all(|line| line.contains('…')),
+        "{:?}",
+        lines(87)
+    );
+}
+
+#[test]
+fn windows_of_rows_tell_their_length_once() {
+    let mut report = example::keyed_windows();
+    for (i, group) in report.groups.iter_mut().enumerate() {
+        let start = 10 * i as u64;
+        group.window = Some(WindowBounds::Rows { start, end: start + 10 });
+    }
+    let shown = text(&report, Some(60));
+    assert!(shown.contains("6 groups, windows of 10 rows\n"), "{shown}");
+    assert!(
+        shown.contains("window_start") && !shown.contains("window_end"),
+        "{shown}"
+    );
+    report.groups[5].window = Some(WindowBounds::Rows { start: 50, end: 52 });
+    let shown = text(&report, Some(60));
+    assert!(shown.contains("6 groups\n") && shown.contains("window_end"), "{shown}");
 }
 
 #[test]
