@@ -25,7 +25,7 @@ const VALUES_SHARE: usize = 2;
 /// What the terminal can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Style {
-    /// Its width in cells; nothing where the output is not a terminal, and then nothing is left out or shortened.
+    /// Its width in cells; nothing where nothing limits it, as in a file: then nothing is left out or shortened.
     pub width: Option<usize>,
     /// Whether it shows bold and dim text.
     pub color: bool,
