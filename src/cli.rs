@@ -5,6 +5,8 @@
 
 mod analyze;
 mod completions;
+mod places;
+mod progress;
 
 use crate::error::Error;
 use clap::{Parser, Subcommand, ValueEnum};

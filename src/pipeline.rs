@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::expr::{Bound, Definition, Expr};
 use crate::io::{About, Read, Source};
+use crate::report::text::counted;
 use crate::report::{Report, Sample};
 use crate::spec::{Spec, Window, unknown_column};
 use arrow::array::RecordBatch;
@@ -171,9 +172,9 @@ pub fn analyze(
 fn check_memory(engine: &Engine, limit: Option<u64>) -> Result<()> {
     match (limit, engine.memory_bytes()) {
         (Some(limit), bytes) if bytes > limit => Err(Error::Limit(format!(
-            "{} groups and their report take {bytes} bytes, more than the {limit} bytes of --max-memory: raise it, or \
+            "the statistics and the report of {} take {bytes} bytes, more than the {limit} bytes of --max-memory: raise it, or \
              ask for fewer groups or columns",
-            engine.cells()
+            counted(engine.cells() as u64, "group")
         ))),
         _ => Ok(()),
     }

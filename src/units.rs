@@ -15,13 +15,18 @@ const TIME_UNITS: [(&str, i64); 8] = [
     ("d", 86_400_000_000_000),
 ];
 
-/// Units of size in bytes.
-const SIZE_UNITS: [(&str, u64); 9] = [
+/// Units of size in bytes. A letter alone is a power of two, as for `sort -S`, `dd` and `ulimit`.
+const SIZE_UNITS: [(&str, u64); 14] = [
     ("", 1),
     ("B", 1),
     ("KB", 1_000),
     ("MB", 1_000_000),
     ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
+    ("K", 1 << 10),
+    ("M", 1 << 20),
+    ("G", 1 << 30),
+    ("T", 1 << 40),
     ("KIB", 1 << 10),
     ("MIB", 1 << 20),
     ("GIB", 1 << 30),
@@ -101,12 +106,22 @@ pub fn window(size: &str, slide: Option<&str>) -> Result<Window> {
     window.checked()
 }
 
-/// Bytes of a size such as `512MiB`, `2GB` or `1048576`.
+/// Bytes of a size such as `512MiB`, `512M` (the same), `2GB` (2·10⁹) or `1048576`.
+///
+/// ```
+/// assert_eq!(millstream::units::size_bytes("64K")?, 65_536);
+/// # Ok::<(), millstream::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`Error::Usage`] for anything else.
 pub fn size_bytes(text: &str) -> Result<u64> {
-    let wrong = || Error::Usage(format!("`{text}` is not a size such as 512MiB, 2GB or 1048576"));
+    let wrong = || {
+        Error::Usage(format!(
+            "`{text}` is not a size such as 512MiB, 2G, 500KB or 1048576 (units B, KB, MB, GB, TB; KiB or K, MiB or M, \
+             GiB or G, TiB or T)"
+        ))
+    };
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
@@ -212,6 +227,25 @@ mod tests {
     fn sizes_and_names() {
         assert_eq!(size_bytes("512MiB").unwrap(), 512 << 20);
         assert_eq!(size_bytes("2 gb").unwrap(), 2_000_000_000);
+        for (text, bytes) in [
+            ("7", 7),
+            ("7B", 7),
+            ("7k", 7 << 10),
+            ("7M", 7 << 20),
+            ("7 G", 7 << 30),
+            ("7T", 7 << 40),
+        ] {
+            assert_eq!(size_bytes(text).unwrap(), bytes, "{text}");
+        }
+        for (short, long) in [
+            ("1K", "1KiB"),
+            ("1M", "1MiB"),
+            ("1G", "1GiB"),
+            ("1T", "1TiB"),
+            ("1000GB", "1TB"),
+        ] {
+            assert_eq!(size_bytes(short).unwrap(), size_bytes(long).unwrap());
+        }
         assert!(size_bytes("MiB").is_err() && size_bytes("1.5GB").is_err() && size_bytes("99999999999TiB").is_err());
         assert_eq!(names(" a , b c,\"d,e\"").unwrap(), ["a", "b c", "d,e"]);
         for text in ["", "a,", "\"a", "\"a\"b", ",a"] {

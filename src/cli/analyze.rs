@@ -1,6 +1,7 @@
 //! `millstream analyze INPUT...`: statistics of files or of standard input.
 
-use super::Log;
+use super::progress::Progress;
+use super::{Log, places};
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
 use crate::error::{Error, Result, STANDARD_INPUT};
@@ -11,98 +12,135 @@ use crate::report::{self, table::Style};
 use crate::spec::{Precision, Regression, Spec};
 use crate::units;
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Statistics of files or of standard input (-)
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  \
+#[command(after_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// Files, or - for standard input; several are one table, so their columns must agree
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+
+    /// The format of the inputs: csv, tsv, ndjson, parquet, arrow [default: by extension]
+    #[arg(long, value_name = "FORMAT", help_heading = READING)]
+    input_format: Option<Format>,
+    /// What to do with rows that cannot be read: fail, skip, quarantine=FILE
+    #[arg(long, value_name = "POLICY", default_value = "fail", value_parser = bad_rows, help_heading = READING)]
+    bad_rows: BadRows,
+    /// Stop when compressed input grows by more than this factor
+    #[arg(long, value_name = "FACTOR", default_value_t = io::MAX_EXPANSION, help_heading = READING)]
+    #[arg(allow_negative_numbers = true)]
+    max_expansion: u64,
+    /// The column of the event time: dates and times as text (ISO 8601), or numbers since 1970
+    #[arg(long, value_name = "COLUMN", help_heading = READING)]
+    time: Option<String>,
+    /// The unit of event times that are numbers
+    #[arg(long, value_enum, value_name = "UNIT", default_value_t = Unit::Ms, help_heading = READING)]
+    time_unit: Unit,
+
+    /// Numeric columns to use, names with blanks or commas in double quotes [default: every numeric column]
+    #[arg(long, value_name = "a,b", help_heading = CHOOSING)]
+    columns: Option<String>,
+    /// Keep the rows for which this SQL expression holds, as in "temp > 0 and weather <> 'fog'"
+    #[arg(long = "where", value_name = "EXPR", help_heading = CHOOSING)]
+    #[arg(allow_hyphen_values = true, value_parser = value)]
+    filter: Option<String>,
+    /// A new numeric column, as in "range = temp_max - temp_min"; may be repeated
+    #[arg(long, value_name = "NAME = EXPR", help_heading = CHOOSING)]
+    #[arg(allow_hyphen_values = true, value_parser = value)]
+    define: Vec<String>,
+    /// One report per distinct value of these columns; whole numbers are not rounded
+    #[arg(long, value_name = "k1,k2", help_heading = CHOOSING)]
+    by: Option<String>,
+    /// One report per window of event time (10m, 1h30m, 7d; needs --time) or of rows ("1000 rows")
+    #[arg(long, value_name = "SIZE", help_heading = CHOOSING)]
+    #[arg(allow_hyphen_values = true, value_parser = value)]
+    window: Option<String>,
+    /// The distance from one window to the next; below the size, windows overlap [default: the size]
+    #[arg(long, value_name = "SIZE", requires = "window", help_heading = CHOOSING)]
+    #[arg(allow_hyphen_values = true, value_parser = value)]
+    slide: Option<String>,
+
+    /// What to report; moments (mean, variance, ...) are always reported, named or not
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "moments",
+        value_name = "LIST"
+    )]
+    #[arg(help_heading = STATISTICS)]
+    stats: Vec<Statistic>,
+    /// Probabilities of quantiles, from 0 to 1; implies --stats quantiles [default with it: 0.25,0.5,0.75]
+    #[arg(long, value_delimiter = ',', value_name = "P,P", help_heading = STATISTICS)]
+    #[arg(allow_negative_numbers = true, value_parser = probability)]
+    quantiles: Vec<f64>,
+    /// Least squares, as "y ~ x1 + x2"; "- 1" at the end drops the intercept. Names that are not plain words
+    /// stand in double quotes
+    #[arg(long, value_name = "FORMULA", help_heading = STATISTICS)]
+    #[arg(allow_hyphen_values = true, value_parser = value)]
+    regress: Option<String>,
+    /// The ridge penalty of the regression
+    #[arg(long, value_name = "LAMBDA", requires = "regress", default_value_t = 0.0, help_heading = STATISTICS)]
+    #[arg(allow_negative_numbers = true)]
+    ridge: f64,
+    /// The divisor of variances and covariances is n - ddof: 1 for a sample, 0 for a population
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=1), help_heading = STATISTICS)]
+    #[arg(value_name = "0|1", allow_negative_numbers = true)]
+    ddof: u64,
+
+    /// The form of the report [default: by the extension of -o, else table]
+    #[arg(long, value_enum, help_heading = WRITING)]
+    format: Option<OutputFormat>,
+    /// Where the report goes [default: standard output]
+    #[arg(short, long, value_name = "FILE", help_heading = WRITING)]
+    output: Option<PathBuf>,
+    /// Where the regression goes too, as JSON
+    #[arg(long, value_name = "FILE", requires = "regress", help_heading = WRITING)]
+    save_model: Option<PathBuf>,
+    /// Where the difference of every row from the one before it goes (of its key), csv or parquet by extension. With
+    /// --time it is per second. The first row of a window has none; windows that overlap are ignored here
+    #[arg(long, value_name = "FILE", help_heading = WRITING)]
+    differences_output: Option<PathBuf>,
+
+    /// Where to compute; gpu fails if there is none
+    #[arg(long, value_enum, default_value_t = BackendName::Auto, help_heading = COMPUTING)]
+    backend: BackendName,
+    /// How exactly to compute; on the CPU fast differs for regressions only
+    #[arg(long, value_enum, default_value_t = PrecisionName::Exact, help_heading = COMPUTING)]
+    precision: PrecisionName,
+    /// Let a software Vulkan adapter count as a GPU (for tests)
+    #[arg(long, help_heading = COMPUTING)]
+    software_adapter: bool,
+    /// CPU threads [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = COMPUTING)]
+    #[arg(allow_negative_numbers = true)]
+    threads: Option<u16>,
+    /// Stop when the statistics of keys and windows take more memory, as in 512MiB, 2G or 1048576 (bytes)
+    #[arg(long, value_name = "SIZE", help_heading = COMPUTING)]
+    #[arg(allow_hyphen_values = true, value_parser = value)]
+    max_memory: Option<String>,
+}
+
+const EXAMPLES: &str = "The report has, of every numeric column: count, missing values, sum, mean, variance, \
+    standard deviation, \
+    skewness, kurtosis, minimum and maximum, and whatever --stats, --quantiles and --regress add.\n\n\
+    Examples:\n  \
     millstream analyze weather.csv\n  \
     millstream analyze *.csv.gz --columns temp,wind --by station --format json\n  \
     millstream analyze ticks.parquet --time ts --window 1m --stats moments,quantiles -o report.html\n  \
-    millstream analyze weather.csv --where \"weather <> 'fog'\" --regress \"temp_max ~ temp_min + wind\"")]
-pub(super) struct Arguments {
-    /// Files, or - for standard input; several are one table
-    #[arg(required = true, value_name = "INPUT")]
-    inputs: Vec<PathBuf>,
-    /// The format of the inputs: csv, tsv, ndjson, parquet, arrow [default: by extension]
-    #[arg(long, value_name = "FORMAT")]
-    input_format: Option<Format>,
-    /// Numeric columns to use, names with blanks or commas in double quotes [default: every numeric column]
-    #[arg(long, value_name = "a,b")]
-    columns: Option<String>,
-    /// Keep the rows for which this SQL expression holds
-    #[arg(long = "where", value_name = "EXPR")]
-    filter: Option<String>,
-    /// A new numeric column; may be repeated
-    #[arg(long, value_name = "NAME = EXPR")]
-    define: Vec<String>,
-    /// One report per distinct value of these columns; whole numbers are not rounded, and text beyond 64 bits
-    #[arg(long, value_name = "k1,k2")]
-    by: Option<String>,
-    /// The column of the event time
-    #[arg(long, value_name = "COLUMN")]
-    time: Option<String>,
-    /// The unit of numeric event times
-    #[arg(long, value_enum, default_value_t = Unit::Ms)]
-    time_unit: Unit,
-    /// One report per window of event time (10m) or of rows ("1000 rows")
-    #[arg(long, value_name = "SIZE")]
-    window: Option<String>,
-    /// The distance from one window to the next [default: the size]
-    #[arg(long, value_name = "SIZE", requires = "window")]
-    slide: Option<String>,
-    /// What to report: moments, covariance, correlation, differences, quantiles
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "moments")]
-    stats: Vec<Statistic>,
-    /// Probabilities of quantiles; implies the statistic [default with it: 0.25,0.5,0.75]
-    #[arg(long, value_delimiter = ',', value_name = "P")]
-    quantiles: Vec<f64>,
-    /// Least squares, as "y ~ x1 + x2"
-    #[arg(long, value_name = "FORMULA")]
-    regress: Option<String>,
-    /// The ridge penalty of the regression
-    #[arg(long, value_name = "LAMBDA", requires = "regress", default_value_t = 0.0)]
-    ridge: f64,
-    /// Where the regression goes as JSON
-    #[arg(long, value_name = "FILE", requires = "regress")]
-    save_model: Option<PathBuf>,
-    /// Where the row-by-row differences go, csv or parquet by extension
-    #[arg(long, value_name = "FILE")]
-    differences_output: Option<PathBuf>,
-    /// The divisor of variances and covariances is n - ddof
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=1))]
-    ddof: u64,
-    /// What to do with rows that cannot be read: fail, skip, quarantine=FILE
-    #[arg(long, value_name = "POLICY", default_value = "fail", value_parser = bad_rows)]
-    bad_rows: BadRows,
-    /// Stop when compressed input grows by more than this factor
-    #[arg(long, value_name = "FACTOR", default_value_t = io::MAX_EXPANSION)]
-    max_expansion: u64,
-    /// Where to compute; gpu fails if there is none
-    #[arg(long, value_enum, default_value_t = BackendName::Auto)]
-    backend: BackendName,
-    /// How exactly to compute
-    #[arg(long, value_enum, default_value_t = PrecisionName::Exact)]
-    precision: PrecisionName,
-    /// Let a software Vulkan adapter count as a GPU (for tests)
-    #[arg(long)]
-    software_adapter: bool,
-    /// CPU threads [default: all]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
-    /// State above this size is an error
-    #[arg(long, value_name = "SIZE")]
-    max_memory: Option<String>,
-    /// The form of the report [default: by the extension of -o, else table]
-    #[arg(long, value_enum)]
-    format: Option<OutputFormat>,
-    /// Where the report goes [default: standard output]
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
-}
+    millstream analyze weather.csv --where \"weather <> 'fog'\" --regress \"temp_max ~ temp_min + wind\"\n\n\
+    Exit status: 0 done, 1 failed while running, 2 wrong usage, 65 bad data, 66 an input cannot be opened, \
+    74 an output cannot be written";
+
+// The headings of the help.
+const READING: &str = "Reading";
+const CHOOSING: &str = "Choosing columns, rows and groups";
+const STATISTICS: &str = "Statistics";
+const WRITING: &str = "Writing";
+const COMPUTING: &str = "Computing";
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Unit {
@@ -148,10 +186,29 @@ enum OutputFormat {
 /// The quantiles of `--stats quantiles` where none are named: the quartiles.
 const QUARTILES: [f64; 3] = [0.25, 0.5, 0.75];
 
+/// A value that may begin with `-`, as expressions do, but is no option whose neighbour forgot its value.
+fn value(text: &str) -> Result<String, String> {
+    let short = text
+        .strip_prefix('-')
+        .filter(|rest| rest.chars().all(|c| "ohV".contains(c)));
+    if text.starts_with("--") || short.is_some() {
+        return Err("a value should stand here, not an option".into());
+    }
+    Ok(text.to_owned())
+}
+
+fn probability(text: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.trim().parse().ok();
+    number
+        .filter(|p| (0.0..=1.0).contains(p))
+        .ok_or_else(|| format!("the quantile `{text}` is not between 0 and 1; expected numbers such as 0.25,0.5,0.75"))
+}
+
 fn bad_rows(text: &str) -> Result<BadRows, String> {
     match text.split_once('=') {
         None if text == "fail" => Ok(BadRows::Fail),
         None if text == "skip" => Ok(BadRows::Skip),
+        Some(("quarantine", "-")) => Err("rows are kept in a file, not on standard output: quarantine=FILE".into()),
         Some(("quarantine", file)) if !file.is_empty() => Ok(BadRows::Quarantine(file.into())),
         _ => Err("expected fail, skip or quarantine=FILE".into()),
     }
@@ -162,16 +219,26 @@ pub(super) fn run(arguments: &Arguments, log: Log) -> Result<()> {
     let format = arguments.output_format()?;
     let backend = arguments.backend()?;
     let inputs = &arguments.inputs;
+    places::distinct(inputs, &arguments.outputs())?;
     let source = io::open(inputs, &arguments.read_options(&query))?;
     // Before the long work: a report that cannot be written is not worth computing.
-    let output = OutputFile::create(arguments.output.as_deref().unwrap_or(Path::new("-")))?;
+    let output = OutputFile::create(arguments.report_path())?;
     let model = arguments.save_model.as_deref().map(OutputFile::create).transpose()?;
-    let bar = progress_bar(io::bytes_total(inputs));
-    let analysis = analyze(source, &query, backend, &mut |bytes| bar.set_position(bytes));
-    bar.finish_and_clear();
+    let mut progress = Progress::begin(io::bytes_total(inputs));
+    let analysis = analyze(source, &query, backend, &mut |bytes| progress.at(bytes));
+    progress.finish();
     let analysis = analysis?;
     for note in &analysis.notes {
         log.note(note);
+    }
+    if matches!(format, OutputFormat::Csv | OutputFormat::Parquet) {
+        let left_out = report::long::left_out(&analysis.report);
+        if !left_out.is_empty() {
+            log.note(&format!(
+                "not in a csv or parquet report, of one row a column: {}; table, markdown, html and json have them",
+                left_out.join(", ")
+            ));
+        }
     }
     if let Some(mut model) = model {
         report::json::write_models(&analysis.report, &mut model).map_err(|e| model.error(e))?;
@@ -181,6 +248,25 @@ pub(super) fn run(arguments: &Arguments, log: Log) -> Result<()> {
 }
 
 impl Arguments {
+    fn report_path(&self) -> &Path {
+        self.output.as_deref().unwrap_or(Path::new("-"))
+    }
+
+    /// Everything that is written, with the option that names it.
+    fn outputs(&self) -> Vec<(&'static str, &Path)> {
+        let mut outputs = vec![("--output", self.report_path())];
+        outputs.extend(self.save_model.as_deref().map(|path| ("--save-model", path)));
+        outputs.extend(
+            self.differences_output
+                .as_deref()
+                .map(|path| ("--differences-output", path)),
+        );
+        if let BadRows::Quarantine(path) = &self.bad_rows {
+            outputs.push(("--bad-rows quarantine=", path));
+        }
+        outputs
+    }
+
     fn query(&self) -> Result<Query> {
         let has = |statistic| self.stats.contains(&statistic);
         let quantiles = match (self.quantiles.is_empty(), has(Statistic::Quantiles)) {
@@ -346,45 +432,31 @@ impl Arguments {
         }
     }
 
-    /// Colour and width only where a terminal shows the report.
+    /// Colour only where a terminal shows the report; the width is the terminal's, else that of `COLUMNS`.
     fn style(&self) -> Style {
-        let terminal = self.output.is_none() && std::io::stdout().is_terminal();
+        let stdout = self.report_path() == Path::new("-");
+        let terminal = stdout && std::io::stdout().is_terminal();
         let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-        Style {
-            width: terminal.then(terminal_width),
-            color,
-        }
+        let told = terminal.then(|| console::Term::stdout().size_checked()).flatten();
+        let width = match told {
+            Some((_, columns)) if columns > 0 => Some(usize::from(columns)),
+            _ if stdout => width_of_environment().or(terminal.then_some(WIDTH)),
+            _ => None,
+        };
+        Style { width, color }
     }
 }
 
-/// The width of the terminal; 100 where it does not say.
-fn terminal_width() -> usize {
-    console::Term::stdout()
-        .size_checked()
-        .map_or(100, |(_, columns)| usize::from(columns))
+/// The width of a terminal that does not say.
+const WIDTH: usize = 100;
+
+/// `COLUMNS`, which shells set and people export for what writes to a pipe.
+fn width_of_environment() -> Option<usize> {
+    let columns = std::env::var("COLUMNS").ok()?.trim().parse().ok()?;
+    (columns > 0).then_some(columns)
 }
 
 /// Sets up the pool that reading and reducing share.
 fn rayon_threads(threads: usize) -> Result<()> {
     crate::backend::cpu::set_threads(threads)
-}
-
-/// A bar on standard error where it is a terminal; it appears once the work has taken a while.
-fn progress_bar(total_bytes: Option<u64>) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let (bar, template) = match total_bytes {
-        Some(total) => (
-            ProgressBar::new(total),
-            "{bar:40} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}",
-        ),
-        None => (ProgressBar::no_length(), "{spinner} {bytes} {binary_bytes_per_sec}"),
-    };
-    bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(8));
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(250));
-    bar
 }

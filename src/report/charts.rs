@@ -9,7 +9,7 @@ pub(crate) mod distribution;
 pub(crate) mod heatmap;
 pub(crate) mod windows;
 
-use super::text::clean;
+use super::text::{clean, shorten, width as cells};
 use axis::Scale;
 use plotters::chart::{ChartBuilder, ChartContext};
 use plotters::coord::Shift;
@@ -36,6 +36,11 @@ pub(crate) const MARK: RGBColor = RGBColor(0xc2, 0x54, 0x0a);
 
 /// Lines of keys in one chart, and colours that can be told apart.
 pub(crate) const LINES_MAX: usize = 12;
+
+/// Pixels of one character of a label.
+const CHARACTER: i32 = 7;
+/// Pixels right of a chart's own area: room for half of its last label.
+const MARGIN_RIGHT: i32 = 16;
 
 /// The size of a chart in pixels.
 #[derive(Debug, Clone, Copy)]
@@ -95,15 +100,24 @@ pub(crate) fn failed<E: std::error::Error + Send + Sync>(error: DrawingAreaError
     io::Error::other(error.to_string())
 }
 
+/// Pixels left of a chart's own area: the labels of its vertical axis.
+fn left_of(y: Option<&Scale>) -> i32 {
+    (y.map_or(1, |y| y.label_width().max(3) + 2)) * CHARACTER + 8
+}
+
+/// Pixels from side to side that a chart of this size has for its own, beside the labels of its vertical axis.
+pub(crate) fn inner_width(size: Size, y: Option<&Scale>) -> i32 {
+    size.width - MARGIN_RIGHT - left_of(y)
+}
+
 /// Both axes with their labels, and horizontal grid lines.
 pub(crate) fn axes<'a, 'b>(area: &'a Area<'b>, x: &Scale, y: Option<&Scale>, x_name: &str) -> io::Result<Plot<'a, 'b>> {
-    let left = y.map_or(1, |y| y.label_width().max(3) + 2);
     let y_range = y.map_or(0.0..1.0, |y| y.range.clone());
     let mut plot = ChartBuilder::on(area)
         .margin_top(10 * FINE)
-        .margin_right(16 * FINE)
+        .margin_right(MARGIN_RIGHT * FINE)
         .x_label_area_size(if x_name.is_empty() { 26 } else { 44 } * FINE)
-        .y_label_area_size((left * 7 + 8) * FINE)
+        .y_label_area_size(left_of(y) * FINE)
         .build_cartesian_2d(x.range.clone(), y_range.clone())
         .map_err(failed)?;
     plot.configure_mesh()
@@ -135,16 +149,23 @@ pub(crate) fn axes<'a, 'b>(area: &'a Area<'b>, x: &Scale, y: Option<&Scale>, x_n
     for tick in &x.ticks {
         let at = place(tick.at, y_range.start);
         line(at, (at.0, at.1 + 4 * FINE), &INK)?;
-        text(
-            &tick.label,
-            (at.0, at.1 + 7 * FINE),
-            &label_style(HPos::Center, VPos::Top),
-        )?;
+        let right = i32::try_from(area.dim_in_pixel().0).unwrap_or(i32::MAX);
+        let half = i32::try_from(cells(&tick.label)).unwrap_or(0) * CHARACTER * FINE / 2;
+        // A label that would be cut at an edge ends or begins there.
+        let (x, anchor) = if at.0 + half > right {
+            (right, HPos::Right)
+        } else if at.0 < half {
+            (0, HPos::Left)
+        } else {
+            (at.0, HPos::Center)
+        };
+        text(&tick.label, (x, at.1 + 7 * FINE), &label_style(anchor, VPos::Top))?;
     }
     if !x_name.is_empty() {
         let middle = (low.0 + high.0) / 2;
+        let room = usize::try_from((high.0 - low.0) / FINE / CHARACTER).unwrap_or(0);
         text(
-            &clean(x_name),
+            &shorten(&clean(x_name), room),
             (middle, low.1 + 26 * FINE),
             &label_style(HPos::Center, VPos::Top),
         )?;

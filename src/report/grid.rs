@@ -4,8 +4,8 @@
 //! them. One group is one block. Several groups without matrices become one block of wide tables whose first columns
 //! are the key and the window; with matrices, which have no wide form, every group keeps its own block.
 
-use super::number::{self, shortest, shown};
-use super::text::clean;
+use super::number::{self, shortest, shown, shown_beside};
+use super::text::{clean, counted};
 use super::{ColumnReport, Group, KeyValue, Matrix, Named, RegressionReport, Report, WindowBounds};
 use std::fmt::Write as _;
 
@@ -21,6 +21,8 @@ pub(crate) enum Cell {
     Count(u64),
     /// A statistic.
     Number(Option<f64>),
+    /// A statistic that says where values lie, and their spread, which tells how many digits matter.
+    Place(Option<f64>, Option<f64>),
 }
 
 impl Cell {
@@ -30,6 +32,7 @@ impl Cell {
             Self::Text(text) => clean(text),
             Self::Count(n) => n.to_string(),
             Self::Number(x) => shown(*x),
+            Self::Place(x, spread) => shown_beside(*x, *spread),
         }
     }
 }
@@ -54,14 +57,22 @@ pub(crate) struct Head {
     pub(crate) need: Need,
     /// Whether its cells are numbers, aligned on their decimal points.
     pub(crate) numeric: bool,
+    /// Whether its cells say nothing when they are shortened: instants.
+    pub(crate) whole: bool,
 }
 
 impl Head {
+    /// Whether its cells still say something when they are shortened.
+    pub(crate) fn can_be_shortened(&self) -> bool {
+        !self.numeric && !self.whole
+    }
+
     fn label(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
             need: Need::Label,
             numeric: false,
+            whole: false,
         }
     }
 
@@ -70,6 +81,7 @@ impl Head {
             name: name.into(),
             need,
             numeric: true,
+            whole: true,
         }
     }
 }
@@ -130,8 +142,10 @@ pub(crate) fn blocks(report: &Report) -> Box<dyn Iterator<Item = Block> + '_> {
 /// The line above everything: rows, backend, device, time.
 pub(crate) fn summary_line(report: &Report) -> String {
     let mut line = format!(
-        "{} rows, {} filtered, {} rejected",
-        report.rows, report.filtered_rows, report.rejected_rows
+        "{}, {} filtered, {} rejected",
+        counted(report.rows, "row"),
+        report.filtered_rows,
+        report.rejected_rows
     );
     if report.late_rows > 0 {
         let _ = write!(line, ", {} late", report.late_rows);
@@ -164,7 +178,7 @@ pub(crate) fn group_title(group: &Group) -> String {
     let mut parts = Vec::new();
     parts.extend(group.key.as_ref().map(key_label));
     parts.extend(group.window.as_ref().map(window_label));
-    parts.push(format!("{} rows", group.rows));
+    parts.push(counted(group.rows, "row"));
     parts.join(" · ")
 }
 
@@ -234,26 +248,35 @@ fn matrix(kind: Kind, matrix: &Matrix) -> Part {
         .collect();
     Part {
         kind,
-        caption: Some(format!("{name} of {} complete rows", matrix.rows)),
+        caption: Some(format!("{name} of {}", counted(matrix.rows, "complete row"))),
         grid: Grid { heads, rows },
         note: None,
     }
 }
 
-/// `target ~ term + …`
+/// `target ~ term + …`, as `--regress` takes it.
 pub(crate) fn formula(regression: &RegressionReport) -> String {
-    let terms: Vec<String> = regression
-        .terms
-        .iter()
-        .filter(|t| *t != "intercept")
-        .map(|t| clean(t))
-        .collect();
+    let (intercept, columns) = match regression.terms.split_first() {
+        Some((first, rest)) if first == "intercept" => (true, rest),
+        _ => (false, regression.terms.as_slice()),
+    };
+    let terms: Vec<String> = columns.iter().map(|t| formula_name(t)).collect();
     let terms = if terms.is_empty() {
         "1".to_owned()
     } else {
         terms.join(" + ")
     };
-    format!("{} ~ {terms}", clean(&regression.target))
+    let without = if intercept { "" } else { " - 1" };
+    format!("{} ~ {terms}{without}", formula_name(&regression.target))
+}
+
+/// A name as formulas want it: in double quotes where it is no plain word.
+fn formula_name(name: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+    if name.starts_with(|c: char| c.is_alphabetic() || c == '_') && name.chars().all(plain) {
+        return name.to_owned();
+    }
+    format!("\"{}\"", clean(&name.replace('"', "\"\"")))
 }
 
 fn regression(regression: &RegressionReport) -> Part {
@@ -268,12 +291,12 @@ fn regression(regression: &RegressionReport) -> Part {
             rows: columns::coefficient_rows(regression).collect(),
         },
         note: Some(format!(
-            "R² {} · residual std {} · rank {} of {} · {} rows",
+            "R² {} · residual std {} · rank {} of {} · {}",
             shown(regression.r_squared),
             shown(regression.residual_std),
             regression.rank,
             regression.terms.len(),
-            regression.rows
+            counted(regression.rows, "row")
         )),
     }
 }

@@ -10,6 +10,7 @@ use super::charts::windows::{Keys, means};
 use super::charts::{LINES_MAX, escape};
 use super::grid::{self, Block, Grid, Kind, Part, group_title};
 use super::number::duration;
+use super::text::{clean, counted, shorten};
 use super::{Group, Report, Sample};
 use std::io::{self, Write};
 
@@ -19,6 +20,10 @@ const STYLE: &str = include_str!("html/page.css");
 const ROWS_OPEN_MAX: usize = 60;
 /// Groups whose correlations are drawn; the tables hold the rest.
 const HEAT_MAPS_MAX: usize = 24;
+/// Columns that are drawn: a page of more charts than this is slow, and nobody looks at them all.
+const COLUMNS_DRAWN_MAX: usize = 60;
+/// Cells of a name in a table; longer ones are shortened, and whole on hover.
+const NAME_CELLS_MAX: usize = 48;
 /// Keys that are named as left out of a chart.
 const NAMED_MAX: usize = 40;
 
@@ -142,13 +147,30 @@ fn write_grid(grid: &Grid, out: &mut dyn Write) -> io::Result<()> {
     let class = |i: usize| if grid.heads[i].numeric { " class=\"n\"" } else { "" };
     writeln!(out, "<div class=\"scroll\"><table>\n<thead><tr>")?;
     for (i, head) in grid.heads.iter().enumerate() {
-        write!(out, "<th{}>{}</th>", class(i), escape(&head.name))?;
+        write!(
+            out,
+            "<th{}>{}</th>",
+            class(i),
+            escape(&shorten(&clean(&head.name), NAME_CELLS_MAX))
+        )?;
     }
     writeln!(out, "</tr></thead>\n<tbody>")?;
     for row in &grid.rows {
         write!(out, "<tr>")?;
         for (i, cell) in row.iter().enumerate() {
-            write!(out, "<td{}>{}</td>", class(i), escape(&cell.shown()))?;
+            let text = cell.shown();
+            let short = shorten(&text, NAME_CELLS_MAX);
+            if short == text {
+                write!(out, "<td{}>{}</td>", class(i), escape(&text))?;
+            } else {
+                write!(
+                    out,
+                    "<td{} title=\"{}\">{}</td>",
+                    class(i),
+                    escape(&text),
+                    escape(&short)
+                )?;
+            }
         }
         writeln!(out, "</tr>")?;
     }
@@ -186,7 +208,9 @@ fn write_windows(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     } else {
         ""
     };
-    for column in column_names(report) {
+    let columns = column_names(report);
+    write_undrawn(columns.len(), out)?;
+    for column in columns.into_iter().take(COLUMNS_DRAWN_MAX) {
         if let Some(chart) = means(report, &keys, column)? {
             let name = escape(column);
             writeln!(
@@ -196,6 +220,17 @@ fn write_windows(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         }
     }
     writeln!(out, "</div>")
+}
+
+/// Says so where not every column is drawn.
+fn write_undrawn(columns: usize, out: &mut dyn Write) -> io::Result<()> {
+    if columns <= COLUMNS_DRAWN_MAX {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "<p class=\"note\">The first {COLUMNS_DRAWN_MAX} of {columns} columns are drawn; the table holds them all.</p>"
+    )
 }
 
 fn write_left_out(keys: &Keys, out: &mut dyn Write) -> io::Result<()> {
@@ -218,7 +253,9 @@ fn write_left_out(keys: &Keys, out: &mut dyn Write) -> io::Result<()> {
 
 fn write_distributions(report: &Report, samples: &[Sample], out: &mut dyn Write) -> io::Result<()> {
     let mut figures = Vec::new();
-    for column in column_names(report) {
+    let columns = column_names(report);
+    let count = columns.len();
+    for column in columns.into_iter().take(COLUMNS_DRAWN_MAX) {
         if let Some(figure) = distribution(report, samples, column)? {
             figures.push(figure);
         }
@@ -226,7 +263,9 @@ fn write_distributions(report: &Report, samples: &[Sample], out: &mut dyn Write)
     if figures.is_empty() {
         return Ok(());
     }
-    writeln!(out, "<h2>Distributions</h2>\n<div class=\"grid\">")?;
+    writeln!(out, "<h2>Distributions</h2>")?;
+    write_undrawn(count, out)?;
+    writeln!(out, "<div class=\"grid\">")?;
     for (caption, chart) in figures {
         writeln!(
             out,
@@ -246,13 +285,13 @@ fn distribution(report: &Report, samples: &[Sample], column: &str) -> io::Result
         };
         let caption = if sample.every > 1 {
             format!(
-                "{} values: one in {} of {}",
-                sample.values.len(),
+                "{}: one in {} of {}",
+                counted(sample.values.len() as u64, "value"),
                 sample.every,
                 sample.of
             )
         } else {
-            format!("{} values", sample.values.len())
+            counted(sample.values.len() as u64, "value")
         };
         if let Some(chart) = histogram(column, &sample.values, mean)? {
             return Ok(Some((caption, chart)));
@@ -275,10 +314,10 @@ fn distribution(report: &Report, samples: &[Sample], column: &str) -> io::Result
         return Ok(None);
     };
     let more = keys.labels.len() - keys.drawn.len();
-    let left_out = if more > 0 {
-        format!("; {more} keys with fewer rows are left out")
-    } else {
-        String::new()
+    let left_out = match more {
+        0 => String::new(),
+        1 => "; 1 key with fewer rows is left out".to_owned(),
+        _ => format!("; {more} keys with fewer rows are left out"),
     };
     let caption = format!("{}; orange: mean{left_out}", first.legend());
     Ok(boxes(column, &rows)?.map(|chart| (caption, chart)))
@@ -323,7 +362,7 @@ fn write_heat_maps(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 
 fn group_caption(group: &Group, report: &Report) -> String {
     match (&group.correlation, report.groups.len()) {
-        (Some(matrix), 1) => format!("{} complete rows", matrix.rows),
+        (Some(matrix), 1) => counted(matrix.rows, "complete row"),
         _ => group_title(group),
     }
 }

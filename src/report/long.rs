@@ -45,6 +45,25 @@ pub fn long_table(report: &Report) -> Result<RecordBatch> {
         .map_err(|e| Error::Failed(format!("the report has no long table: {e}")))
 }
 
+/// What a report holds that [`long_table`] has no place for, in words.
+///
+/// ```
+/// use millstream::{Batch, Engine, Spec, report::long::left_out};
+/// let batch = Batch::from_columns([("x", vec![1.0, 2.0]), ("y", vec![2.0, 1.0])])?;
+/// let report = Engine::new(Spec::new().correlation())?.analyze(&batch)?;
+/// assert_eq!(left_out(&report), ["correlations"]);
+/// # Ok::<(), millstream::Error>(())
+/// ```
+pub fn left_out(report: &Report) -> Vec<&'static str> {
+    let any = |has: fn(&Group) -> bool| report.groups.iter().any(has);
+    let sections = [
+        ("covariances", any(|g| g.covariance.is_some())),
+        ("correlations", any(|g| g.correlation.is_some())),
+        ("the regression", any(|g| g.regression.is_some())),
+    ];
+    sections.into_iter().filter(|s| s.1).map(|s| s.0).collect()
+}
+
 fn nullable(name: &str) -> bool {
     name != "column"
 }

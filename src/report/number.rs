@@ -2,14 +2,17 @@
 //!
 //! The rule: a number that its short form gives back, but for rounding in its computation, is shown in that form (`3`,
 //! `12.5`); any other is rounded to the asked-for significant digits and keeps its zeros, so that `12.5000` says
-//! "rounded" and `12.5` says "this and nothing else". Digits before the decimal point are never replaced by zeros. The text, read back, lies within half a
-//! unit of the last digit that it shows.
+//! "rounded" and `12.5` says "this and nothing else". Digits before the decimal point are never
+//! replaced by zeros. The text, read back, lies within half a unit of the last digit that it shows.
 
 /// Significant digits of the reports that people read: enough to compare, few enough to take in.
 pub const DIGITS: usize = 6;
 
 /// Seventeen digits tell any two f64 apart; more say nothing.
 const DIGITS_MAX: usize = 17;
+
+/// Digits shown of a value with a small spread: a seventeenth would make `0.10000000000000001` of a tenth.
+const DIGITS_BESIDE_MAX: usize = 16;
 
 /// Relative difference that is rounding in a computation rather than information: 0.1 + 0.2 is shown as `0.3`.
 const NOISE: f64 = 1e-12;
@@ -48,7 +51,9 @@ pub fn significant(x: f64, digits: usize) -> String {
         scientific
     };
     let short = without_trailing_zeros(&rounded);
-    let exact = short.parse().is_ok_and(|back: f64| (back - x).abs() <= NOISE * x.abs());
+    // Where many digits were asked for, those are information that noise at six digits is not.
+    let noise = NOISE.min(0.01 * 10_f64.powi(-(digits as i32))).max(2.0 * f64::EPSILON);
+    let exact = short.parse().is_ok_and(|back: f64| (back - x).abs() <= noise * x.abs());
     if exact { short } else { rounded }
 }
 
@@ -65,6 +70,27 @@ pub(crate) fn fixed(x: f64, decimals: usize) -> String {
 /// A number that may not exist, as the reports show it: [`DIGITS`] digits, or an en dash.
 pub(crate) fn shown(x: Option<f64>) -> String {
     x.map_or_else(|| ABSENT.to_owned(), |x| significant(x, DIGITS))
+}
+
+/// As [`shown`], for a value of something that varies by `spread`: with as many digits as it takes to see a hundredth
+/// of that, so that means of 1e9 which differ by 0.1 do not read the same.
+pub(crate) fn shown_beside(x: Option<f64>, spread: Option<f64>) -> String {
+    x.map_or_else(
+        || ABSENT.to_owned(),
+        |x| significant(x, digits_beside(x, spread.unwrap_or(0.0), DIGITS)),
+    )
+}
+
+/// Significant digits of `x` down to a hundredth of `spread`, at least `least` and at most [`DIGITS_BESIDE_MAX`]. A
+/// spread that is 0 or not finite asks for nothing.
+pub(crate) fn digits_beside(x: f64, spread: f64, least: usize) -> usize {
+    let of = |x: f64| x.abs().log10().floor();
+    if x == 0.0 || !x.is_finite() || spread == 0.0 || !spread.is_finite() {
+        return least;
+    }
+    // Both logarithms lie within ±324.
+    let digits = (of(x) - of(spread)) as i32 + 3;
+    usize::try_from(digits).unwrap_or(0).min(DIGITS_BESIDE_MAX).max(least)
 }
 
 /// What stands where a number does not exist.
@@ -141,6 +167,28 @@ mod tests {
         }
         assert_eq!(significant(0.5, 0), "0.5", "at least one digit");
         assert_eq!(significant(f64::MAX, usize::from(u16::MAX)).parse(), Ok(f64::MAX));
+    }
+
+    #[test]
+    fn digits_follow_the_spread() {
+        for (x, spread, text) in [
+            (1e9 + 0.123_456, 0.1, "1000000000.123"),
+            (1e9 + 0.5, 0.1, "1000000000.5"),
+            (1e9 + 0.789_666, 0.1, "1000000000.790"),
+            (-1e9 - 0.25, 0.0999, "-1000000000.25"),
+            (16.439_082_819_986_31, 7.35, "16.4391"),
+            (16.439_082_819_986_31, 0.000_735, "16.439083"),
+            (12.0 + 1.0 / 3.0, 1e300, "12.3333"),
+            (0.1, 1e-17, "0.1"),
+            (2.0 / 3.0, 0.0, "0.666667"),
+            (2.0 / 3.0, f64::NAN, "0.666667"),
+            (f64::INFINITY, 0.1, "inf"),
+            (0.0, 0.1, "0"),
+        ] {
+            assert_eq!(shown_beside(Some(x), Some(spread)), text, "{x:e} beside {spread:e}");
+        }
+        assert_eq!(shown_beside(None, Some(1.0)), ABSENT);
+        assert_eq!(shown_beside(Some(2.0 / 3.0), None), "0.666667");
     }
 
     #[test]

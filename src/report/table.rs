@@ -1,26 +1,31 @@
 //! Reports for a terminal: aligned tables, a header line, rules only where there is colour to dim them.
 //!
 //! Numbers stand with their decimal points in one line. Where the width is known, statistics that matter less give way
-//! (sum, kurtosis, skewness, variance), then the table is split, its labels repeated; without a width (a pipe, a file)
+//! (sum, kurtosis, skewness, variance), then the table is split, its labels repeated and, where
+//! they would leave no room, shortened; without a width (a pipe, a file)
 //! everything stands in one table. Every group is printed, however many there are. Nothing from the data reaches the
 //! terminal unescaped.
 
 use super::Report;
 use super::grid::{self, Block, Cell, Grid, Need, Part};
-use super::text::{clean, shorten, width as cells};
+use super::text::{clean, shorten, width as cells, wrapped};
 use std::io::{self, Write};
 
 /// Cells between two columns.
 const GAP: usize = 2;
-/// A head is not shortened below this, even where its numbers are narrower.
+/// A head is not shortened below this, even where its numbers are narrower; nor is a label to leave numbers their share.
 const HEAD_MIN: usize = 12;
-/// A label is not shortened below this.
+/// A label is not shortened below this where that is enough.
 const LABEL_MIN: usize = 16;
+/// Nor below this where there is not even room for one number beside it: so many cells may still tell names apart.
+const LABEL_LEAST: usize = 8;
+/// One part in so many of the width is for numbers where a table has to be split.
+const VALUES_SHARE: usize = 2;
 
 /// What the terminal can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Style {
-    /// Its width in cells; nothing where the output is not a terminal, and then nothing is left out or shortened.
+    /// Its width in cells; nothing where nothing limits it, as in a file: then nothing is left out or shortened.
     pub width: Option<usize>,
     /// Whether it shows bold and dim text.
     pub color: bool,
@@ -31,10 +36,11 @@ pub struct Style {
 /// # Errors
 /// What `out` says.
 pub fn write(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "{}", grid::summary_line(report))?;
+    style.lines(out, &grid::summary_line(report), Style::plain)?;
     for Block { title, parts } in grid::blocks(report) {
         if let Some(title) = title {
-            writeln!(out, "\n{}", style.bold(&title))?;
+            writeln!(out)?;
+            style.lines(out, &title, Style::bold)?;
         }
         for part in &parts {
             write_part(part, style, out)?;
@@ -44,6 +50,16 @@ pub fn write(report: &Report, style: Style, out: &mut dyn Write) -> io::Result<(
 }
 
 impl Style {
+    /// Text that is no table: broken at the width.
+    fn lines(self, out: &mut dyn Write, text: &str, paint: fn(Self, &str) -> String) -> io::Result<()> {
+        let lines = self.width.map_or_else(|| vec![text.to_owned()], |w| wrapped(text, w));
+        lines.iter().try_for_each(|line| writeln!(out, "{}", paint(self, line)))
+    }
+
+    fn plain(self, text: &str) -> String {
+        text.to_owned()
+    }
+
     fn bold(self, text: &str) -> String {
         self.paint("1", text)
     }
@@ -63,13 +79,17 @@ impl Style {
 
 fn write_part(part: &Part, style: Style, out: &mut dyn Write) -> io::Result<()> {
     if let Some(caption) = &part.caption {
-        writeln!(out, "\n{}", style.bold(&clean(caption)))?;
+        writeln!(out)?;
+        style.lines(out, &clean(caption), Style::bold)?;
     } else {
         writeln!(out)?;
     }
-    let layout: Vec<Column> = (0..part.grid.heads.len())
-        .map(|i| Column::measure(&part.grid, i, style.width))
+    let mut layout: Vec<Column> = (0..part.grid.heads.len())
+        .map(|i| Column::measure(&part.grid, i))
         .collect();
+    if let Some(width) = style.width {
+        fit(&part.grid, &mut layout, width);
+    }
     for (i, chosen) in split(&part.grid, &layout, style.width).iter().enumerate() {
         if i > 0 {
             writeln!(out)?;
@@ -78,7 +98,7 @@ fn write_part(part: &Part, style: Style, out: &mut dyn Write) -> io::Result<()> 
     }
     part.note
         .as_ref()
-        .map_or(Ok(()), |note| writeln!(out, "{}", style.dim(note)))
+        .map_or(Ok(()), |note| style.lines(out, note, Style::dim))
 }
 
 /// How wide a column is, and where its decimal point stands.
@@ -94,33 +114,80 @@ struct Column {
 }
 
 impl Column {
-    fn measure(grid: &Grid, index: usize, width: Option<usize>) -> Self {
+    fn measure(grid: &Grid, index: usize) -> Self {
         let head = &grid.heads[index];
-        let most = width.map_or(usize::MAX, |w| (w / 3).max(LABEL_MIN));
         let (mut before, mut behind) = (0, 0);
         for row in &grid.rows {
             let (left, right) = extent(&row[index], head.numeric);
             before = before.max(left);
             behind = behind.max(right);
         }
-        before = if head.numeric { before } else { before.min(most) };
-        let name = clean(&head.name);
-        let room = if head.need == Need::Label {
-            most
-        } else {
-            (before + behind).max(HEAD_MIN)
-        };
         Self {
-            head: if width.is_some() { shorten(&name, room) } else { name },
+            head: clean(&head.name),
             before,
             behind,
-            most,
+            most: usize::MAX,
         }
+    }
+
+    /// Shortens a label to so many cells.
+    fn narrow(&mut self, most: usize) {
+        self.most = most;
+        self.before = self.before.min(most);
+        self.head = shorten(&self.head, most);
     }
 
     fn width(&self) -> usize {
         cells(&self.head).max(self.before + self.behind)
     }
+}
+
+/// Shortens names where not everything fits beside each other: heads to their numbers, labels to a third of the width;
+/// and where not even the columns that stay fit, the widest labels until they do or leave the numbers their share.
+fn fit(grid: &Grid, layout: &mut [Column], width: usize) {
+    let all: Vec<usize> = (0..layout.len()).collect();
+    if total(layout, &all) <= width {
+        return;
+    }
+    for (head, column) in grid.heads.iter().zip(&mut *layout) {
+        if head.need != Need::Label {
+            let room = (column.before + column.behind).max(HEAD_MIN);
+            column.head = shorten(&column.head, room);
+        } else if head.can_be_shortened() {
+            column.narrow((width / 3).max(LABEL_MIN));
+        }
+    }
+    let core = |i: &usize| !matches!(grid.heads[*i].need, Need::Optional(_));
+    let kept: Vec<usize> = all.into_iter().filter(core).collect();
+    if total(layout, &kept) <= width {
+        return;
+    }
+    let (labels, values): (Vec<usize>, Vec<usize>) = kept.iter().partition(|&&i| grid.heads[i].need == Need::Label);
+    let value = values.iter().map(|&i| layout[i].width()).max().unwrap_or(0);
+    loop {
+        let taken = total(layout, &labels);
+        let least = if taken + GAP + value > width {
+            LABEL_LEAST
+        } else if total(layout, &kept) > width && taken > width - width / VALUES_SHARE {
+            HEAD_MIN
+        } else {
+            return;
+        };
+        let widest = labels.iter().copied().filter(|&i| grid.heads[i].can_be_shortened());
+        match widest.max_by_key(|&i| layout[i].width()) {
+            Some(i) if layout[i].width() > least => {
+                let less = layout[i].width() - 1;
+                layout[i].narrow(less);
+            }
+            _ => return,
+        }
+    }
+}
+
+/// Cells of these columns beside each other.
+fn total(layout: &[Column], columns: &[usize]) -> usize {
+    let widths = columns.iter().map(|&i| layout[i].width() + GAP);
+    widths.sum::<usize>().saturating_sub(GAP)
 }
 
 /// Cells before the decimal point and from it on.
@@ -147,13 +214,7 @@ fn split(grid: &Grid, layout: &[Column], width: Option<usize>) -> Vec<Vec<usize>
     let Some(width) = width else {
         return vec![kept];
     };
-    let total = |columns: &[usize]| {
-        columns
-            .iter()
-            .map(|&i| layout[i].width() + GAP)
-            .sum::<usize>()
-            .saturating_sub(GAP)
-    };
+    let total = |columns: &[usize]| total(layout, columns);
     while total(&kept) > width {
         let last = kept.iter().copied().max_by_key(|&i| grid.heads[i].need);
         match last.map(|i| (i, grid.heads[i].need)) {

@@ -37,6 +37,59 @@ pub(crate) fn width(text: &str) -> usize {
     text.width()
 }
 
+/// `1 row`, `2 rows`.
+pub(crate) fn counted(n: u64, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+/// `text` in lines of at most `cells` terminal cells, the lines behind the first indented. Lines end at ` · `, within
+/// what stands between two of them only where that is too long for a line; a word that is longer still is shortened.
+pub(crate) fn wrapped(text: &str, cells: usize) -> Vec<String> {
+    let room = cells.saturating_sub(INDENT.len()).max(1);
+    let mut lines: Vec<String> = Vec::new();
+    let mut line = String::new();
+    let mut put = |gap: &str, unit: &str| {
+        if line.trim().is_empty() {
+            line.push_str(unit);
+        } else if width(&line) + width(gap) + width(unit) <= cells {
+            line.extend([gap, unit]);
+        } else {
+            lines.push(std::mem::replace(&mut line, format!("{INDENT}{unit}")));
+        }
+    };
+    for part in text.split(PART) {
+        if width(part) <= room {
+            put(PART, part);
+            continue;
+        }
+        // An operator goes with the word behind it.
+        let mut operator = None;
+        let mut gap = PART;
+        for word in part.split(' ') {
+            if ["~", "+", "-", "="].contains(&word) && operator.is_none() {
+                operator = Some(word);
+                continue;
+            }
+            let unit = match operator.take() {
+                Some(sign) => format!("{sign} {}", shorten(word, room.saturating_sub(2).max(1))),
+                None => shorten(word, room),
+            };
+            put(gap, &unit);
+            gap = " ";
+        }
+        if let Some(sign) = operator {
+            put(gap, sign);
+        }
+    }
+    lines.push(line);
+    lines
+}
+
+/// Before every line of a text but its first.
+const INDENT: &str = "  ";
+/// Between the parts of a line.
+const PART: &str = " · ";
+
 /// `text` in at most `cells` terminal cells, its middle replaced by `…` where it is longer: names that differ tend to
 /// differ at either end.
 pub(crate) fn shorten(text: &str, cells: usize) -> String {
@@ -78,6 +131,34 @@ mod tests {
         ] {
             assert_eq!(clean(text), shown);
         }
+    }
+
+    #[test]
+    fn wrapped_text_keeps_its_words() {
+        assert_eq!(wrapped("one two", 7), ["one two"]);
+        assert_eq!(wrapped("one two three", 7), ["one two", "  three"]);
+        assert_eq!(wrapped("a temperature_outside b", 11), ["a temp…side", "  b"]);
+        assert_eq!(wrapped("", 10), [""]);
+        assert_eq!(
+            wrapped("7 rows · 2 threads · 4.1 ms", 20),
+            ["7 rows · 2 threads", "  4.1 ms"]
+        );
+        assert_eq!(
+            wrapped("longer ~ name + other", 12),
+            ["longer", "  ~ name", "  + other"]
+        );
+        let text = "y ~ a + b + c_long + d + e · 12 rows";
+        for cells in 10..40 {
+            let lines = wrapped(text, cells);
+            assert!(lines.iter().all(|line| width(line) <= cells), "{lines:?}");
+            let words = |text: &str| text.replace('·', "").split_whitespace().collect::<Vec<_>>().join(" ");
+            assert_eq!(words(&lines.join(" ")), words(text));
+        }
+    }
+
+    #[test]
+    fn counts_agree_with_their_nouns() {
+        assert_eq!([0, 1, 2].map(|n| counted(n, "row")), ["0 rows", "1 row", "2 rows"]);
     }
 
     #[test]

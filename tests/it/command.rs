@@ -44,7 +44,11 @@ impl Place {
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
-        command.args(args).current_dir(self.0.path()).env_remove("NO_COLOR");
+        command
+            .args(args)
+            .current_dir(self.0.path())
+            .env_remove("NO_COLOR")
+            .env_remove("COLUMNS");
         command
     }
 

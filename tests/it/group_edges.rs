@@ -169,7 +169,7 @@ fn keyed(array: ArrayRef) -> Batch {
 fn groups(batches: &[Batch]) -> Vec<(KeyValue, u64)> {
     let mut engine = Engine::new(Spec::new().by(["k"])).unwrap();
     batches.iter().for_each(|b| drop(engine.push(b).unwrap()));
-    let key = |g: millstream::report::Group| (g.key.unwrap().get("k").unwrap().clone(), g.rows);
+    let key = |g: Group| (g.key.unwrap().get("k").unwrap().clone(), g.rows);
     engine.finish().unwrap().groups.into_iter().map(key).collect()
 }
 

@@ -176,6 +176,116 @@ fn every_column_has_a_distribution() {
     assert!(page.contains("1461 values"));
 }
 
+/// A page of hundreds of charts is of no use: the first 60 columns are drawn, and the page says so.
+#[test]
+fn many_columns_with_long_names_stay_readable() {
+    let place = Place::new();
+    let name = |i: usize| format!("column_{i}_{}", "x".repeat(100));
+    let row = |f: fn(usize) -> String| (0..70).map(f).collect::<Vec<_>>().join(",");
+    let names: Vec<String> = (0..70).map(name).collect();
+    let text = format!(
+        "{}\n{}\n{}\n",
+        names.join(","),
+        row(|i| i.to_string()),
+        row(|i| (2 * i).to_string())
+    );
+    place.write("wide.csv", text);
+    for (args, charts_wanted) in [(&[][..], 60), (&["--window", "1 row"], 120)] {
+        let page = place.run(&[&["analyze", "wide.csv", "--format", "html"], args].concat());
+        assert_eq!(page.status, 0, "{}", page.stderr);
+        let page = page.text();
+        assert_eq!(charts(page).len(), charts_wanted);
+        assert!(page.contains("The first 60 of 70 columns are drawn"));
+        // Whole names are read out and shown on hover; drawn ones have an end.
+        assert!(page.contains(&name(69)));
+        let drawn: Vec<String> = charts(page)
+            .into_iter()
+            .flat_map(|text| {
+                let chart = Document::parse(text).unwrap();
+                let texts = elements(&chart, "text").into_iter();
+                texts
+                    .filter_map(|node| Some(node.text()?.trim().to_owned()))
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        let named = drawn.iter().filter(|text| text.starts_with("column_"));
+        assert_eq!(named.clone().count(), 60);
+        // 460 pixels of at most 7 a character.
+        assert!(
+            named
+                .clone()
+                .all(|text| text.contains('…') && text.chars().count() <= 65),
+            "{drawn:?}"
+        );
+    }
+    let few = place.run(&["analyze", "wide.csv", "--format", "html", "--columns", &name(3)]);
+    assert!(!few.text().contains("columns are drawn"));
+}
+
+/// Counts and values that need many digits: no two labels of an axis read the same.
+#[test]
+fn labels_of_a_histogram_differ() {
+    let place = Place::new();
+    let rows: String = (0..400)
+        .map(|i| format!("{},{}\n", 1e9 + f64::from(i % 37) * 0.01, 1e9 + f64::from(i * i)))
+        .collect();
+    place.write("near.csv", format!("tight,loose\n{rows}"));
+    let page = place.run(&["analyze", "near.csv", "--format", "html"]);
+    for text in charts(page.text()) {
+        let chart = Document::parse(text).unwrap();
+        let mut labels: Vec<String> = elements(&chart, "text")
+            .into_iter()
+            .filter_map(|node| node.text()?.trim().parse::<f64>().ok().map(|x| (x, node.text())))
+            .filter(|(x, _)| *x > 1e6)
+            .filter_map(|(_, text)| Some(text?.trim().to_owned()))
+            .collect();
+        let count = labels.len();
+        assert!(count >= 2, "{labels:?}");
+        labels.dedup();
+        assert_eq!(labels.len(), count, "{labels:?}");
+    }
+    assert!(
+        page.text().contains("mean 1000000000.17"),
+        "the mean's label has the digits that its place needs"
+    );
+}
+
+/// Text at 12 pixels is at most about 7 a character wide: none of it is cut at an edge of its chart.
+#[test]
+fn labels_stand_inside_their_charts() {
+    let place = Place::new();
+    let rows: String = (0..300)
+        .map(|i| format!("{i},{}\n", 1e9 + f64::from(i % 17) * 0.01))
+        .collect();
+    place.write("near.csv", format!("t,x\n{rows}"));
+    let windows = ["--time", "t", "--time-unit", "s", "--window", "1m"];
+    let mut checked = 0;
+    for args in [&windows[..], &["--by", "t", "--where", "t < 3"], &[]] {
+        let page = place.run(&[&["analyze", "near.csv", "--format", "html"], args].concat());
+        for text in charts(page.text()) {
+            let chart = Document::parse(text).unwrap();
+            let frame = chart.root_element().attribute("viewBox").unwrap();
+            let width: f64 = frame.split(' ').nth(2).unwrap().parse().unwrap();
+            for label in elements(&chart, "text") {
+                let long = label.text().unwrap().trim().chars().count() as f64 * 70.0;
+                let before = match label.attribute("text-anchor") {
+                    Some("middle") => long / 2.0,
+                    Some("end") => long,
+                    _ => 0.0,
+                };
+                let left = number(&label, "x") - before;
+                assert!(
+                    left >= 0.0 && left + long <= width,
+                    "{:?} from {left} of {width}",
+                    label.text()
+                );
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 30, "{checked}");
+}
+
 #[test]
 fn the_page_is_alone_and_escapes_what_it_shows() {
     let place = Place::new();

@@ -5,6 +5,8 @@
 #[cfg(feature = "cli")]
 mod analyze_real;
 mod architecture;
+#[cfg(feature = "cli")]
+mod arguments;
 mod backend_contract;
 #[cfg(feature = "cli")]
 mod bad_input;
@@ -33,6 +35,8 @@ mod matrices;
 mod nist;
 mod oracle;
 mod oracle_checks;
+#[cfg(feature = "cli")]
+mod overwriting;
 mod random;
 #[cfg(feature = "cli")]
 mod refusals;
@@ -43,5 +47,7 @@ mod same_bits;
 mod shell;
 mod stored;
 mod support;
+#[cfg(feature = "cli")]
+mod terminal;
 #[cfg(feature = "cli")]
 mod times;

@@ -121,6 +121,48 @@ fn parquet_is_the_same_long_table() {
     assert_eq!(got, means(&forms.report));
 }
 
+/// What the long table has no place for is said, once, and only where it was asked for.
+#[test]
+fn csv_says_what_it_leaves_out() {
+    let forms = Forms::new();
+    let all = [
+        "--stats",
+        "covariance,correlation,differences,quantiles",
+        "--regress",
+        "wind ~ temp_max",
+    ];
+    let noted = |format: &str, args: &[&str]| {
+        let outcome = forms.run(&[args, &["--format", format]].concat());
+        let lines: Vec<String> = outcome.stderr.lines().map(str::to_owned).collect();
+        lines
+            .into_iter()
+            .filter(|line| line.contains("not in a csv"))
+            .collect::<Vec<_>>()
+    };
+    let formats: &[&str] = if cfg!(feature = "parquet") {
+        &["csv", "parquet"]
+    } else {
+        &["csv"]
+    };
+    for format in formats {
+        let notes = noted(format, &all);
+        let [note] = notes.as_slice() else { panic!("{notes:?}") };
+        assert!(note.contains("covariances, correlations, the regression;"), "{note}");
+        assert!(noted(format, &all[2..])[0].contains(": the regression;"));
+        assert_eq!(noted(format, &["--stats", "differences,quantiles"]), [""; 0]);
+    }
+    for format in ["json", "ndjson", "table", "markdown", "html"] {
+        assert_eq!(noted(format, &all), [""; 0], "{format}");
+    }
+    // And what it does not name is there.
+    let text = forms.run(&[&all[..], &["--format", "csv"]].concat()).stdout;
+    let head = String::from_utf8(text).unwrap().lines().next().unwrap().to_owned();
+    assert!(
+        head.contains("quantile_0.5") && head.contains("differences_mean"),
+        "{head}"
+    );
+}
+
 /// The tables for people show six significant digits: half a unit of the sixth is 5e-6 of the leading digit's place.
 fn shows(cell: &str, mean: f64) -> bool {
     let place = 10f64.powf(mean.abs().log10().floor());

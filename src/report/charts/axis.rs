@@ -3,8 +3,9 @@
 //! Ticks of numbers are multiples of 1, 2 or 5 times a power of ten. Ticks of time fall on the calendar (UTC): every
 //! so many seconds, minutes, hours, days, months or years, labelled as coarsely as their step allows.
 
-use crate::report::number::{fixed, significant};
-use crate::report::text::width;
+use super::CHARACTER;
+use crate::report::number::fixed;
+use crate::report::text::width as cells;
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
@@ -14,6 +15,11 @@ use std::ops::Range;
 const LABEL_DECIMALS_MAX: i32 = 9;
 /// The size of a number from which its ticks are labelled with an exponent.
 const LABEL_PLAIN_MAX: f64 = 1e7;
+
+/// Significant digits of a label: 17 tell any two numbers apart.
+const LABEL_DIGITS_MAX: i32 = 17;
+/// Pixels between two labels beside each other.
+const LABEL_GAP: i32 = 12;
 
 /// A labelled place on a scale.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,13 +46,38 @@ impl Scale {
         let step = round_step(span / ticks.max(1) as f64);
         let first = (low / step).ceil();
         let places = (0..=2 * ticks).map(|i| (first + i as f64) * step);
-        let ticks = places.take_while(|at| *at <= high + step * 1e-9).map(|at| Tick {
-            at,
-            label: label(at, step),
-        });
+        let mut places: Vec<f64> = places.take_while(|at| *at <= high + step * 1e-9).collect();
+        // A step below the distance of two numbers of this size leads nowhere.
+        places.dedup();
+        let notation = Notation::of(&places, step);
         Some(Self {
-            ticks: ticks.collect(),
+            ticks: places
+                .into_iter()
+                .map(|at| Tick {
+                    at,
+                    label: notation.label(at, step),
+                })
+                .collect(),
             range: low..high,
+        })
+    }
+
+    /// As [`Scale::numbers`], with as many of the ticks as their labels have room beside each other in `width` pixels.
+    pub(crate) fn numbers_within(low: f64, high: f64, ticks: usize, width: i32) -> Option<Self> {
+        let taken = |scale: &Self| {
+            let labels = scale.ticks.iter();
+            labels
+                .map(|t| i32::try_from(cells(&t.label)).unwrap_or(i32::MAX / 64) * CHARACTER + LABEL_GAP)
+                .sum::<i32>()
+        };
+        let scales = (1..=ticks.max(1)).rev().filter_map(|n| Self::numbers(low, high, n));
+        let mut scales = scales.filter(|s| !s.ticks.is_empty()).peekable();
+        let densest = scales.peek().cloned();
+        scales.find(|s| taken(s) <= width).or_else(|| {
+            // Not even the fewest fit: one says more than several over each other.
+            let mut scale = densest?;
+            scale.ticks.truncate(1);
+            Some(scale)
         })
     }
 
@@ -76,7 +107,7 @@ impl Scale {
 
     /// The widest label, in characters.
     pub(crate) fn label_width(&self) -> i32 {
-        let widest = self.ticks.iter().map(|t| width(&t.label)).max().unwrap_or(0);
+        let widest = self.ticks.iter().map(|t| cells(&t.label)).max().unwrap_or(0);
         i32::try_from(widest).unwrap_or(0)
     }
 }
@@ -93,24 +124,44 @@ pub(crate) fn round_step(step: f64) -> f64 {
     multiple.unwrap_or(10.0) * unit
 }
 
-fn label(at: f64, step: f64) -> String {
-    let decimals = -(step.log10() + 1e-9).floor() as i32;
-    if at.abs() >= LABEL_PLAIN_MAX && step >= 1.0 || decimals > LABEL_DECIMALS_MAX {
-        // Labels beside each other must differ: as many digits as tell one step from the next.
-        let digits = if at == 0.0 {
-            1.0
+/// How the numbers of one axis are written: all of them alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Notation {
+    /// So many digits behind the point.
+    Plain(usize),
+    Scientific,
+}
+
+impl Notation {
+    fn of(places: &[f64], step: f64) -> Self {
+        let decimals = -exponent(step);
+        let largest = places.iter().fold(0.0, |most: f64, at| most.max(at.abs()));
+        if largest >= LABEL_PLAIN_MAX && decimals <= 0 || decimals > LABEL_DECIMALS_MAX {
+            Self::Scientific
         } else {
-            (at.abs() / step).log10().floor() + 1.0
-        };
-        return scientific(at, digits.clamp(1.0, 15.0) as usize);
+            Self::Plain(usize::try_from(decimals).unwrap_or(0))
+        }
     }
-    fixed(at, usize::try_from(decimals).unwrap_or(0))
+
+    /// Labels beside each other differ: the last digit shown is that of the step.
+    fn label(self, at: f64, step: f64) -> String {
+        match self {
+            Self::Plain(decimals) => fixed(at, decimals),
+            Self::Scientific if at.abs() < step / 2.0 => "0".to_owned(),
+            Self::Scientific => {
+                let digits = (exponent(at) - exponent(step) + 1).clamp(1, LABEL_DIGITS_MAX);
+                scientific(at, usize::try_from(digits).unwrap_or(1))
+            }
+        }
+    }
+}
+
+/// ⌊log10 |x|⌋, where a rounding error below a power of ten counts as none.
+fn exponent(x: f64) -> i32 {
+    (x.abs().log10() + 1e-9).floor() as i32
 }
 
 fn scientific(x: f64, digits: usize) -> String {
-    if x == 0.0 {
-        return significant(x, 1);
-    }
     let text = format!("{x:.*e}", digits - 1);
     match text.split_once('e') {
         Some((mantissa, exponent)) if mantissa.contains('.') => {
@@ -249,6 +300,65 @@ mod tests {
         ] {
             assert_eq!(labels(&Scale::numbers(low, high, 5).unwrap()).join(" "), expected);
         }
+    }
+
+    /// Neighbouring ticks never read the same, all are written alike, and each label is the tick's place.
+    #[test]
+    fn labels_of_neighbours_differ_at_any_size_and_step() {
+        for (low, high, expected) in [
+            (
+                1e9,
+                1e9 + 0.45,
+                "1000000000.0 1000000000.1 1000000000.2 1000000000.3 1000000000.4",
+            ),
+            (1.02e9, 1.1e9, "1.02e9 1.04e9 1.06e9 1.08e9 1.1e9"),
+            (0.0, 2.5e7, "0 5e6 1e7 1.5e7 2e7 2.5e7"),
+            (9.8e6, 1.02e7, "9.8e6 9.9e6 1e7 1.01e7 1.02e7"),
+        ] {
+            assert_eq!(labels(&Scale::numbers(low, high, 5).unwrap()).join(" "), expected);
+        }
+        let sizes = [
+            0.0, 1.0, 999.0, 1e6, 9.5e6, 1e7, 1e9, 1e12, 1e15, 1e16, 1e100, 3e-7, 1e-12,
+        ];
+        let spans = [1e-15, 1e-9, 1e-6, 0.037, 0.5, 1.0, 7.3, 400.0, 1e5, 3e8, 1e14];
+        for (size, span) in sizes.into_iter().flat_map(|size| spans.map(|span| (size, span))) {
+            for (low, high) in [(size, size + span), (-size - span, -size), (-span, size)] {
+                for ticks in 2..=8 {
+                    let scale = Scale::numbers(low, high, ticks).unwrap();
+                    let step = scale
+                        .ticks
+                        .windows(2)
+                        .map(|t| t[1].at - t[0].at)
+                        .fold(f64::MAX, f64::min);
+                    for pair in scale.ticks.windows(2) {
+                        assert_ne!(
+                            pair[0].label,
+                            pair[1].label,
+                            "{low:e} to {high:e}: {:?}",
+                            labels(&scale)
+                        );
+                    }
+                    for tick in &scale.ticks {
+                        let read: f64 = tick.label.parse().unwrap();
+                        let near = 0.01 * step + 2.0 * f64::EPSILON * tick.at.abs();
+                        assert!((read - tick.at).abs() <= near, "{low:e} to {high:e}: {tick:?}");
+                    }
+                    let exponents = scale.ticks.iter().filter(|t| t.label.contains('e')).count();
+                    let plain = scale
+                        .ticks
+                        .iter()
+                        .filter(|t| !t.label.contains('e') && t.label != "0")
+                        .count();
+                    assert!(exponents == 0 || plain == 0, "{:?}", labels(&scale));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn long_labels_are_fewer() {
+        let ticks = |width| Scale::numbers_within(1e9, 1e9 + 0.5, 6, width).unwrap().ticks.len();
+        assert_eq!((ticks(1000), ticks(400), ticks(50)), (6, 3, 1));
     }
 
     #[test]

@@ -5,9 +5,9 @@
 //! has Sturges' number of bins instead.
 
 use super::axis::{Scale, round_step};
-use super::{BAR, INK, MARK, Size, axes, draw, failed, fill, label_style, stroke, svg};
+use super::{BAR, INK, MARK, Size, axes, draw, failed, fill, inner_width, label_style, stroke, svg};
 use crate::report::ColumnReport;
-use crate::report::number::{DIGITS, shown, significant};
+use crate::report::number::{DIGITS, digits_beside, shown, significant};
 use crate::report::text::{clean, shorten};
 use plotters::element::{PathElement, Rectangle};
 use plotters::style::Color;
@@ -91,15 +91,14 @@ pub(crate) fn histogram(column: &str, values: &[f64], mean: Option<f64>) -> io::
         .or_else(|| Some(sorted.iter().sum::<f64>() / sorted.len() as f64))
         .filter(|m| m.is_finite());
     let tallest = bins.counts.iter().copied().max().unwrap_or(1);
-    let scales = Scale::numbers(bins.edge(0), bins.edge(bins.counts.len()), 6).zip(Scale::numbers(
-        0.0,
-        tallest as f64 * 1.12,
-        4,
-    ));
-    let Some((x, mut y)) = scales else {
+    let Some(mut y) = Scale::numbers(0.0, tallest as f64 * 1.12, 4) else {
         return Ok(None);
     };
     y.ticks.retain(|t| t.at.fract() == 0.0);
+    let width = inner_width(SIZE, Some(&y));
+    let Some(x) = Scale::numbers_within(bins.edge(0), bins.edge(bins.counts.len()), 6, width) else {
+        return Ok(None);
+    };
     let body = draw(SIZE, |area| {
         let mut plot = axes(area, &x, Some(&y), column)?;
         let gap = bins.width * 0.04;
@@ -117,7 +116,7 @@ pub(crate) fn histogram(column: &str, values: &[f64], mean: Option<f64>) -> io::
         let (side, shift) = if right { (HPos::Left, 5) } else { (HPos::Right, -5) };
         let at = plot.backend_coord(&(mean, y.range.end));
         let style = label_style(side, VPos::Top).color(&MARK);
-        let text = format!("mean {}", significant(mean, 4));
+        let text = format!("mean {}", significant(mean, digits_beside(mean, bins.width, 4)));
         area.draw_text(&text, &style, (at.0 + shift * super::FINE, at.1))
             .map_err(failed)
     })?;
@@ -187,9 +186,6 @@ pub(crate) fn boxes(column: &str, rows: &[BoxRow<'_>]) -> io::Result<Option<Stri
     let drawn: Vec<(&BoxRow<'_>, (f64, f64))> = rows.iter().filter_map(|r| Some((r, r.extremes()?))).collect();
     let low = drawn.iter().map(|(_, e)| e.0).fold(f64::INFINITY, f64::min);
     let high = drawn.iter().map(|(_, e)| e.1).fold(f64::NEG_INFINITY, f64::max);
-    let Some(x) = Scale::padded(low, high, 6, 0.03).filter(|_| !drawn.is_empty()) else {
-        return Ok(None);
-    };
     let count = drawn.len() as f64;
     let labels = drawn.iter().enumerate().map(|(i, (row, _))| super::axis::Tick {
         at: 1.0 - (i as f64 + 0.5) / count,
@@ -200,12 +196,18 @@ pub(crate) fn boxes(column: &str, rows: &[BoxRow<'_>]) -> io::Result<Option<Stri
         ticks: labels.collect(),
     };
     let named = drawn.iter().any(|(row, _)| !row.name.is_empty());
+    let y_shown = named.then_some(&y);
+    let margin = (high - low) * 0.03;
+    let x = Scale::numbers_within(low - margin, high + margin, 6, inner_width(SIZE, y_shown));
+    let Some(x) = x.filter(|_| !drawn.is_empty()) else {
+        return Ok(None);
+    };
     let size = Size {
         height: 70 + 34 * i32::try_from(drawn.len()).unwrap_or(1),
         ..SIZE
     };
     let body = draw(size, |area| {
-        let mut plot = axes(area, &x, named.then_some(&y), column)?;
+        let mut plot = axes(area, &x, y_shown, column)?;
         for ((row, extremes), tick) in drawn.iter().zip(&y.ticks) {
             let (at, half) = (tick.at, 0.26 / count);
             let line = |x0: f64, y0: f64, x1: f64, y1: f64, color, width| {

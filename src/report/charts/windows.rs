@@ -7,7 +7,7 @@
 use super::axis::Scale;
 use super::{BAR, LINES_MAX, Size, axes, circle, draw, failed, fill, svg};
 use crate::report::grid::{key_label, window_label};
-use crate::report::number::{shortest, shown};
+use crate::report::number::{shortest, shown_beside};
 use crate::report::{Group, Report, WindowBounds};
 use plotters::element::Polygon;
 use plotters::style::Color;
@@ -222,7 +222,11 @@ fn mark(body: &mut String, at: (i32, i32), radius: f64, color: usize, column: &s
     } else {
         format!("{key}, ")
     };
-    let title = format!("{who}{}: {}", window_label(point.window), shown(Some(point.mean)));
+    let title = format!(
+        "{who}{}: {}",
+        window_label(point.window),
+        shown_beside(Some(point.mean), point.std)
+    );
     circle(body, at, radius, &format!("dot s{color}"), &attributes, &title);
 }
 

@@ -4,7 +4,9 @@
 //! long their end is optional, and the title names the length.
 
 use super::{Cell, Grid, Head, Kind, Need, Part, length_ns, quantile_names};
+use crate::report::text::counted;
 use crate::report::{ColumnReport, DifferenceReport, Group, KeyValue, RegressionReport, WindowBounds};
+use std::collections::HashMap;
 
 /// The coefficient table's heads behind `term`.
 pub(super) const COEFFICIENT_HEADS: [&str; 3] = ["estimate", "std. error", "t value"];
@@ -89,17 +91,22 @@ impl Labels {
     /// What the block of all groups is called.
     pub(super) fn title(&self, groups: usize) -> Option<String> {
         let windows = self.length.as_ref().map(|length| format!(", windows of {length}"));
-        Some(format!("{groups} groups{}", windows.unwrap_or_default()))
+        let groups = counted(groups as u64, "group");
+        Some(format!("{groups}{}", windows.unwrap_or_default()))
     }
 
     fn heads(&self) -> Vec<Head> {
         let mut heads: Vec<Head> = Vec::new();
         if self.windows {
-            let mut end = Head::label("window_end");
+            let instant = |name: &str| Head {
+                whole: true,
+                ..Head::label(name)
+            };
+            let mut end = instant("window_end");
             if self.length.is_some() {
                 end.need = Need::Optional(9);
             }
-            heads.extend([Head::label("window_start"), end]);
+            heads.extend([instant("window_start"), end]);
         }
         heads.extend(self.keys.iter().map(|(name, numeric)| Head {
             numeric: *numeric,
@@ -134,6 +141,12 @@ fn numeric_key(groups: &[Group], name: &str) -> bool {
 }
 
 fn uniform_length(windows: &[&WindowBounds]) -> Option<String> {
+    if let WindowBounds::Rows { start, end } = windows.first()? {
+        let rows = end.checked_sub(*start)?;
+        let alike =
+            |w: &&WindowBounds| matches!(w, WindowBounds::Rows { start, end } if end.checked_sub(*start) == Some(rows));
+        return windows.iter().all(alike).then(|| counted(rows, "row"));
+    }
     let length = length_ns(windows.first()?)?;
     if length <= 0 || windows.iter().any(|w| length_ns(w) != Some(length)) {
         return None;
@@ -162,13 +175,15 @@ pub(super) fn statistics(groups: &[Group], labels: &Labels) -> Part {
             .zip(1..)
             .map(|(n, rank)| Head::number(n, Need::Optional(rank))),
     );
+    let all = groups.iter().flat_map(|g| g.columns.iter());
+    let spreads = &Spreads::of(all, |c| [c.min, c.max, c.std]);
     let rows = groups
         .iter()
         .flat_map(|group| group.columns.iter().map(move |(name, column)| (group, name, column)))
         .map(|(group, name, column)| {
             let mut cells = labels.cells(group);
             cells.push(Cell::Text(name.to_owned()));
-            cells.extend(column_cells(column, &quantiles));
+            cells.extend(column_cells(column, &quantiles, spreads.spread(name, column.std)));
             cells
         })
         .collect();
@@ -180,12 +195,18 @@ pub(super) fn statistics(groups: &[Group], labels: &Labels) -> Part {
     }
 }
 
-fn column_cells(column: &ColumnReport, quantiles: &[&str]) -> Vec<Cell> {
+fn column_cells(column: &ColumnReport, quantiles: &[&str], spread: Option<f64>) -> Vec<Cell> {
     let mut cells = vec![Cell::Count(column.count), Cell::Count(column.missing)];
-    cells.extend([column.mean, column.std, column.min, column.max].map(Cell::Number));
+    let place = |x| Cell::Place(x, spread);
+    cells.extend([
+        place(column.mean),
+        Cell::Number(column.std),
+        place(column.min),
+        place(column.max),
+    ]);
     cells.extend(quantiles.iter().map(|q| {
         let value = column.quantiles.as_ref().and_then(|known| known.get(q).copied());
-        Cell::Number(value.flatten())
+        place(value.flatten())
     }));
     cells.extend([column.variance, column.skewness, column.kurtosis, column.sum].map(Cell::Number));
     cells
@@ -193,6 +214,11 @@ fn column_cells(column: &ColumnReport, quantiles: &[&str]) -> Vec<Cell> {
 
 /// The statistics of the differences, where any group has them.
 pub(super) fn differences(groups: &[Group], labels: &Labels) -> Option<Part> {
+    let all = groups
+        .iter()
+        .filter_map(|g| g.differences.as_ref())
+        .flat_map(|d| d.iter());
+    let spreads = &Spreads::of(all, |d| [d.min, d.max, d.std]);
     let rows: Vec<Vec<Cell>> = groups
         .iter()
         .filter_map(|group| Some((group, group.differences.as_ref()?)))
@@ -200,7 +226,7 @@ pub(super) fn differences(groups: &[Group], labels: &Labels) -> Option<Part> {
         .map(|(group, name, difference)| {
             let mut cells = labels.cells(group);
             cells.push(Cell::Text(name.to_owned()));
-            cells.extend(difference_cells(difference));
+            cells.extend(difference_cells(difference, spreads.spread(name, difference.std)));
             cells
         })
         .collect();
@@ -219,10 +245,59 @@ pub(super) fn differences(groups: &[Group], labels: &Labels) -> Option<Part> {
     })
 }
 
-fn difference_cells(d: &DifferenceReport) -> Vec<Cell> {
-    let mut cells = vec![Cell::Count(d.count), Cell::Count(d.unordered)];
-    cells.extend([d.mean, d.std, d.min, d.max, d.variance].map(Cell::Number));
-    cells
+fn difference_cells(d: &DifferenceReport, spread: Option<f64>) -> Vec<Cell> {
+    let place = |x| Cell::Place(x, spread);
+    vec![
+        Cell::Count(d.count),
+        Cell::Count(d.unordered),
+        place(d.mean),
+        Cell::Number(d.std),
+        place(d.min),
+        place(d.max),
+        Cell::Number(d.variance),
+    ]
+}
+
+/// How the values of each column vary, over all groups: what decides how many digits of a mean are shown.
+struct Spreads<'a>(HashMap<&'a str, Spread>);
+
+#[derive(Debug, Clone, Copy)]
+struct Spread {
+    low: f64,
+    high: f64,
+    /// The least standard deviation of a group that is not 0.
+    std: Option<f64>,
+}
+
+/// Groups whose standard deviations are within this factor are shown with the same number of decimals.
+const ALIKE: f64 = 100.0;
+
+impl<'a> Spreads<'a> {
+    /// Of columns with their minimum, maximum and standard deviation.
+    fn of<T: 'a>(columns: impl Iterator<Item = (&'a str, &'a T)>, facts: impl Fn(&T) -> [Option<f64>; 3]) -> Self {
+        let mut spreads: HashMap<&str, Spread> = HashMap::new();
+        for (name, column) in columns {
+            let [Some(low), Some(high), std] = facts(column) else {
+                continue;
+            };
+            let spread = spreads.entry(name).or_insert(Spread { low, high, std: None });
+            spread.low = spread.low.min(low);
+            spread.high = spread.high.max(high);
+            let least = spread.std.into_iter().chain(std.filter(|std| *std > 0.0));
+            spread.std = least.reduce(f64::min);
+        }
+        Self(spreads)
+    }
+
+    /// The spread of a group of this standard deviation: that of the calmest group if this one is like it, else its
+    /// own; where no group has any, how far the column's values lie apart.
+    fn spread(&self, column: &str, std: Option<f64>) -> Option<f64> {
+        let all = self.0.get(column)?;
+        let Some(least) = all.std else {
+            return Some(all.high - all.low);
+        };
+        Some(std.filter(|std| *std > ALIKE * least).unwrap_or(least))
+    }
 }
 
 /// One row a term: name, estimate, standard error, t value.
