@@ -173,6 +173,7 @@ impl fmt::Display for Expr {
 
 /// What the values of an expression are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Kind {
     /// Numbers, evaluated as `Float64`.
     Number,

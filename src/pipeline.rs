@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What to ask of an input.
+/// What to ask of an input. A literal ends in `..Query::default()`, as there will be more to ask.
 #[derive(Debug, Clone, Default)]
 pub struct Query {
     /// The statistics.
@@ -47,6 +47,7 @@ pub struct Query {
 
 /// What came of it.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Analysis {
     /// The numbers.
     pub report: Report,

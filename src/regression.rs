@@ -21,6 +21,7 @@ const STORED_TOLERANCE: f64 = 1.97e-31;
 
 /// What least squares come to.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
 pub struct Fit {
     /// The intercept first, if there is one, then one a term; `None` where the data does not determine it.
     pub coefficients: Vec<Option<f64>>,

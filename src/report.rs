@@ -47,6 +47,7 @@ pub struct Closed {
 
 /// The statistics of an input, one group per window and key.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: &'static str,
@@ -72,6 +73,7 @@ pub struct Report {
 
 /// Values of a column, to draw a histogram of.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
 pub struct Sample {
     /// The column's name.
     pub column: String,
@@ -85,6 +87,7 @@ pub struct Sample {
 
 /// The statistics of one window and key.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Group {
     /// The key's columns and values, in the order they were asked for; absent without keys.
     pub key: Option<Named<KeyValue>>,
@@ -110,6 +113,7 @@ pub struct Group {
 
 /// The statistics of one column.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct ColumnReport {
     /// Values that are not missing (infinite ones included).
     pub count: u64,
@@ -146,6 +150,7 @@ pub struct ColumnReport {
 
 /// A symmetric matrix over named columns.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Matrix {
     /// Names of its rows and columns.
     pub columns: Vec<String>,
@@ -158,6 +163,7 @@ pub struct Matrix {
 
 /// Statistics of the differences between adjacent rows (per second of event time where there is one).
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct DifferenceReport {
     /// Differences counted.
     pub count: u64,
@@ -182,6 +188,7 @@ pub struct DifferenceReport {
 
 /// A least-squares fit.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct RegressionReport {
     /// The column that is explained.
     pub target: String,
@@ -208,6 +215,7 @@ pub struct RegressionReport {
 /// One value of a key.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
+#[non_exhaustive]
 pub enum KeyValue {
     /// A missing key.
     Null,
@@ -224,6 +232,7 @@ pub enum KeyValue {
 
 /// A half-open window, of time or of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum WindowBounds {
     /// [start, end) in nanoseconds since 1970-01-01T00:00:00Z; prints as RFC 3339.
     Time {

@@ -17,6 +17,7 @@ pub const MATRIX_COLUMNS_MAX: usize = 4096;
 
 /// How exactly to compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Precision {
     /// `f64` around pivots; regressions in double-double.
     #[default]
@@ -37,6 +38,7 @@ impl Precision {
 
 /// Windows over event time or over rows: [k · slide, k · slide + size).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Window {
     /// In nanoseconds of event time from the Unix epoch.
     Time {
@@ -138,7 +140,7 @@ pub struct Regression {
     pub ridge: f64,
 }
 
-/// What to compute. Start from [`Spec::new`] and add to it.
+/// What to compute. Start from [`Spec::new`] and add to it; a literal ends in `..Spec::default()`, as there will be more to ask for.
 ///
 /// ```
 /// use millstream::{Batch, Engine, Spec};

@@ -29,6 +29,7 @@ const SIGNATURE_BYTES: usize = 6;
 
 /// How a byte stream is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Compression {
     /// Not at all.
     None,

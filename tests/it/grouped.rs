@@ -40,6 +40,7 @@ fn part(value: &KeyValue) -> Part {
         KeyValue::Integer(i) => Part::Number((i * 16) as i64),
         KeyValue::Number(x) => Part::Number((x * 16.0) as i64),
         KeyValue::Text(t) => Part::Text(t.clone()),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -87,6 +88,7 @@ fn check(
                 assert_eq!(Some((end - start) as i64), window.map(|w| w.0));
                 start as i64
             }
+            other => panic!("{other:?}"),
         };
         (
             start,
