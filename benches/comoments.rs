@@ -1,7 +1,8 @@
 //! Co-moments against the f64 matrix product of the crate `gemm` on the same shape, counted on the triangle.
 //!
-//! `cargo bench --bench comoments`. The product does 2 n d² operations, the triangle n d (d + 1); both are shown as elements
-//! (operations) per second, so that rates compare directly. Each result is verified against plain two-pass sums.
+//! `cargo bench --bench comoments`. The product does 2 n d² operations, the triangle n d (d + 1); both are shown as
+//! elements (operations) per second, so that rates compare directly. Each result is verified against plain two-pass
+//! sums.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use millstream::{Batch, Engine, Spec};
@@ -70,8 +71,8 @@ fn comoments(criterion: &mut Criterion) {
 fn matrix_product(x: &[f64], out: &mut [f64], rows: usize, d: usize) {
     assert!(x.len() == rows * d && out.len() == d * d);
     let (rows_stride, columns_stride) = (1, rows as isize);
-    // SAFETY: the strides describe a rows × d matrix in column-major order that lies within `x`, its transpose, and a d × d
-    // matrix that lies within `out`; the lengths are asserted above.
+    // SAFETY: the strides describe a rows × d matrix in column-major order that lies within `x`, its transpose, and a d
+    // × d matrix that lies within `out`; the lengths are asserted above.
     #[expect(unsafe_code, reason = "the yardstick is a crate with a pointer interface")]
     unsafe {
         gemm::gemm(

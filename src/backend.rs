@@ -1,8 +1,9 @@
 //! Who reduces rows to summaries: the contract, and the backends that keep it.
 //!
-//! A backend takes work and gives it back in order, one partial result a block. It owns nothing: the engine keeps its own cheap
-//! clone of every work in flight and gives it to another backend when one fails. Whatever the backend, counts, missing counts,
-//! minima and maxima are exact, moments and co-moments lie within [`Backend::tolerance`], and the same work gives the same bits.
+//! A backend takes work and gives it back in order, one partial result a block. It owns nothing: the engine keeps its
+//! own cheap clone of every work in flight and gives it to another backend when one fails. Whatever the backend,
+//! counts, missing counts, minima and maxima are exact, moments and co-moments lie within [`Backend::tolerance`], and
+//! the same work gives the same bits.
 
 pub mod cpu;
 

@@ -1,8 +1,8 @@
 //! Equally long numeric columns with names, optional keys and optional event time.
 //!
-//! Columns are views of Arrow buffers: making a batch from a `RecordBatch` of `f64` and `f32` columns copies nothing, cloning
-//! and slicing one costs a few reference counts. Integers and decimals are widened to `f64` (a copy). A value is missing if
-//! it is null or NaN.
+//! Columns are views of Arrow buffers: making a batch from a `RecordBatch` of `f64` and `f32` columns copies nothing,
+//! cloning and slicing one costs a few reference counts. Integers and decimals are widened to `f64` (a copy). A value
+//! is missing if it is null or NaN.
 
 use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, RecordBatch};
@@ -186,8 +186,8 @@ impl Batch {
 
     /// The numeric columns of an Arrow batch, its `keys` and its event `time`, without copying floats.
     ///
-    /// Columns named in `keys` or as `time` are not among the numeric ones unless `numeric` names them. `numeric` absent: every other
-    /// numeric column. Times are nanoseconds since the Unix epoch.
+    /// Columns named in `keys` or as `time` are not among the numeric ones unless `numeric` names them. `numeric`
+    /// absent: every other numeric column. Times are nanoseconds since the Unix epoch.
     ///
     /// # Errors
     /// [`Error::Usage`] for a name that is not there or a type that does not fit, [`Error::Data`] for a missing time.

@@ -1,7 +1,7 @@
 //! The byte form of summaries: versioned, checksummed, little-endian.
 //!
-//! A form begins with the magic `MSUM` and a version, ends with the CRC-32 (ISO-HDLC) of everything before it, and holds nothing
-//! but numbers in a fixed order, so that any program can read it:
+//! A form begins with the magic `MSUM` and a version, ends with the CRC-32 (ISO-HDLC) of everything before it, and
+//! holds nothing but numbers in a fixed order, so that any program can read it:
 //!
 //! | part | bytes |
 //! |---|---|
@@ -13,9 +13,9 @@
 //! | quantiles | u32 n, then n of u8 kind (0: u32 m, m f64; 1: buckets −, zero, buckets +, −∞, +∞ u64, range u8 + 2 f64) |
 //! | checksum | u32 |
 //!
-//! A summary has one form only: what a flag says is absent holds zeros. Reading checks every length against what is there
-//! before it allocates, and the counts against one another (no part may count more than there are rows), so damaged bytes
-//! give an error and nothing worse.
+//! A summary has one form only: what a flag says is absent holds zeros. Reading checks every length against what is
+//! there before it allocates, and the counts against one another (no part may count more than there are rows), so
+//! damaged bytes give an error and nothing worse.
 
 use crate::error::{Error, Result};
 use crate::summary::comoments::{Products, Real};

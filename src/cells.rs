@@ -1,8 +1,8 @@
 //! Which rows of a batch belong to which cell, as blocks of leaves.
 //!
-//! Rows are brought together by a stable counting sort over cell numbers: O(rows), the order within a cell kept. A block is a
-//! run of consecutive rows of one cell that lie in one leaf; leaves are numbered by the rows of the cell since its beginning,
-//! whatever the batches were.
+//! Rows are brought together by a stable counting sort over cell numbers: O(rows), the order within a cell kept. A
+//! block is a run of consecutive rows of one cell that lie in one leaf; leaves are numbered by the rows of the cell
+//! since its beginning, whatever the batches were.
 
 use std::ops::Range;
 
@@ -51,7 +51,8 @@ impl Cells {
         }
     }
 
-    /// Many cells: `cell_of_row` numbers the cell of each row from 0, `carried_rows` holds the rows that each cell's open leaf has already.
+    /// Many cells: `cell_of_row` numbers the cell of each row from 0, `carried_rows` holds the rows that each cell's
+    /// open leaf has already.
     ///
     /// # Panics
     /// If a row's cell is not below `carried_rows.len()`, there are more than 2³² rows, or a leaf has none.

@@ -1,9 +1,10 @@
 //! The engine: batches in, leaves to a backend, leaves folded into cells, cells into windows, a report out.
 //!
-//! Rows of a cell are numbered in the order of arrival; leaf k is rows k · LEAF … (k + 1) · LEAF − 1 of its cell, whatever the
-//! batches were. A cell is the left fold of its leaves, and an unfinished leaf is carried between batches: as raw rows where
-//! there is one cell, as a running state where there are many. So the same rows in the same order give the same bits for any
-//! batching and any number of threads. Folding is done here and nowhere else, in the order of the work's numbers.
+//! Rows of a cell are numbered in the order of arrival; leaf k is rows k · LEAF … (k + 1) · LEAF − 1 of its cell,
+//! whatever the batches were. A cell is the left fold of its leaves, and an unfinished leaf is carried between batches:
+//! as raw rows where there is one cell, as a running state where there are many. So the same rows in the same order
+//! give the same bits for any batching and any number of threads. Folding is done here and nowhere else, in the order
+//! of the work's numbers.
 
 mod grouped;
 mod keys;
@@ -114,8 +115,8 @@ impl Engine {
         self.grouped.len()
     }
 
-    /// The memory that the state of the cells and the report of their windows take at most, in bytes, as far as it grows with
-    /// their number.
+    /// The memory that the state of the cells and the report of their windows take at most, in bytes, as far as it
+    /// grows with their number.
     pub fn memory_bytes(&self) -> u64 {
         self.layout.as_ref().map_or(0, |layout| {
             let group = build::group_bytes(&self.spec, layout.reported.len());

@@ -6,7 +6,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// The longest piece of offending input that a message quotes, in bytes: enough to recognise, too short to flood a terminal.
+/// The longest piece of offending input that a message quotes, in bytes: enough to recognise, too short to flood a
+/// terminal.
 pub const QUOTED_BYTES_MAX: usize = 80;
 
 /// What messages call the input `-`.

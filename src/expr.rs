@@ -34,7 +34,8 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::datatypes::Schema;
 use std::fmt;
 
-/// The longest text of an expression, in bytes: room for a list of ten thousand keys, far from the parser's cost in memory.
+/// The longest text of an expression, in bytes: room for a list of ten thousand keys, far from the parser's cost in
+/// memory.
 pub const TEXT_BYTES_MAX: usize = 64 * 1024;
 
 /// The most tokens of an expression, not counting literals and commas (so that lists may be long): every level of the

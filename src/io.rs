@@ -81,7 +81,8 @@ pub struct About {
 pub trait Source: Send {
     /// Every column that the source has, with the type that it will have in the batches.
     fn schema(&self) -> SchemaRef;
-    /// Reads only these columns from now on, in this order. To be called before the first read; without it every column is read.
+    /// Reads only these columns from now on, in this order. To be called before the first read; without it every column
+    /// is read.
     ///
     /// # Errors
     /// [`Error::Usage`](crate::Error::Usage) for a name that the source does not have.
@@ -155,8 +156,9 @@ pub struct ReadOptions {
     pub format: Option<Format>,
     /// The column of the event time and the unit of numbers in it.
     pub time: Option<(String, TimeUnit)>,
-    /// Columns of text formats that are wanted as numbers: text in them makes a bad row, unless all that inference sees of them
-    /// is text. Where not all rows of ndjson are inspected, a name that is not in them is a column that may come later.
+    /// Columns of text formats that are wanted as numbers: text in them makes a bad row, unless all that inference sees
+    /// of them is text. Where not all rows of ndjson are inspected, a name that is not in them is a column that may
+    /// come later.
     pub numeric: Vec<String>,
     /// Columns whose values tell groups apart, so that none may be rounded: integers stay integers where they are
     /// otherwise widened to `f64`, and decimals stay decimals.

@@ -1,21 +1,22 @@
 //! Millstream is a statistics engine for numbers that keep arriving.
 //!
-//! It reduces rows to means, variances, covariances, quantiles, differences and regressions, per key and per window of event
-//! time, with right digits where one-pass formulas lose them. The same rows in the same order give the same bits, however
-//! they are cut into batches and on however many threads.
+//! It reduces rows to means, variances, covariances, quantiles, differences and regressions, per key and per window of
+//! event time, with right digits where one-pass formulas lose them. The same rows in the same order give the same bits,
+//! however they are cut into batches and on however many threads.
 //!
 //! # The idea
 //!
 //! > A **summary** describes a set of rows. Summaries of disjoint sets **merge**.
 //!
-//! Everything else follows. A [`Backend`] *summarizes*: it reduces runs of rows, in parallel. An [`Engine`] *merges* what comes
-//! back, in a fixed order, into cells and windows. A [`Summary`] is state: it can be merged further, and stored as bytes
-//! ([`Summary::to_bytes`]). A [`Report`] is the answer: divisors, correlations, quantile values and fits are applied there.
+//! Everything else follows. A [`Backend`] *summarizes*: it reduces runs of rows, in parallel. An [`Engine`] *merges*
+//! what comes back, in a fixed order, into cells and windows. A [`Summary`] is state: it can be merged further, and
+//! stored as bytes ([`Summary::to_bytes`]). A [`Report`] is the answer: divisors, correlations, quantile values and
+//! fits are applied there.
 //!
 //! # Numbers in memory
 //!
-//! A [`Batch`] holds columns of `f64` or `f32`, from vectors or without copying from an Arrow `RecordBatch`. A [`Spec`] says what
-//! to compute. Missing values (nulls and NaN) are skipped and counted.
+//! A [`Batch`] holds columns of `f64` or `f32`, from vectors or without copying from an Arrow `RecordBatch`. A [`Spec`]
+//! says what to compute. Missing values (nulls and NaN) are skipped and counted.
 //!
 //! ```
 //! use millstream::{Batch, Engine, Spec};
@@ -35,7 +36,8 @@
 //!
 //! # Numbers that keep arriving
 //!
-//! [`Engine::push`] takes one batch after another; [`Engine::finish`] gives the report. How the rows were cut does not matter:
+//! [`Engine::push`] takes one batch after another; [`Engine::finish`] gives the report. How the rows were cut does not
+//! matter:
 //!
 //! ```
 //! use millstream::{Batch, Engine, Spec};
@@ -51,12 +53,14 @@
 //! # Ok::<(), millstream::Error>(())
 //! ```
 //!
-//! Groups come from [`Spec::by`] (distinct keys, [`Batch::with_keys`]) and [`Spec::window`] (event time, [`Batch::with_time_ns`]).
+//! Groups come from [`Spec::by`] (distinct keys, [`Batch::with_keys`]) and [`Spec::window`] (event time,
+//! [`Batch::with_time_ns`]).
 //!
 //! # Files
 //!
-//! [`io::open`] reads csv, tsv, ndjson, Arrow and Parquet, plain or compressed; [`pipeline::analyze`] filters ([`expr::Expr`]),
-//! derives columns ([`expr::Definition`]) and reduces while it reads, in bounded memory. The forms of a report are in [`report`].
+//! [`io::open`] reads csv, tsv, ndjson, Arrow and Parquet, plain or compressed; [`pipeline::analyze`] filters
+//! ([`expr::Expr`]), derives columns ([`expr::Definition`]) and reduces while it reads, in bounded memory. The forms of
+//! a report are in [`report`].
 //!
 //! # Features
 //!
@@ -67,7 +71,8 @@
 //! | `html` (by `cli`) | reports as a page with charts |
 //! | `full` | all of them |
 //!
-//! Without features this is a library on the CPU that reads csv, ndjson and Arrow. [`architecture`] says how it is built.
+//! Without features this is a library on the CPU that reads csv, ndjson and Arrow. [`architecture`] says how it is
+//! built.
 
 #[cfg(doc)]
 #[doc = include_str!("../docs/ARCHITECTURE.md")]

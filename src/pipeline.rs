@@ -1,7 +1,7 @@
 //! From a source to a report: filter, derive, reduce.
 //!
-//! The source decodes on its own threads while the batches before are reduced, over bounded queues, so the memory in use does
-//! not grow with the input. Every row ends up in exactly one count: aggregated, filtered or rejected.
+//! The source decodes on its own threads while the batches before are reduced, over bounded queues, so the memory in
+//! use does not grow with the input. Every row ends up in exactly one count: aggregated, filtered or rejected.
 
 mod differences;
 mod outline;

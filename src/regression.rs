@@ -1,22 +1,23 @@
 //! Least squares from co-moments: coefficients, standard errors, R², rank; plain or ridge.
 //!
-//! The normal equations are solved in double-double throughout. Columns are equilibrated by powers of two, then factored by
-//! Cholesky without exchanging terms: a term that depends linearly on the ones before it, up to rounding, is left out of the
-//! fit (its coefficient does not exist) and lowers the rank. With an intercept the co-moments are already centred; without one
-//! the means are added back. Ridge (Hoerl & Kennard 1970) penalises λ‖β‖² of the terms, never of the intercept.
+//! The normal equations are solved in double-double throughout. Columns are equilibrated by powers of two, then
+//! factored by Cholesky without exchanging terms: a term that depends linearly on the ones before it, up to rounding,
+//! is left out of the fit (its coefficient does not exist) and lowers the rank. With an intercept the co-moments are
+//! already centred; without one the means are added back. Ridge (Hoerl & Kennard 1970) penalises λ‖β‖² of the terms,
+//! never of the intercept.
 
 use crate::spec::Regression;
 use crate::summary::RegressionMoments;
 use crate::summary::comoments::{Products, Real};
 use crate::summary::dd::{Dd, exponent};
 
-/// A pivot of the equilibrated matrix below this is rounding: 2⁻⁹⁰ where products carry 106 bits (residuals of columns that
-/// depend on others up to `f64` rounding lie near 2⁻¹⁰⁶) …
+/// A pivot of the equilibrated matrix below this is rounding: 2⁻⁹⁰ where products carry 106 bits (residuals of columns
+/// that depend on others up to `f64` rounding lie near 2⁻¹⁰⁶) …
 const RANK_TOLERANCE_EXACT: f64 = 8.1e-28;
 /// … and 2⁻⁴⁰ where they carry 53.
 const RANK_TOLERANCE_FAST: f64 = 9.1e-13;
-/// A pivot below 2⁻¹⁰² Σx² is rounding too, however far from zero the values lie: a stored number is off by up to 2⁻⁵³ of
-/// itself, and one that was computed by a few times that.
+/// A pivot below 2⁻¹⁰² Σx² is rounding too, however far from zero the values lie: a stored number is off by up to 2⁻⁵³
+/// of itself, and one that was computed by a few times that.
 const STORED_TOLERANCE: f64 = 1.97e-31;
 
 /// What least squares come to.
@@ -71,8 +72,8 @@ fn solve<R: Real>(regression: &Regression, moments: &Products<R>, tolerance: f64
         }
     };
 
-    // Equilibrate: powers of two, so that no digit is lost. Terms and target are in the units of the co-moments; a penalty that
-    // outweighs a term by far decides in its place, so that it stays in range.
+    // Equilibrate: powers of two, so that no digit is lost. Terms and target are in the units of the co-moments; a
+    // penalty that outweighs a term by far decides in its place, so that it stays in range.
     let unit = &moments.scale;
     let ridge = regression.ridge;
     // `excess` is what the penalty adds to the exponent of the term itself.
@@ -118,8 +119,8 @@ fn solve<R: Real>(regression: &Regression, moments: &Products<R>, tolerance: f64
     fit.r_squared = (yy.hi > 0.0).then(|| (Dd::ONE - rss / yy).hi.min(1.0));
     fit.residual_std = sigma2.map(|s| s.sqrt().scaled(unit[p]).hi);
 
-    // (A + λ)⁻¹ A (A + λ)⁻¹ is the covariance of β up to σ²; without a penalty it is A⁻¹. It falls with the square of the
-    // penalty, so entry (i, j) is in units of 2^−(excessᵢ + excessⱼ).
+    // (A + λ)⁻¹ A (A + λ)⁻¹ is the covariance of β up to σ²; without a penalty it is A⁻¹. It falls with the square of
+    // the penalty, so entry (i, j) is in units of 2^−(excessᵢ + excessⱼ).
     let inverse = factor.inverse();
     let covariance = if ridge > 0.0 {
         let outer = |i: usize, k: usize| inverse[i][k].scaled(excess[i] - excess[k]);

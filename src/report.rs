@@ -4,9 +4,9 @@
 //! (a variance of one value) is `None` and prints as `null`; a number that is not finite prints as the string `"NaN"`,
 //! `"Infinity"` or `"-Infinity"`, because JSON has no other way to say it.
 //!
-//! The forms of a report: [`table`] for a terminal, [`markdown`], [`json`] (a document, or a group a line), [`long`] (an
-//! Arrow table for csv and parquet), and with the feature `html` a page with charts. Those for people share one layout
-//! (which tables, which columns) and one way to show a [`number`] and a [`text`].
+//! The forms of a report: [`table`] for a terminal, [`markdown`], [`json`] (a document, or a group a line), [`long`]
+//! (an Arrow table for csv and parquet), and with the feature `html` a page with charts. Those for people share one
+//! layout (which tables, which columns) and one way to show a [`number`] and a [`text`].
 
 pub mod build;
 #[cfg(feature = "html")]

@@ -8,7 +8,8 @@ use std::time::Duration;
 pub const GROUPED_LEAF_ROWS: usize = 256;
 /// Rows of a leaf of the only cell: 32 KiB a column of f64, which stays in the first-level cache between two passes.
 pub const LEAF_ROWS: usize = 4096;
-/// With co-moments of d columns a leaf has at least this times d rows: merging costs d² once a leaf, reducing it d² a row.
+/// With co-moments of d columns a leaf has at least this times d rows: merging costs d² once a leaf, reducing it d² a
+/// row.
 pub const LEAF_ROWS_PER_COMOMENT_COLUMN: usize = 16;
 /// Panes in a window at most: beyond it size and slide have hardly a common divisor, which is a mistake.
 pub const PANES_PER_WINDOW_MAX: i64 = 10_000;
@@ -140,7 +141,8 @@ pub struct Regression {
     pub ridge: f64,
 }
 
-/// What to compute. Start from [`Spec::new`] and add to it; a literal ends in `..Spec::default()`, as there will be more to ask for.
+/// What to compute. Start from [`Spec::new`] and add to it; a literal ends in `..Spec::default()`, as there will be
+/// more to ask for.
 ///
 /// ```
 /// use millstream::{Batch, Engine, Spec};

@@ -1,11 +1,11 @@
 //! The mergeable state of a set of rows.
 //!
-//! A summary describes a set of rows; summaries of disjoint sets merge. Everything else in the crate is built on these two
-//! sentences: leaves fold into cells, cells into windows, batches into results. A summary knows nothing of divisors, of
-//! correlation or of formatting; a [`Report`](crate::Report) does.
+//! A summary describes a set of rows; summaries of disjoint sets merge. Everything else in the crate is built on these
+//! two sentences: leaves fold into cells, cells into windows, batches into results. A summary knows nothing of
+//! divisors, of correlation or of formatting; a [`Report`](crate::Report) does.
 //!
-//! Merging is associative up to rounding only, so whoever merges does it in a fixed order; counts, extremes, integer sums and
-//! sketches are exact in any order.
+//! Merging is associative up to rounding only, so whoever merges does it in a fixed order; counts, extremes, integer
+//! sums and sketches are exact in any order.
 
 pub mod check;
 pub mod comoments;
@@ -132,7 +132,8 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Bytes that one summary of this shape takes, about; sketches of quantiles are counted at the size of an exact set.
+    /// Bytes that one summary of this shape takes, about; sketches of quantiles are counted at the size of an exact
+    /// set.
     pub fn state_bytes(&self) -> usize {
         let products = |d: usize, each: usize| d * (d + 1) / 2 * each + d * (size_of::<Dd>() + 24);
         let per_column = size_of::<Moments>()

@@ -1,8 +1,9 @@
 //! Windows from panes: disjoint pieces of time (or rows) whose summaries merge.
 //!
-//! A window is a run of panes. Sliding windows group panes in runs of size / pane, aligned at absolute pane numbers; a window is
-//! the suffix of one run and the prefix of the next. Suffixes and prefixes are built once a run, so a slide costs O(1) merges
-//! amortised, nothing is ever subtracted, and the association of the merges depends on pane numbers alone.
+//! A window is a run of panes. Sliding windows group panes in runs of size / pane, aligned at absolute pane numbers; a
+//! window is the suffix of one run and the prefix of the next. Suffixes and prefixes are built once a run, so a slide
+//! costs O(1) merges amortised, nothing is ever subtracted, and the association of the merges depends on pane numbers
+//! alone.
 
 use crate::spec::Window;
 use crate::summary::{Merge, Summary};

@@ -1,5 +1,5 @@
-//! Arrow IPC files and streams: damaged ones are errors, and the others give the same values however the bytes arrive and
-//! whichever columns are selected.
+//! Arrow IPC files and streams: damaged ones are errors, and the others give the same values however the bytes arrive
+//! and whichever columns are selected.
 //!
 //! The first two bytes choose the columns and the pieces; the rest is the file or stream.
 #![no_main]

@@ -1,5 +1,5 @@
-//! Compressed inputs: what comes out is bounded by what went in, however the bytes arrive, and what was packed comes out
-//! again, unless it is cut short.
+//! Compressed inputs: what comes out is bounded by what went in, however the bytes arrive, and what was packed comes
+//! out again, unless it is cut short.
 //!
 //! The first byte chooses the compression, the second the pieces; the rest is packed data, or data to be packed.
 #![no_main]

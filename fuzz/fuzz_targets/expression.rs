@@ -1,5 +1,5 @@
-//! Expressions: what evaluates does so row by row, whatever the batch; numbers are never NaN; a definition is its name and
-//! its expression.
+//! Expressions: what evaluates does so row by row, whatever the batch; numbers are never NaN; a definition is its name
+//! and its expression.
 #![no_main]
 
 use arrow::array::{

@@ -1,5 +1,5 @@
-//! Lines or an array of JSON objects: the same rows however the bytes arrive, and where everything is regular the values
-//! that `serde_json` reads, object by object.
+//! Lines or an array of JSON objects: the same rows however the bytes arrive, and where everything is regular the
+//! values that `serde_json` reads, object by object.
 //!
 //! The first two bytes choose the options; the rest is the text.
 #![no_main]

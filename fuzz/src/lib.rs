@@ -99,8 +99,8 @@ pub fn about_the_input<T>(result: Result<T>) -> Option<T> {
 
 /// Compares an own reading of a decimal number with that of the standard library, bit by bit.
 ///
-/// `read` is none where the own parser says that `text` is no number. Where the two languages differ (`nan` is a missing
-/// value, the standard library wants no blanks) the target decides before it calls this.
+/// `read` is none where the own parser says that `text` is no number. Where the two languages differ (`nan` is a
+/// missing value, the standard library wants no blanks) the target decides before it calls this.
 ///
 /// # Panics
 /// If they differ.
@@ -147,7 +147,8 @@ impl std::io::Read for Pieces {
     }
 }
 
-/// Lets the decoders of other crates panic, which the library turns into errors; the fuzzer would take it for a finding.
+/// Lets the decoders of other crates panic, which the library turns into errors; the fuzzer would take it for a
+/// finding.
 ///
 /// A panic anywhere else still ends the run.
 pub fn decoders_may_panic() {

@@ -1,7 +1,9 @@
-//! The CPU backend: leaves in parallel on rayon, kernels compiled for AVX-512, AVX2, NEON and plain code, chosen at run time.
+//! The CPU backend: leaves in parallel on rayon, kernels compiled for AVX-512, AVX2, NEON and plain code, chosen at run
+//! time.
 //!
-//! A leaf is reduced by one thread in an order that depends on its rows alone, and partial results come back in the order of the
-//! blocks: the number of threads changes nothing but the time. Works of few values stay on the calling thread.
+//! A leaf is reduced by one thread in an order that depends on its rows alone, and partial results come back in the
+//! order of the blocks: the number of threads changes nothing but the time. Works of few values stay on the calling
+//! thread.
 
 mod moments;
 mod products;
@@ -19,7 +21,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Values below which a work stays on one thread: waking another costs 5 to 10 µs, in which one reduces about this many.
+/// Values below which a work stays on one thread: waking another costs 5 to 10 µs, in which one reduces about this
+/// many.
 const PARALLEL_VALUES_MIN: usize = 32_768;
 /// Grouped rows that one task takes at least.
 const GROUPED_ROWS_PER_TASK: usize = 4096;
@@ -68,7 +71,8 @@ impl Cpu {
     }
 }
 
-/// Sets the number of threads of rayon's global pool, which reading and reducing share; once a process, before its first use.
+/// Sets the number of threads of rayon's global pool, which reading and reducing share; once a process, before its
+/// first use.
 ///
 /// # Errors
 /// [`Error::Failed`] if the pool exists already or the system does not give the threads.
@@ -104,10 +108,11 @@ impl Backend for Cpu {
         )
     }
 
-    /// In the worst case, where all roundings fall alike: a run of 4096 rows adds 256 values to a lane and 16 lanes in 4 steps
-    /// around a pivot within 8 standard deviations, so a variance errs by at most 260 · 2⁻⁵³ · 65 = 1.9e-12 (one value after
-    /// another, with what rounding takes kept, by less: 8 · 2⁻⁵³ · 257); merges add 2⁻⁵² each. Products of 256 rows one after
-    /// another err by 270 · 2⁻⁵³ · 257 = 7.7e-12, as their first row may lie 16 standard deviations away.
+    /// In the worst case, where all roundings fall alike: a run of 4096 rows adds 256 values to a lane and 16 lanes in
+    /// 4 steps around a pivot within 8 standard deviations, so a variance errs by at most 260 · 2⁻⁵³ · 65 = 1.9e-12
+    /// (one value after another, with what rounding takes kept, by less: 8 · 2⁻⁵³ · 257); merges add 2⁻⁵² each.
+    /// Products of 256 rows one after another err by 270 · 2⁻⁵³ · 257 = 7.7e-12, as their first row may lie 16 standard
+    /// deviations away.
     fn tolerance(&self) -> Tolerance {
         Tolerance {
             moments: 2e-12,
@@ -189,7 +194,8 @@ fn reduce_leaf(batch: &Batch, rows: Range<usize>, shape: &Shape) -> Summary {
     }
 }
 
-/// Leaves of many columns are long: their moments come from runs that stay in the first-level cache, and as accurate as any.
+/// Leaves of many columns are long: their moments come from runs that stay in the first-level cache, and as accurate as
+/// any.
 fn column_moments(column: &Column, rows: Range<usize>, order: Order) -> Moments {
     let run = |start: usize| moments::of_column(column, start..rows.end.min(start + LEAF_ROWS), order);
     let mut moments = run(rows.start);

@@ -42,8 +42,8 @@ impl Grouped {
         self.cells.len()
     }
 
-    /// What the cells take in bytes, with the windows that they become and groups of this size, as far as it grows with their
-    /// number.
+    /// What the cells take in bytes, with the windows that they become and groups of this size, as far as it grows with
+    /// their number.
     pub(super) fn memory_bytes(&self, window: Option<Window>, shape: &Shape, group_bytes: usize) -> u64 {
         let keys = self.keys.as_ref().map_or(0, KeyTable::memory_bytes) as u64;
         // A summary and a running leaf a cell, and what the table that finds it takes.
@@ -58,7 +58,8 @@ impl Grouped {
         total.saturating_add(groups.saturating_mul(group_bytes as u64))
     }
 
-    /// Windows over the cells at most: as many as hold each, and no more a key than there are from the first to the last.
+    /// Windows over the cells at most: as many as hold each, and no more a key than there are from the first to the
+    /// last.
     fn windows_max(&self, window: Window) -> u64 {
         let (size, slide) = window.size_slide();
         let (run, step) = (i128::from(size / window.pane()), i128::from(slide / window.pane()));

@@ -1,7 +1,7 @@
 //! Distinct key values and their numbers.
 //!
-//! Key columns of any Arrow type are encoded row by row into comparable bytes (arrow-row), which a hash table maps to numbers in the
-//! order of first appearance. A missing key (null, or NaN) is a key like any other.
+//! Key columns of any Arrow type are encoded row by row into comparable bytes (arrow-row), which a hash table maps to
+//! numbers in the order of first appearance. A missing key (null, or NaN) is a key like any other.
 
 mod held;
 

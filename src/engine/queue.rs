@@ -1,8 +1,8 @@
 //! Work that a backend has: handed out by rising numbers, taken back in the same order, whatever the backend does.
 //!
-//! Every work in flight is kept here as a cheap clone. An error, a panic, an answer with another number or of another shape: the
-//! CPU reduces that work instead, and an answer that comes for it later is discarded by its number. So the results are the
-//! CPU's own wherever the backend fails, and no row is lost or counted twice.
+//! Every work in flight is kept here as a cheap clone. An error, a panic, an answer with another number or of another
+//! shape: the CPU reduces that work instead, and an answer that comes for it later is discarded by its number. So the
+//! results are the CPU's own wherever the backend fails, and no row is lost or counted twice.
 
 use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Partial, Work};
@@ -29,7 +29,8 @@ pub(super) struct Queue {
     sequence: u64,
     /// Oldest first.
     outstanding: VecDeque<(u64, Job)>,
-    /// Works given up on, each of which may still be answered once: beyond it, an old number is a failure like any other.
+    /// Works given up on, each of which may still be answered once: beyond it, an old number is a failure like any
+    /// other.
     given_up: u64,
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Functions of numbers are plain `fn`s over `f64`, applied to the rows where no argument is null; what they give
 //! beyond their domain is NaN, hence null (`sqrt(-1)`, `ln(-1)`), and infinite at a pole (`ln(0)`). `log` of one
-//! argument is to base 10 as in PostgreSQL, `round` rounds halves away from zero, and `mod` has the sign of the dividend.
+//! argument is to base 10 as in PostgreSQL, `round` rounds halves away from zero, and `mod` has the sign of the
+//! dividend.
 
 /// A function under one name and with one number of arguments.
 #[derive(Debug)]

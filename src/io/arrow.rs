@@ -64,8 +64,8 @@ impl ArrowSource {
     ///
     /// # Errors
     /// [`Error::Input`] if it cannot be opened; [`Error::Data`] if it is empty, damaged or no Arrow data;
-    /// [`Error::Usage`] if the time column is not there or holds no times; [`Error::Limit`] for an IPC file of more than
-    /// 1 GiB on standard input.
+    /// [`Error::Usage`] if the time column is not there or holds no times; [`Error::Limit`] for an IPC file of more
+    /// than 1 GiB on standard input.
     pub fn open(path: &Path, options: &ReadOptions) -> Result<Self> {
         let incoming: Incoming = if whole::is_stdin(path) {
             Box::new(std::io::stdin())

@@ -3,8 +3,8 @@
 //! One thread reads and decompresses, cuts the stream into chunks of whole records ([`Cut`]) and puts a one-shot
 //! receiver per chunk into a bounded queue; the chunks themselves are decoded on rayon's threads ([`Decode`]).
 //! [`Chunks::read`] takes the receivers from the queue in order, so batches come in the order of the input. The queue's
-//! bound is what limits the memory: as many chunks as it holds are read, being decoded, or waiting to be taken. Decoders
-//! count lines from the start of their chunk; the sum over the chunks before makes them lines of the file.
+//! bound is what limits the memory: as many chunks as it holds are read, being decoded, or waiting to be taken.
+//! Decoders count lines from the start of their chunk; the sum over the chunks before makes them lines of the file.
 
 use super::bytes::ByteInput;
 use super::{BadRows, Position, Read, Rows};

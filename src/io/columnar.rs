@@ -52,7 +52,8 @@ impl Shape {
     /// The shape that a file with this schema takes; every offered column is selected.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the time column is not there or holds no times; [`Error::Data`] if two columns have one name.
+    /// [`Error::Usage`] if the time column is not there or holds no times; [`Error::Data`] if two columns have one
+    /// name.
     pub(crate) fn new(source: &str, file: &Schema, options: &ReadOptions) -> Result<Self> {
         let (mut fields, mut places, mut nested) = (Vec::<Field>::new(), Vec::new(), Vec::new());
         for (place, field) in file.fields().iter().enumerate() {

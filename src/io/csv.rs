@@ -6,8 +6,8 @@
 //! passed over. A row of the wrong length, text in a numeric column, or no time in the time column make a bad row; only
 //! cells of selected columns are looked at.
 //!
-//! A column without a name in the header, such as the index that pandas writes first, is called `column_N` by its place,
-//! counted from 1.
+//! A column without a name in the header, such as the index that pandas writes first, is called `column_N` by its
+//! place, counted from 1.
 
 mod decode;
 mod infer;

@@ -1,8 +1,8 @@
 //! JSON objects, one a line, or as the elements of one top-level array.
 //!
-//! [`NdjsonSource`] takes the columns from the keys of the first rows, in the order in which they first appear: a column
-//! is numeric if all of its values that are not missing are numbers, where the strings `NaN`, `NA`, `Infinity` and their
-//! like say what they say in csv; strings and booleans are text; columns of objects or arrays are left out
+//! [`NdjsonSource`] takes the columns from the keys of the first rows, in the order in which they first appear: a
+//! column is numeric if all of its values that are not missing are numbers, where the strings `NaN`, `NA`, `Infinity`
+//! and their like say what they say in csv; strings and booleans are text; columns of objects or arrays are left out
 //! ([`ReadOptions::numeric`] and [`ReadOptions::keys`] make exceptions). A key that is absent is a missing value. A
 //! value of another kind later on, and anything that is no JSON object, make a bad row.
 //! A field that first appears behind those rows is no column, unless it is one of [`ReadOptions::numeric`].

@@ -21,7 +21,8 @@ const EXACT_MAX: u64 = 1 << 53;
 /// The most digits whose integer surely fits into 64 bits.
 const DIGITS_MAX: usize = 19;
 
-/// The longest text that is copied into a padded buffer for the fast path: sign, 19 digits, point, exponent of three digits.
+/// The longest text that is copied into a padded buffer for the fast path: sign, 19 digits, point, exponent of three
+/// digits.
 const SHORT_MAX: usize = 26;
 
 /// Bytes that must be readable behind a number for [`scan`] to take its fast path.

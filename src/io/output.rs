@@ -1,8 +1,8 @@
 //! Files that a program writes: whole files only.
 //!
-//! Bytes go to a temporary file beside the final one, which takes its name in [`OutputFile::finish`] and is removed if it
-//! never comes to that: a reader never sees half a report. What is no regular file (standard output, a device, a pipe) is
-//! written to directly.
+//! Bytes go to a temporary file beside the final one, which takes its name in [`OutputFile::finish`] and is removed if
+//! it never comes to that: a reader never sees half a report. What is no regular file (standard output, a device, a
+//! pipe) is written to directly.
 
 use crate::error::{Error, Result};
 use std::fmt;

@@ -1,8 +1,8 @@
 //! Tables that go out: Arrow record batches as csv or Parquet, into a file or to standard output.
 //!
-//! csv has a header line, RFC 4180 quoting, an empty cell for null, numbers as the shortest digits that read back as the
-//! same `f64`, `NaN`, `Infinity` and `-Infinity` for the rest, and instants in RFC 3339 with `Z`. Parquet is compressed
-//! with zstd.
+//! csv has a header line, RFC 4180 quoting, an empty cell for null, numbers as the shortest digits that read back as
+//! the same `f64`, `NaN`, `Infinity` and `-Infinity` for the rest, and instants in RFC 3339 with `Z`. Parquet is
+//! compressed with zstd.
 //!
 //! The rule: a file with the asked-for name is a whole file. Rows go to a temporary file beside it, which takes the
 //! name in [`TableWriter::finish`] and is removed if it never comes to that. What is no regular file (a device, a pipe)
@@ -93,8 +93,8 @@ impl TableWriter {
     /// Begins a table at `path`, where `-` is standard output.
     ///
     /// # Errors
-    /// [`Error::Output`] if there is no such directory or it cannot be written to; [`Error::Unavailable`] for Parquet in
-    /// a build without it; [`Error::Usage`] for a column whose type the form cannot hold.
+    /// [`Error::Output`] if there is no such directory or it cannot be written to; [`Error::Unavailable`] for Parquet
+    /// in a build without it; [`Error::Usage`] for a column whose type the form cannot hold.
     pub fn create(path: &Path, output: Output, schema: SchemaRef) -> Result<Self> {
         if cfg!(not(feature = "parquet")) && output == Output::Parquet {
             return Err(Error::Unavailable(format!(

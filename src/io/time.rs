@@ -1,8 +1,8 @@
 //! Event times: whatever a feed calls a time, as nanoseconds since 1970-01-01T00:00:00Z.
 //!
-//! A time is an ISO 8601 date, a date and time (`T` or a blank between them; seconds, fraction and offset may be absent;
-//! without an offset it is UTC), or a number in a given unit. The common shapes have a path of their own; the rest of
-//! ISO 8601 is left to jiff. Both agree, which a property test holds them to.
+//! A time is an ISO 8601 date, a date and time (`T` or a blank between them; seconds, fraction and offset may be
+//! absent; without an offset it is UTC), or a number in a given unit. The common shapes have a path of their own; the
+//! rest of ISO 8601 is left to jiff. Both agree, which a property test holds them to.
 //!
 //! The rule: a time is exact or it is none. Numbers are read as the decimals that they are written as, in integers,
 //! never through a float; digits below the nanosecond are cut off towards zero; what does not fit an `i64` of
@@ -345,7 +345,8 @@ fn text<'a>(array: impl StringArrayType<'a>, unit: TimeUnit) -> TimestampNanosec
     array.iter().map(|cell| parse(cell?.as_bytes(), unit)).collect()
 }
 
-/// A float as the shortest decimal that reads back as it, so that a time is the same from text and from a binary column.
+/// A float as the shortest decimal that reads back as it, so that a time is the same from text and from a binary
+/// column.
 fn float(x: f64, unit_ns: i64, unit: TimeUnit, digits: &mut String) -> Option<i64> {
     if !x.is_finite() {
         return None;
@@ -403,7 +404,8 @@ fn days_of_month(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days from 1970-01-01 to a date of the proleptic Gregorian calendar; years begin in March, so that leap days end them.
+/// Days from 1970-01-01 to a date of the proleptic Gregorian calendar; years begin in March, so that leap days end
+/// them.
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);

@@ -119,7 +119,8 @@ pub(crate) fn looks_like(head: &[u8]) -> &'static str {
     }
 }
 
-/// What `work` says, where a panic inside it means that the input is damaged: decoders of others' crates trust the data.
+/// What `work` says, where a panic inside it means that the input is damaged: decoders of others' crates trust the
+/// data.
 ///
 /// # Errors
 /// Those of `work`; [`Error::Data`] that names the input for a panic.

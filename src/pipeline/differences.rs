@@ -1,7 +1,8 @@
 //! Row-by-row differences as a table: keys, time, and for every column its difference from the row before.
 //!
-//! The row before is the one of the same key (and, with tumbling windows, of the same window) that came last. Where there is none,
-//! where a value is missing or where the time does not advance, the cell is empty. With event time differences are per second.
+//! The row before is the one of the same key (and, with tumbling windows, of the same window) that came last. Where
+//! there is none, where a value is missing or where the time does not advance, the cell is empty. With event time
+//! differences are per second.
 
 use crate::batch::Batch;
 use crate::error::{Error, Result};

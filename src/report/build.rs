@@ -11,7 +11,8 @@ const INTERCEPT: &str = "intercept";
 
 /// The report of closed windows over columns of these names. Rows, backend and device are the caller's to fill in.
 ///
-/// A summary that was made for another spec has no entry for what it does not hold, such as a matrix over other columns.
+/// A summary that was made for another spec has no entry for what it does not hold, such as a matrix over other
+/// columns.
 pub fn report(spec: &Spec, names: &[String], closed: impl IntoIterator<Item = Closed>) -> Report {
     let builder = Builder::new(spec, names);
     Report {

@@ -21,8 +21,8 @@ use plotters::style::{Color, IntoFont, RGBAColor, RGBColor, ShapeStyle, TextStyl
 use std::fmt::Write as _;
 use std::io;
 
-/// Units of the drawing in one pixel of the page at full width: plotters has whole coordinates only, and a line drawn in
-/// whole pixels is jagged.
+/// Units of the drawing in one pixel of the page at full width: plotters has whole coordinates only, and a line drawn
+/// in whole pixels is jagged.
 pub(crate) const FINE: i32 = 10;
 
 /// The marker colours: the style sheet selects on these values and sets the real ones.

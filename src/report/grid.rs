@@ -1,8 +1,8 @@
 //! What the reports for people show, decided once: which tables, which columns, in which order.
 //!
-//! A [`Report`] becomes [`Block`]s of [`Part`]s, each one [`Grid`] with a caption; terminal, markdown and html only draw
-//! them. One group is one block. Several groups without matrices become one block of wide tables whose first columns
-//! are the key and the window; with matrices, which have no wide form, every group keeps its own block.
+//! A [`Report`] becomes [`Block`]s of [`Part`]s, each one [`Grid`] with a caption; terminal, markdown and html only
+//! draw them. One group is one block. Several groups without matrices become one block of wide tables whose first
+//! columns are the key and the window; with matrices, which have no wide form, every group keeps its own block.
 
 use super::number::{self, shortest, shown, shown_beside};
 use super::text::{clean, counted};
@@ -125,7 +125,8 @@ pub(crate) struct Block {
     pub(crate) parts: Vec<Part>,
 }
 
-/// The blocks of a report, in order, made one at a time: many groups share their tables, but each has matrices of its own.
+/// The blocks of a report, in order, made one at a time: many groups share their tables, but each has matrices of its
+/// own.
 pub(crate) fn blocks(report: &Report) -> Box<dyn Iterator<Item = Block> + '_> {
     if report.groups.len() > 1 {
         let matrices = report.groups.iter().filter_map(|group| {

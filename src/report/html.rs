@@ -1,8 +1,8 @@
 //! Reports as one self-contained html page: tables and charts, without scripts and without anything from elsewhere.
 //!
-//! The page follows the reader's light or dark preference, prints, and scrolls wide tables on narrow screens. Everything
-//! from the data is escaped. Its tables are those of the terminal with all columns; its charts are inline SVG: how each
-//! column is spread, the means of windows over time, correlations as colours.
+//! The page follows the reader's light or dark preference, prints, and scrolls wide tables on narrow screens.
+//! Everything from the data is escaped. Its tables are those of the terminal with all columns; its charts are inline
+//! SVG: how each column is spread, the means of windows over time, correlations as colours.
 
 use super::charts::distribution::{BoxRow, boxes, histogram};
 use super::charts::heatmap::{self, correlations};

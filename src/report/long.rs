@@ -1,8 +1,8 @@
 //! The long table of csv and parquet reports: one row a column of each group, one column a statistic.
 //!
-//! First the key columns, typed by their values, then `window_start` and `window_end` where there are windows, `column`,
-//! the statistics, and where asked for `quantile_…` and `differences_…`. What does not exist is null. The statistics keep
-//! their names whatever the data calls its keys: a key of the same name gets the suffix `_key`.
+//! First the key columns, typed by their values, then `window_start` and `window_end` where there are windows,
+//! `column`, the statistics, and where asked for `quantile_…` and `differences_…`. What does not exist is null. The
+//! statistics keep their names whatever the data calls its keys: a key of the same name gets the suffix `_key`.
 
 use super::grid::quantile_names;
 use super::number::shortest;

@@ -232,7 +232,8 @@ mod tests {
         fn what_is_shown_is_within_half_a_unit_of_its_last_digit(x in proptest::num::f64::NORMAL, digits in 1_usize..=15) {
             let text = significant(x, digits);
             let back: f64 = text.parse().unwrap();
-            // Reading the text back rounds once more, by at most half an ulp of the value; so does the unit of a tiny one.
+            // Reading the text back rounds once more, by at most half an ulp of the value; so does the unit of a tiny
+            // one.
             let slack = x.abs() * f64::EPSILON + f64::from_bits(2);
             prop_assert!((back - x).abs() <= 0.5 * last_unit(&text) + slack, "{x:e} shows as {text}");
         }

@@ -13,7 +13,8 @@ use std::io::{self, Write};
 
 /// Cells between two columns.
 const GAP: usize = 2;
-/// A head is not shortened below this, even where its numbers are narrower; nor is a label to leave numbers their share.
+/// A head is not shortened below this, even where its numbers are narrower; nor is a label to leave numbers their
+/// share.
 const HEAD_MIN: usize = 12;
 /// A label is not shortened below this where that is enough.
 const LABEL_MIN: usize = 16;

@@ -1,15 +1,16 @@
 //! What every summary of rows fulfils, checked where one comes from outside; and merging that checks first.
 //!
-//! The rule: no part counts more than there are rows, and there are at most [`ROWS_MAX`] rows. From this it follows that no
-//! sum of counts overflows, here or in any later merge, so that only the number of rows has to be looked at there.
+//! The rule: no part counts more than there are rows, and there are at most [`ROWS_MAX`] rows. From this it follows
+//! that no sum of counts overflows, here or in any later merge, so that only the number of rows has to be looked at
+//! there.
 
 use super::comoments::{Products, Real};
 use super::quantiles::Sketch;
 use super::{Differences, Merge, Moments, Quantiles, RegressionMoments, Shape, Summary};
 use crate::error::{Error, Result};
 
-/// The most rows of a summary that is read or merged with a check: up to it every count is exact as the `f64` that means
-/// divide by. A billion rows a second take a hundred days to reach it.
+/// The most rows of a summary that is read or merged with a check: up to it every count is exact as the `f64` that
+/// means divide by. A billion rows a second take a hundred days to reach it.
 pub const ROWS_MAX: u64 = 1 << 53;
 
 impl Summary {

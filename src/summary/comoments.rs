@@ -1,15 +1,16 @@
 //! Sums of products of deviations of several columns: what covariance, correlation and least squares are made of.
 //!
-//! Rows count listwise: a row enters only if every column that has any value at all has one in it. Which columns have one is
-//! part of the state (`present`); rows from before a column's first value are incomplete, so a larger set starts again at 0.
-//! Every matrix is thereby positive semidefinite by construction. Rows with an infinite value are kept out and counted.
+//! Rows count listwise: a row enters only if every column that has any value at all has one in it. Which columns have
+//! one is part of the state (`present`); rows from before a column's first value are incomplete, so a larger set starts
+//! again at 0. Every matrix is thereby positive semidefinite by construction. Rows with an infinite value are kept out
+//! and counted.
 //!
 //! Columns whose squares would leave the range of `f64` are held in units of 2^`scale`, which is 0 for ordinary data.
 //!
-//! Merging follows Schubert & Gertz 2018 ("Numerically stable parallel computation of (co-)variance", equation 21) with the
-//! means in double-double, so that their difference keeps its digits. There are two precisions from one text: `f64` products
-//! ([`CoMoments`]) and double-double products ([`ExactCoMoments`]), the latter for regressions, where the condition of the
-//! normal equations costs twice the digits.
+//! Merging follows Schubert & Gertz 2018 ("Numerically stable parallel computation of (co-)variance", equation 21) with
+//! the means in double-double, so that their difference keeps its digits. There are two precisions from one text: `f64`
+//! products ([`CoMoments`]) and double-double products ([`ExactCoMoments`]), the latter for regressions, where the
+//! condition of the normal equations costs twice the digits.
 
 mod run;
 
@@ -115,8 +116,8 @@ impl<R: Real> Products<R> {
         }
     }
 
-    /// The state behind sums around a pivot: Σd and the upper triangle of Σd dᵀ with d = x − pivot, over `rows` rows, all in
-    /// units of 2^scale of the columns.
+    /// The state behind sums around a pivot: Σd and the upper triangle of Σd dᵀ with d = x − pivot, over `rows` rows,
+    /// all in units of 2^scale of the columns.
     pub fn from_sums(
         rows: u64,
         present: Vec<bool>,
@@ -186,7 +187,8 @@ impl<R: Real> Products<R> {
         })
     }
 
-    /// Pearson's correlation, in [−1, 1]; `None` where a column is constant or rows < 2, NaN where one has infinite values.
+    /// Pearson's correlation, in [−1, 1]; `None` where a column is constant or rows < 2, NaN where one has infinite
+    /// values.
     pub fn correlation(&self, i: usize, j: usize) -> Option<f64> {
         if self.infinite[i] + self.infinite[j] > 0 {
             return Some(f64::NAN);
@@ -194,7 +196,8 @@ impl<R: Real> Products<R> {
         if self.rows < 2 {
             return None;
         }
-        // The units of numerator and denominator are the same. In a fixed order, so that both triangles of a matrix round alike.
+        // The units of numerator and denominator are the same. In a fixed order, so that both triangles of a matrix
+        // round alike.
         let (i, j) = (i.min(j), i.max(j));
         let (a, b) = (self.product(i, i).to_dd().hi, self.product(j, j).to_dd().hi);
         if !(a > 0.0 && b > 0.0) {

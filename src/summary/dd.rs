@@ -1,9 +1,9 @@
 //! Double-double arithmetic: a number as the unevaluated sum of two `f64`, 106 bits of significand.
 //!
-//! Everything is built on error-free transformations: `two_sum` (Knuth, TAOCP vol. 2, 4.2.2) and `two_product` by a fused
-//! multiply-add (Ogita, Rump & Oishi 2005, algorithms 3.1 and 3.5). The relative error of an operation is a few 2⁻¹⁰⁶
-//! (Joldes, Muller & Popescu 2017, "Tight and rigorous error bounds for basic building blocks of double-word arithmetic").
-//! Sums of integers stay exact while they fit 106 bits.
+//! Everything is built on error-free transformations: `two_sum` (Knuth, TAOCP vol. 2, 4.2.2) and `two_product` by a
+//! fused multiply-add (Ogita, Rump & Oishi 2005, algorithms 3.1 and 3.5). The relative error of an operation is a few
+//! 2⁻¹⁰⁶ (Joldes, Muller & Popescu 2017, "Tight and rigorous error bounds for basic building blocks of double-word
+//! arithmetic"). Sums of integers stay exact while they fit 106 bits.
 //!
 //! A result that is not finite has a `lo` of 0, so that infinities do not turn into NaN.
 

@@ -1,9 +1,9 @@
 //! Differences between adjacent rows of one sequence: their moments, and the edges at which neighbours join.
 //!
 //! A difference belongs to two adjacent rows that both have a value. With event time it counts if the time advances, as
-//! (xᵢ − xᵢ₋₁) / (tᵢ − tᵢ₋₁) per second; where it does not, the pair is counted as unordered. Merging adds the one difference
-//! between the last row of the earlier set and the first row of the later one. The difference of two equal infinities does not
-//! exist, and is left out.
+//! (xᵢ − xᵢ₋₁) / (tᵢ − tᵢ₋₁) per second; where it does not, the pair is counted as unordered. Merging adds the one
+//! difference between the last row of the earlier set and the first row of the later one. The difference of two equal
+//! infinities does not exist, and is left out.
 
 use super::Merge;
 use super::moments::{MomentRun, Moments, Order};

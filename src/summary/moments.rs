@@ -1,12 +1,13 @@
 //! Count, sum, extremes and central moments of one column, in one mergeable state.
 //!
-//! The sum is an unevaluated pair of `f64`, so that integer sums are exact and the difference of two means keeps its digits
-//! however far the data lies from 0. The central sums M2, M3, M4 follow Pébay, Terriberry, Kolla & Bennett 2016 ("Numerically
-//! stable, scalable formulas for parallel and online computation of higher-order multivariate central moments with arbitrary
-//! weights", equations 3.1 and 2.1 to 2.4 for their unweighted form). All of them hold the finite values only; infinite
-//! and missing values are counted beside them.
+//! The sum is an unevaluated pair of `f64`, so that integer sums are exact and the difference of two means keeps its
+//! digits however far the data lies from 0. The central sums M2, M3, M4 follow Pébay, Terriberry, Kolla & Bennett 2016
+//! ("Numerically stable, scalable formulas for parallel and online computation of higher-order multivariate central
+//! moments with arbitrary weights", equations 3.1 and 2.1 to 2.4 for their unweighted form). All of them hold the
+//! finite values only; infinite and missing values are counted beside them.
 //!
-//! Values whose fourth powers would leave the range of `f64` are held in units of 2^`scale`, which is 0 for ordinary data.
+//! Values whose fourth powers would leave the range of `f64` are held in units of 2^`scale`, which is 0 for ordinary
+//! data.
 
 mod run;
 
@@ -15,7 +16,8 @@ pub use run::MomentRun;
 use super::Merge;
 use super::dd::{Dd, exponent, ldexp};
 
-/// Data whose largest magnitude lies in 2^±200 is held unscaled: fourth powers of it, summed 2^40 times, stay within 2^±1000.
+/// Data whose largest magnitude lies in 2^±200 is held unscaled: fourth powers of it, summed 2^40 times, stay within
+/// 2^±1000.
 pub const UNSCALED_EXPONENT_MAX: i32 = 200;
 
 /// A mean farther from the pivot than this many standard deviations asks for a second reduction around a better pivot:
@@ -135,14 +137,16 @@ impl PivotSums {
         if m2 < 0.0 { 0.0 } else { m2 }
     }
 
-    /// A better pivot, where the mean is so far from this one that digits were lost: near the mean, rounded to a multiple of a
-    /// quarter of the standard deviation (a power of two), so that subtracting it from the data stays exact.
+    /// A better pivot, where the mean is so far from this one that digits were lost: near the mean, rounded to a
+    /// multiple of a quarter of the standard deviation (a power of two), so that subtracting it from the data stays
+    /// exact.
     pub fn better_pivot(&self) -> Option<f64> {
         let n = self.count as f64;
         let distance = self.s1 / n;
         let variance = self.m2() / n;
         let far = distance * distance > PIVOT_DISTANCE_MAX * PIVOT_DISTANCE_MAX * variance;
-        // A variance of 0 with a distance is a constant beside its own pivot: rounding noise decides; any pivot at the mean mends it.
+        // A variance of 0 with a distance is a constant beside its own pivot: rounding noise decides; any pivot at the
+        // mean mends it.
         if !far || distance == 0.0 || !distance.is_finite() {
             return None;
         }
@@ -183,7 +187,8 @@ impl Moments {
             ..Self::default()
         };
         if order == Order::Fourth {
-            // Binomial expansion around the distance e = mean − pivot, with central second sums to spare one cancellation.
+            // Binomial expansion around the distance e = mean − pivot, with central second sums to spare one
+            // cancellation.
             let e = sums.s1 / n;
             let e2 = e * e;
             moments.m3 = sums.s3 - 3.0 * e * moments.m2 - n * e2 * e;

@@ -1,9 +1,9 @@
 //! Quantiles: exact while a set is small, else a sketch whose every answer is within 1 % of the value.
 //!
-//! The sketch is DDSketch (Masson, Rim & Lee 2019, "DDSketch: a fast and fully-mergeable quantile sketch with relative-error
-//! guarantees") with a fixed map from values to buckets, so that states are integer counts and merge exactly in any order.
-//! The map approximates log₂ by the exponent plus a cubic in the significand; the cubic's slope is never below 10/7 in
-//! log space, which decides the number of buckets per octave.
+//! The sketch is DDSketch (Masson, Rim & Lee 2019, "DDSketch: a fast and fully-mergeable quantile sketch with
+//! relative-error guarantees") with a fixed map from values to buckets, so that states are integer counts and merge
+//! exactly in any order. The map approximates log₂ by the exponent plus a cubic in the significand; the cubic's slope
+//! is never below 10/7 in log space, which decides the number of buckets per octave.
 
 use super::Merge;
 use super::dd::{exponent, ldexp};
@@ -17,8 +17,8 @@ pub const RELATIVE_ERROR: f64 = 0.01;
 /// Cubic coefficients of the approximated log₂(1 + s): value 0 at 0, 1 at 1.
 const CUBIC: [f64; 3] = [6.0 / 35.0, -3.0 / 5.0, 10.0 / 7.0];
 
-/// Buckets an octave: (7/10) / ln γ with γ = (1 + α)/(1 − α). The approximation climbs by at least 10/7 per unit of ln x (at
-/// s = 0 and s = 2/3), so a bucket spans at most ln γ.
+/// Buckets an octave: (7/10) / ln γ with γ = (1 + α)/(1 − α). The approximation climbs by at least 10/7 per unit of ln
+/// x (at s = 0 and s = 2/3), so a bucket spans at most ln γ.
 const BUCKETS_PER_OCTAVE: f64 = 34.998_833_302_220_746;
 
 /// The bucket of a finite x > 0.
@@ -249,9 +249,9 @@ impl Quantiles {
 
     /// The quantiles at these probabilities; all `None` without values.
     ///
-    /// They interpolate between the order statistics at ranks ⌊p (n − 1)⌋ and the next (Hyndman & Fan 1996, type 7). Those of an
-    /// exact set are the values; those of a sketch lie within [`RELATIVE_ERROR`] of the values, the least and the greatest exactly,
-    /// so that a quantile between two of one sign does too.
+    /// They interpolate between the order statistics at ranks ⌊p (n − 1)⌋ and the next (Hyndman & Fan 1996, type 7).
+    /// Those of an exact set are the values; those of a sketch lie within [`RELATIVE_ERROR`] of the values, the least
+    /// and the greatest exactly, so that a quantile between two of one sign does too.
     pub fn at(&self, probabilities: &[f64]) -> Vec<Option<f64>> {
         match self {
             Self::Exact(values) => {

@@ -1,7 +1,8 @@
 //! `millstream analyze` on the example data against reports computed elsewhere in exact arithmetic, key by key.
 //!
 //! `tests/data/expected.json` is what Python 3.11.7 with its `fractions` module prints for
-//! `python3 tests/data/expected.py > tests/data/expected.json`; every number in it is rounded once from the exact value.
+//! `python3 tests/data/expected.py > tests/data/expected.json`; every number in it is rounded once from the exact
+//! value.
 
 use crate::command::{Place, example};
 use serde_json::{Value, json};
@@ -9,18 +10,18 @@ use serde_json::{Value, json};
 /// Half an ulp of 1: the relative error of one rounding.
 const UNIT: f64 = f64::EPSILON / 2.0;
 
-/// Roundings behind a number whose sums are kept in double-double (regressions), and behind the last steps of every other: for
-/// the skewness two quotients, a root, a product and a quotient; for the correlation two roots and two quotients of rounded
-/// products. Eight covers each.
+/// Roundings behind a number whose sums are kept in double-double (regressions), and behind the last steps of every
+/// other: for the skewness two quotients, a root, a product and a quotient; for the correlation two roots and two
+/// quotients of rounded products. Eight covers each.
 const ROUNDINGS: f64 = 8.0;
 
 /// How far a number may be from the exact one. `owner` is the object of statistics that it belongs to, as it should be.
 ///
 /// Moments are power sums of d = x - pivot in f64, where the pivot is a value of the column, so at most
-/// δ = max(mean - min, max - mean) / std away from the mean. A sum of n terms errs by at most n·UNIT·Σ|term| (Higham 2002,
-/// 4.4), and by Minkowski's inequality Σ|d|^k ≤ n·std^k·(‖z‖ₖ + δ)^k with z the standardised values, ‖z‖₂ = 1 and
-/// ‖z‖₃ ≤ ‖z‖₄ = (kurtosis + 3)^¼. The second δ and the factor 2 below are the terms that recentre at the mean; a quotient by
-/// the variance adds its relative error as often as its power says.
+/// δ = max(mean - min, max - mean) / std away from the mean. A sum of n terms errs by at most n·UNIT·Σ|term| (Higham
+/// 2002, 4.4), and by Minkowski's inequality Σ|d|^k ≤ n·std^k·(‖z‖ₖ + δ)^k with z the standardised values, ‖z‖₂ = 1 and
+/// ‖z‖₃ ≤ ‖z‖₄ = (kurtosis + 3)^¼. The second δ and the factor 2 below are the terms that recentre at the mean; a
+/// quotient by the variance adds its relative error as often as its power says.
 fn tolerance(path: &str, want: f64, owner: Option<&Value>) -> f64 {
     let of = |key: &str| owner.and_then(|o| o[key].as_f64());
     let (count, mean) = (of("count").unwrap_or(0.0), of("mean").unwrap_or(0.0));
@@ -47,8 +48,9 @@ fn tolerance(path: &str, want: f64, owner: Option<&Value>) -> f64 {
     }
 }
 
-/// How far each entry of a matrix may be from the exact one, relative to the roots of the two diagonal entries: its sums of
-/// products are those of [`tolerance`] by Cauchy and Schwarz, and so are the variances that a correlation divides by.
+/// How far each entry of a matrix may be from the exact one, relative to the roots of the two diagonal entries: its
+/// sums of products are those of [`tolerance`] by Cauchy and Schwarz, and so are the variances that a correlation
+/// divides by.
 fn matrix_tolerance(group: &Value, rows: f64) -> f64 {
     let distance = |column: &Value| {
         let of = |key: &str| column[key].as_f64().unwrap();
@@ -267,7 +269,8 @@ fn special_values_and_key_types() {
     assert_eq!(numbers, [1.0, 2.5]);
 }
 
-/// Above 256 values a quantile interpolates between order statistics (type 7), each of which is within 1 %; the extremes are exact.
+/// Above 256 values a quantile interpolates between order statistics (type 7), each of which is within 1 %; the
+/// extremes are exact.
 #[test]
 fn quantiles_of_many_values_are_within_a_hundredth() {
     let file = example("seattle-weather.csv");

@@ -1,7 +1,7 @@
 //! The direction rules: who may import whom, and who may touch threads, clocks, files and the GPU.
 //!
-//! The sources are read as text, without comments and without their tests (`mod tests`, `tests.rs` and what is below `tests/`),
-//! which may use what they like. The rules are the tables below; `docs/ARCHITECTURE.md` says them in prose.
+//! The sources are read as text, without comments and without their tests (`mod tests`, `tests.rs` and what is below
+//! `tests/`), which may use what they like. The rules are the tables below; `docs/ARCHITECTURE.md` says them in prose.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! What any backend has to do, as one suite that is run against the exact answers, and that is shown to notice broken backends.
+//! What any backend has to do, as one suite that is run against the exact answers, and that is shown to notice broken
+//! backends.
 //!
 //! A backend for a device joins by a test of its own that calls [`contract`] with a way to make one.
 
@@ -328,7 +329,8 @@ fn shape(columns: usize, exact: bool) -> Shape {
     }
 }
 
-/// Columns far from 0, constant, of f32, with nulls over values that would show, with infinite values, with nothing at all.
+/// Columns far from 0, constant, of f32, with nulls over values that would show, with infinite values, with nothing at
+/// all.
 fn batch(rows: usize) -> Batch {
     let mut random = Random::new(rows as u64);
     let f64s = |values: Vec<f64>, nulls| Column {

@@ -1,4 +1,5 @@
-//! What the command says to input that it cannot use: the exit status, and a message that names the place and the way out.
+//! What the command says to input that it cannot use: the exit status, and a message that names the place and the way
+//! out.
 
 use crate::command::{Place, timeless};
 use crate::formats::{PACKERS, gzip};

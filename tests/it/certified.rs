@@ -22,8 +22,9 @@ fn univariate() {
         let (mean, std) = (column.mean.unwrap(), column.std.unwrap());
         let exact = oracle::moments(&set.values).unwrap();
 
-        // The mean is a double-double quotient rounded once. A leaf of n ≤ 1001 values: sixteen lanes of n/16 + 1 additions each, four
-        // more in the tree, four roundings a term, a pivot within 8 sd whose square costs the factor 65; the root halves it.
+        // The mean is a double-double quotient rounded once. A leaf of n ≤ 1001 values: sixteen lanes of n/16 + 1
+        // additions each, four more in the tree, four roundings a term, a pivot within 8 sd whose square costs the
+        // factor 65; the root halves it.
         let additions = set.values.len() as f64 / 16.0 + 9.0;
         assert!(relative_error(mean, &exact.mean) <= U, "{}: mean {mean}", set.name);
         let error = relative_error(std, &exact.std(1).unwrap());
@@ -105,9 +106,9 @@ fn linear() {
 
 /// A polynomial that fits exactly leaves residuals of 0, of which rounding leaves a little.
 ///
-/// The residual sum of squares is 1 + 5 + 25 terms of the order of Σ(y − ȳ)², each from four double-double operations with an
-/// error below 2⁻¹⁰⁴: 124 of them at most. A standard error is the residual sd times a number of the design, which
-/// Wampler3 has in common.
+/// The residual sum of squares is 1 + 5 + 25 terms of the order of Σ(y − ȳ)², each from four double-double operations
+/// with an error below 2⁻¹⁰⁴: 124 of them at most. A standard error is the residual sd times a number of the design,
+/// which Wampler3 has in common.
 fn nothing_is_left(set: &nist::Linear, fit: &RegressionReport) {
     let y = oracle::moments(&set.target).unwrap();
     let total = to_f64(&y.variance(1).unwrap()) * (set.target.len() - 1) as f64;
@@ -140,8 +141,8 @@ fn a_polynomial_of_degree_ten() {
         ],
     );
     println!("degree 10: {found:.1?}");
-    // A condition of 1e15 squared takes 30 of the 31.9 digits of a double-double, were all errors alike; the pivot at the
-    // first row takes off the intercept's share, and what remains leaves 6 at least.
+    // A condition of 1e15 squared takes 30 of the 31.9 digits of a double-double, were all errors alike; the pivot at
+    // the first row takes off the intercept's share, and what remains leaves 6 at least.
     assert!(found.coefficients >= 6.0, "{fit:?}");
     assert!(found.standard_errors >= 6.0, "{fit:?}");
     assert!(found.residual_std >= 6.0, "{fit:?}");

@@ -1,4 +1,5 @@
-//! The edges: constants, hardly any rows, missing and infinite values, the ends of the range, widths, counts beyond 2³².
+//! The edges: constants, hardly any rows, missing and infinite values, the ends of the range, widths, counts beyond
+//! 2³².
 
 use crate::oracle::{self, Rational, rational, relative_error, to_f64};
 use crate::random::Random;
@@ -266,8 +267,8 @@ fn skewness_and_kurtosis() {
                 assert_eq!((x.skewness, x.kurtosis), (None, None), "{values:?}");
                 continue;
             };
-            // A lane adds 256 fourth powers of at most 8 + κ^¼ sd around the pivot, each with four roundings: 264 · 2⁻⁵³ of
-            // (8 + 2.5)⁴ sd⁴ (κ ≤ 40 here), in five terms of that size; the third powers are smaller.
+            // A lane adds 256 fourth powers of at most 8 + κ^¼ sd around the pivot, each with four roundings: 264 ·
+            // 2⁻⁵³ of (8 + 2.5)⁴ sd⁴ (κ ≤ 40 here), in five terms of that size; the third powers are smaller.
             let bound = 264.0 * U * 10.5f64.powi(4) * 5.0;
             assert!((x.skewness.unwrap() - to_f64(&g1)).abs() <= bound, "{n} {shape}: {x:?}");
             assert!((x.kurtosis.unwrap() - to_f64(&g2)).abs() <= bound, "{n} {shape}: {x:?}");
@@ -341,7 +342,8 @@ fn quantiles_are_exact_while_few_and_within_one_percent_later() {
             let found = found.unwrap();
             assert_eq!(name, p.to_string());
             if n <= 256 {
-                // The rank is rounded to 2⁻⁵³ of itself, the interpolation thrice; both scale with the largest neighbour.
+                // The rank is rounded to 2⁻⁵³ of itself, the interpolation thrice; both scale with the largest
+                // neighbour.
                 let exact = to_f64(&oracle::quantile(&values, *p).unwrap());
                 let place = (p * (n - 1) as f64) as usize;
                 let largest = sorted[place.saturating_sub(1)..(place + 2).min(n)]

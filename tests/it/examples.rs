@@ -81,7 +81,8 @@ fn weather_regression_stores_weeks_and_fits_them() {
         let residual = |row: &[f64]| row[0] - beta[0] - (1..4).map(|i| beta[i] * row[i]).sum::<f64>();
         let dot: f64 = rows.iter().map(|row| x(row) * residual(row)).sum();
         let size: f64 = rows.iter().map(|row| (x(row) * row[0]).abs()).sum();
-        // Each of the sums has about 200 terms of a few roundings; 1000 ulp is far above them and far below a wrong fit.
+        // Each of the sums has about 200 terms of a few roundings; 1000 ulp is far above them and far below a wrong
+        // fit.
         assert!(dot.abs() <= 1000.0 * f64::EPSILON * size, "term {term}: {dot}");
     }
 }

@@ -348,7 +348,8 @@ fn the_memory_of_windows_and_report_is_known_before_they_are_made() {
                 groups.len()
             );
             assert!(said >= made, "{what}: {said} said, {made} made");
-            // Runs are not always full, and cells and windows are there side by side; ten times as much would be a mistake.
+            // Runs are not always full, and cells and windows are there side by side; ten times as much would be a
+            // mistake.
             assert!(said <= 10 * made, "{what}: {said} said, {made} made");
         }
     }

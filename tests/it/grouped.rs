@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 const SECOND: i64 = 1_000_000_000;
 
-/// A group's variance: leaves of 256 rows one after another around their first value, whose square is at most 255 variances away.
-/// What rounding takes from the sums is kept, so that 4 roundings a term and 4 of s2 − s1²/n are left; few leaves a group add
-/// as many again.
+/// A group's variance: leaves of 256 rows one after another around their first value, whose square is at most 255
+/// variances away. What rounding takes from the sums is kept, so that 4 roundings a term and 4 of s2 − s1²/n are left;
+/// few leaves a group add as many again.
 const VARIANCE_ERROR_MAX: f64 = 16.0 * 257.0 * U;
 /// A group's covariance: 256 additions and some roundings a term.
 const COVARIANCE_ERROR_MAX: f64 = 270.0 * 257.0 * U;
@@ -304,7 +304,8 @@ fn several_keys_at_once() {
 
 #[test]
 fn windows_of_time_with_and_without_keys() {
-    // Slides that divide the size and slides that do not; times before and after 1970, in no order: no row is late in an analysis.
+    // Slides that divide the size and slides that do not; times before and after 1970, in no order: no row is late in
+    // an analysis.
     let data = data(ROWS, 3);
     let (name, array, parts) = key_columns(ROWS).swap_remove(0);
     for (size, slide) in [(10, 10), (10, 5), (10, 3), (15, 10), (120, 120), (7, 6)] {
@@ -382,7 +383,8 @@ fn differences_follow_the_order_of_arrival_within_a_pane() {
             (counted.len(), unordered)
         );
         if let Some(exact) = oracle::moments_of_rationals(&counted) {
-            // A quotient of a rounded difference and a rounded span: three roundings of each, of the size of the largest.
+            // A quotient of a rounded difference and a rounded span: three roundings of each, of the size of the
+            // largest.
             let largest = to_f64(&exact.max).abs().max(to_f64(&exact.min).abs());
             assert!((found.mean.unwrap() - to_f64(&exact.mean)).abs() <= (260.0 + 4.0) * 2.0 * largest * U);
         }

@@ -1,4 +1,5 @@
-//! The html report, read back: its charts are well-formed, hold the numbers of the json report, and draw them where they belong.
+//! The html report, read back: its charts are well-formed, hold the numbers of the json report, and draw them where
+//! they belong.
 
 use crate::command::{Place, example};
 use roxmltree::{Document, Node};
@@ -47,9 +48,9 @@ fn number(node: &Node<'_, '_>, attribute: &str) -> f64 {
     node.attribute(attribute).unwrap().parse().unwrap()
 }
 
-/// Whether drawn coordinates, which are whole units, are an affine function of the values. The line goes through the outermost
-/// two: rounded or cut, they and a point between them are each moved by something in an interval of length 1, so the point is
-/// at most 1 from the line. The sign of the slope is `direction`.
+/// Whether drawn coordinates, which are whole units, are an affine function of the values. The line goes through the
+/// outermost two: rounded or cut, they and a point between them are each moved by something in an interval of length 1,
+/// so the point is at most 1 from the line. The sign of the slope is `direction`.
 fn affine(points: &[(f64, f64)], direction: f64) -> bool {
     let by_value = |a: &&(f64, f64), b: &&(f64, f64)| a.0.total_cmp(&b.0);
     let (low, high) = (

@@ -7,9 +7,9 @@ use crate::random::{LADDER, rung};
 use crate::support::{U, batch, pieces};
 use millstream::{Engine, Spec};
 
-/// What the project promises: 12 digits on every rung. Derived, a leaf's variance errs by less: a lane takes 4096/16 values, so
-/// (256 + 4) roundings times (1 + (4.5 sd to the pivot)²) = 6e-13 if all of them were alike (they are not: their root is 4e-14);
-/// n/4096 merges add one rounding each to a sum of positive terms, 2.7e-14 for a million rows.
+/// What the project promises: 12 digits on every rung. Derived, a leaf's variance errs by less: a lane takes 4096/16
+/// values, so (256 + 4) roundings times (1 + (4.5 sd to the pivot)²) = 6e-13 if all of them were alike (they are not:
+/// their root is 4e-14); n/4096 merges add one rounding each to a sum of positive terms, 2.7e-14 for a million rows.
 const VARIANCE_ERROR_MAX: f64 = 1e-12;
 
 /// The relative error of the variance of the values, `times` times one after another.
@@ -27,7 +27,8 @@ fn error(values: &[f64], times: usize) -> f64 {
     assert_eq!(column.count, n);
     // Repetition leaves Σ(x − mean)²/n as it is.
     let variance = &exact.m2 * oracle::rational(n as f64) / oracle::rational((n - 1) as f64);
-    // The mean: Σ(x − pivot) in sixteen lanes of 256, at most 5.5 sd each; the sum of the leaves is a double-double; one rounding.
+    // The mean: Σ(x − pivot) in sixteen lanes of 256, at most 5.5 sd each; the sum of the leaves is a double-double;
+    // one rounding.
     let mean = column.mean.unwrap();
     let mean_error = oracle::to_f64(&(oracle::rational(mean) - &exact.mean)).abs();
     assert!(

@@ -1,7 +1,7 @@
 //! The laws of merging, on drawn data: identity, any split, any association, any order, bytes there and back.
 //!
-//! Counts, extremes, present columns and sketches have to be equal. Moments and co-moments are compared with the exact answer for
-//! all rows, whatever the way to them: two ways that are both close to it are close to one another.
+//! Counts, extremes, present columns and sketches have to be equal. Moments and co-moments are compared with the exact
+//! answer for all rows, whatever the way to them: two ways that are both close to it are close to one another.
 
 use crate::oracle::{self, Rational, rational, relative_error, to_f64};
 use crate::support::U;
@@ -19,14 +19,14 @@ use proptest::sample::Index;
 /// Rows of a drawn set at most; more than fit an exact set of quantiles, so that both kinds of states occur.
 const ROWS_MAX: usize = 400;
 
-/// The relative error of Σ(x − mean)² over n values around one of them, in parts that are merged: n additions and four roundings a term, a
-/// pivot of at most n − 1 variances away, and a merge adds positive terms with four roundings each.
+/// The relative error of Σ(x − mean)² over n values around one of them, in parts that are merged: n additions and four
+/// roundings a term, a pivot of at most n − 1 variances away, and a merge adds positive terms with four roundings each.
 fn m2_error_max(n: usize) -> f64 {
     (n as f64 + 8.0) * n as f64 * U
 }
 
-/// The error of skewness and kurtosis: fourth powers around that pivot are at most (κ^¼ + √n)⁴ of the fourth power of the standard deviation
-/// with κ ≤ n, in five terms; the merges add as much again.
+/// The error of skewness and kurtosis: fourth powers around that pivot are at most (κ^¼ + √n)⁴ of the fourth power of
+/// the standard deviation with κ ≤ n, in five terms; the merges add as much again.
 fn shape_error_max(n: usize) -> f64 {
     let n = n as f64;
     (n + 8.0) * U * 10.0 * (n.sqrt().sqrt() + n.sqrt()).powi(4)
@@ -334,7 +334,8 @@ proptest! {
         let bytes = whole.to_bytes();
         let back = Summary::from_bytes(&bytes).unwrap();
         prop_assert_eq!(back.to_bytes(), bytes.clone());
-        // CRC-32 sees every burst of up to 32 bits, so every single bit; a cut is seen unless the rest checks by chance, 2⁻³².
+        // CRC-32 sees every burst of up to 32 bits, so every single bit; a cut is seen unless the rest checks by
+        // chance, 2⁻³².
         let mut wrong = bytes.clone();
         wrong[place.index(bytes.len())] ^= 1 << bit;
         prop_assert!(Summary::from_bytes(&wrong).is_err());

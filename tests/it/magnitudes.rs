@@ -12,8 +12,8 @@ fn shifted(x: f64, e: i32) -> f64 {
     (0..4).fold(x, |x, k| x * 2f64.powi((e + k).div_euclid(4)))
 }
 
-/// Five columns: two that depend on one another, one far from 0, one whose first two leaves are 0, a constant; magnitudes
-/// rise from leaf to leaf, so that leaves have different units.
+/// Five columns: two that depend on one another, one far from 0, one whose first two leaves are 0, a constant;
+/// magnitudes rise from leaf to leaf, so that leaves have different units.
 fn ordinary(n: usize) -> Vec<Vec<f64>> {
     let mut random = Random::new(53);
     let rise = |i: usize| 2f64.powi((i / 2000) as i32 * 3);
@@ -39,7 +39,8 @@ fn groups(spec: &Spec, columns: &[Vec<f64>], by: &[i32], missing: bool) -> Vec<G
     report(spec.clone(), &batch(&named)).groups
 }
 
-/// Exponents that keep every value (up to 2^20 in magnitude and, where it is not 0, above 2^-60) and its last digit normal.
+/// Exponents that keep every value (up to 2^20 in magnitude and, where it is not 0, above 2^-60) and its last digit
+/// normal.
 const SHIFTS: [[i32; 5]; 7] = [
     [0, 0, 0, 0, 0],
     [1000, 1000, 1000, 1000, 1000],
@@ -143,7 +144,8 @@ fn regressions_are_those_of_ordinary_columns() {
     }
 }
 
-/// Whether a covariance errs by at most `bound` of the product of the standard deviations, and the last step of the subnormal numbers.
+/// Whether a covariance errs by at most `bound` of the product of the standard deviations, and the last step of the
+/// subnormal numbers.
 fn is_covariance(found: f64, x: &[f64], y: &[f64], bound: f64) -> bool {
     let of = |a: &[f64], b: &[f64]| oracle::covariance(a, b, 1).unwrap();
     let exact = of(x, y);
@@ -214,9 +216,10 @@ fn design(units: [f64; 3]) -> [Vec<f64>; 3] {
 
 /// The relative error of a fit that double-double arithmetic leaves where terms are nearly uncorrelated.
 ///
-/// A product of 300 terms errs by at most (300 + 8) · 2⁻¹⁰⁴ of Σ|dᵢ||dⱼ|, and solving adds a few such errors; a condition below 2⁶
-/// and coefficients (or residuals of 2⁻⁹ of the squares of the target) that are smaller than the largest terms they are
-/// the difference of, by at most 2¹⁰, leave less than 2⁻⁷⁵: next to the rounding of the result it disappears.
+/// A product of 300 terms errs by at most (300 + 8) · 2⁻¹⁰⁴ of Σ|dᵢ||dⱼ|, and solving adds a few such errors; a
+/// condition below 2⁶ and coefficients (or residuals of 2⁻⁹ of the squares of the target) that are smaller than the
+/// largest terms they are the difference of, by at most 2¹⁰, leave less than 2⁻⁷⁵: next to the rounding of the result
+/// it disappears.
 const FIT_ERROR_MAX: f64 = U * (1.0 + 1e-6);
 
 fn check_fit(found: &RegressionReport, exact: &oracle::Fit, what: &str) {

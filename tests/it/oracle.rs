@@ -378,7 +378,8 @@ pub(crate) struct Fit {
     pub(crate) coefficients: Vec<Rational>,
     /// In the same order; none without a degree of freedom.
     pub(crate) standard_errors: Option<Vec<Rational>>,
-    /// 1 − residual over total sum of squares (about the mean with an intercept, about 0 without); none where that is 0.
+    /// 1 − residual over total sum of squares (about the mean with an intercept, about 0 without); none where that is
+    /// 0.
     pub(crate) r_squared: Option<Rational>,
     /// The square root of the residual sum of squares over its degrees of freedom; none without one.
     pub(crate) residual_std: Option<Rational>,

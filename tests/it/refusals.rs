@@ -1,5 +1,5 @@
-//! What the command refuses: wrong usage (2), outputs that cannot be written (74), limits and what is not there (1); and that
-//! a run that failed leaves nothing behind.
+//! What the command refuses: wrong usage (2), outputs that cannot be written (74), limits and what is not there (1);
+//! and that a run that failed leaves nothing behind.
 
 use crate::command::Place;
 use serde_json::Value;

@@ -1,4 +1,5 @@
-//! Every form of the report holds the numbers of the json report; differences and models in files are those of the input.
+//! Every form of the report holds the numbers of the json report; differences and models in files are those of the
+//! input.
 
 use crate::command::{Outcome, Place, example, timeless};
 use serde_json::{Value, json};

@@ -15,8 +15,8 @@ const ROWS: usize = 13_001;
 
 const SECOND: i64 = 1_000_000_000;
 
-/// Three columns of f64 and one of f32, some values missing (as NaN and as null), some infinite; two keys; a rising time that sometimes
-/// steps back.
+/// Three columns of f64 and one of f32, some values missing (as NaN and as null), some infinite; two keys; a rising
+/// time that sometimes steps back.
 fn record(rows: usize) -> RecordBatch {
     let mut random = Random::new(5);
     let x: Vec<f64> = (0..rows).map(|_| 1e6 + random.normal()).collect();
@@ -154,7 +154,8 @@ fn on_any_number_of_threads() {
 fn for_slices_of_larger_buffers() {
     let long = record(ROWS + 700);
     for (name, spec) in specs() {
-        // The rows behind an offset that is no multiple of a byte of the bitmaps, and the same rows copied to buffers of their own.
+        // The rows behind an offset that is no multiple of a byte of the bitmaps, and the same rows copied to buffers
+        // of their own.
         let slice = long.slice(333, 6001);
         let copy = RecordBatch::try_new(slice.schema(), slice.columns().iter().map(|a| copied(a)).collect()).unwrap();
         let whole = bits(&closed(&spec, &[batch(&copy, &spec)]));

@@ -1,4 +1,5 @@
-//! Stored summaries whose checksum is right and whose content is not: an error, or a summary that merges and reports without a panic.
+//! Stored summaries whose checksum is right and whose content is not: an error, or a summary that merges and reports
+//! without a panic.
 
 use crate::support::{batch, closed};
 use millstream::report::build;

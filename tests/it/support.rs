@@ -54,8 +54,8 @@ pub(crate) fn report(spec: Spec, batch: &Batch) -> Report {
     Engine::new(spec).unwrap().analyze(batch).unwrap()
 }
 
-/// Relative error of a variance of up to a leaf of values: 4096/16 + 4 additions, 4 roundings a term, and the pivot is one of n values,
-/// so its square is at most n − 1 variances away, or 64 after the second reduction.
+/// Relative error of a variance of up to a leaf of values: 4096/16 + 4 additions, 4 roundings a term, and the pivot is
+/// one of n values, so its square is at most n − 1 variances away, or 64 after the second reduction.
 pub(crate) fn variance_error_max(n: usize) -> f64 {
     (n as f64 / 16.0 + 9.0) * (1.0 + (n as f64).min(64.0)) * U
 }

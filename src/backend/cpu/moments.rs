@@ -1,8 +1,8 @@
 //! Moments of a run of consecutive values: one pass around a pivot, sixteen sums side by side.
 //!
-//! The pivot is the first value; where the mean turns out to lie far from it, the run is reduced once more around a better one
-//! ([`PivotSums::better_pivot`]). Whole numbers so large that their sum may be rounded are summed once more, with care. A run with
-//! missing or infinite values is compacted first: it shows by a sum that is not finite.
+//! The pivot is the first value; where the mean turns out to lie far from it, the run is reduced once more around a
+//! better one ([`PivotSums::better_pivot`]). Whole numbers so large that their sum may be rounded are summed once more,
+//! with care. A run with missing or infinite values is compacted first: it shows by a sum that is not finite.
 //! The sixteen lanes are added up in a fixed tree, so the result does not depend on the width of the machine's vectors.
 
 use crate::batch::{Column, Values};

@@ -1,10 +1,11 @@
 //! Co-moments of a leaf: the upper triangle of DᵀD for D = X − pivot, in register tiles.
 //!
-//! Columns are contiguous, so both operands of a product are read as they lie: a tile of 4 × 4 columns keeps sixteen vector sums
-//! in registers and takes eight loads for sixteen fused multiply-adds; no transposition is needed. Rows go through in steps
-//! that fit the second-level cache, after one pass that subtracts the pivot. Tiles below the diagonal are not computed.
-//! Columns of extreme magnitudes show in their sums, and are then gathered once more in units of a power of two.
-//! The double-double kernel carries sums of exact products ([`crate::summary::dd`]), eight rows side by side.
+//! Columns are contiguous, so both operands of a product are read as they lie: a tile of 4 × 4 columns keeps sixteen
+//! vector sums in registers and takes eight loads for sixteen fused multiply-adds; no transposition is needed. Rows go
+//! through in steps that fit the second-level cache, after one pass that subtracts the pivot. Tiles below the diagonal
+//! are not computed. Columns of extreme magnitudes show in their sums, and are then gathered once more in units of a
+//! power of two. The double-double kernel carries sums of exact products ([`crate::summary::dd`]), eight rows side by
+//! side.
 
 use crate::batch::{Column, Values};
 use crate::summary::comoments::{CoMoments, ExactCoMoments, triangle};
@@ -112,7 +113,8 @@ impl Listwise {
         values.zip(&self.scale).map(scaled).collect()
     }
 
-    /// Chooses the units of the columns, given Σ(x − pivot)² of each in units of 1; whether any is not of ordinary magnitude.
+    /// Chooses the units of the columns, given Σ(x − pivot)² of each in units of 1; whether any is not of ordinary
+    /// magnitude.
     fn choose_scale(
         &mut self,
         columns: &[&Column],
@@ -139,11 +141,12 @@ impl Listwise {
     }
 }
 
-/// Whether the largest magnitude of n values may lie outside 2^±200, given a pivot among them and the sum of squares around it.
+/// Whether the largest magnitude of n values may lie outside 2^±200, given a pivot among them and the sum of squares
+/// around it.
 ///
-/// A value of 2^201 and a pivot below 2^200 are 2^200 apart, with a square of 2^400; values below 2^−200 are less than 2^−199
-/// apart, with squares below n · 2^−398. Half and twice that leave room for the roundings of the sum, and a sum that is
-/// infinite or NaN is not below anything.
+/// A value of 2^201 and a pivot below 2^200 are 2^200 apart, with a square of 2^400; values below 2^−200 are less than
+/// 2^−199 apart, with squares below n · 2^−398. Half and twice that leave room for the roundings of the sum, and a sum
+/// that is infinite or NaN is not below anything.
 fn may_be_extreme(pivot: f64, square: f64, n: f64) -> bool {
     const MAX: i32 = UNSCALED_EXPONENT_MAX;
     let not_huge = pivot.abs() < ldexp(1.0, MAX) && square < ldexp(1.0, 2 * MAX - 1);

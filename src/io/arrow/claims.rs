@@ -211,7 +211,8 @@ pub(super) fn blocks(file: &mut (impl Read + Seek), length: u64) -> Option<(Vec<
 /// Checks the message of a block against the file and the bound.
 ///
 /// # Errors
-/// [`Error::Data`] for a block that does not lie within the file or holds no message, [`Error::Limit`] for buffers that expand too far.
+/// [`Error::Data`] for a block that does not lie within the file or holds no message, [`Error::Limit`] for buffers that
+/// expand too far.
 pub(super) fn check_block(file: &mut (impl Read + Seek), length: u64, block: &Block, bound: &Bound) -> Result<()> {
     let outside = || super::whole::damaged(&bound.name, "a block lies behind its end");
     let place = |n: i64| u64::try_from(n).map_err(|_| outside());

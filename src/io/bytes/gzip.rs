@@ -1,7 +1,8 @@
 //! gzip: the members of a stream one after the other (RFC 1952, 2.2), and zeros behind the last one.
 //!
-//! Tapes and block devices pad with zeros, so gzip(1) passes over them, and so does this. Whatever else follows a member
-//! is an error, where gzip(1) warns and ignores it: a stream that was cut and glued must not pass for a whole one.
+//! Tapes and block devices pad with zeros, so gzip(1) passes over them, and so does this. Whatever else follows a
+//! member is an error, where gzip(1) warns and ignores it: a stream that was cut and glued must not pass for a whole
+//! one.
 
 use flate2::bufread::GzDecoder;
 use std::io::{self, BufRead, Read};

@@ -90,7 +90,8 @@ pub(super) fn field_end(bytes: &[u8], start: usize, delimiter: u8) -> usize {
     end - usize::from(crlf)
 }
 
-/// The first delimiter or LF among the next 16 bytes: most fields are shorter than what a vectorised search takes to begin.
+/// The first delimiter or LF among the next 16 bytes: most fields are shorter than what a vectorised search takes to
+/// begin.
 #[inline]
 fn near(bytes: &[u8], delimiter: u8) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;

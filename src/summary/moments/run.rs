@@ -5,10 +5,10 @@ use crate::summary::dd::{ldexp, two_sum};
 
 /// Moments of values that come one at a time, in order: the running state of an unfinished leaf.
 ///
-/// The first finite value is the pivot; the state after n values depends on these values and their order alone. The pivot stays,
-/// however far the mean moves away from it, so s1 and s2 keep what rounding takes from them: of n = 256 values the mean is at most
-/// √(n − 1) = 16 standard deviations from one of them, and m2 = s2 − s1²/n then loses a factor 257 of the accuracy of a few
-/// roundings, not of 256.
+/// The first finite value is the pivot; the state after n values depends on these values and their order alone. The
+/// pivot stays, however far the mean moves away from it, so s1 and s2 keep what rounding takes from them: of n = 256
+/// values the mean is at most √(n − 1) = 16 standard deviations from one of them, and m2 = s2 − s1²/n then loses a
+/// factor 257 of the accuracy of a few roundings, not of 256.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MomentRun {
     sums: PivotSums,
