@@ -9,8 +9,8 @@
 
 use crate::batch::{Column, Values};
 use crate::summary::comoments::{CoMoments, ExactCoMoments, triangle};
-use crate::summary::dd::{Dd, exponent, ldexp, two_product, two_sum};
-use crate::summary::moments::{UNSCALED_EXPONENT_MAX, scale_of};
+use crate::summary::dd::{Dd, ldexp, two_product, two_sum};
+use crate::summary::moments::{PivotSums, UNSCALED_EXPONENT_MAX, scale_of};
 use pulp::{Arch, NullaryFnOnce, Simd, WithSimd};
 use std::ops::Range;
 
@@ -20,8 +20,6 @@ const TILE: usize = 4;
 const STEP_ROWS: usize = 256;
 /// Rows that go through the double-double kernel together.
 const EXACT_STEP_ROWS: usize = 1024;
-/// A mean this many standard deviations from the pivot asks for a second reduction around the means.
-const PIVOT_DISTANCE_MAX: f64 = 8.0;
 /// Rows side by side in the double-double kernel.
 const DD_LANES: usize = 8;
 
@@ -211,24 +209,25 @@ impl Sums {
     /// Pivots near the means, where a mean lies far from its own.
     fn better_pivots(&self) -> Option<Vec<f64>> {
         let d = self.pivots.len();
-        let count = self.n as f64;
-        let variance = |i: usize| self.s2[triangle(i, i, d)] / count - (self.s1[i] / count).powi(2);
-        let far = |i: usize| {
-            let distance = self.s1[i] / count;
-            distance != 0.0 && distance * distance > PIVOT_DISTANCE_MAX * PIVOT_DISTANCE_MAX * variance(i).max(0.0)
-        };
         let better = |i: usize| {
-            let spread = variance(i).max(0.0).sqrt();
-            let mean = self.pivots[i] + self.s1[i] / count;
-            // A multiple of a quarter of the spread keeps later subtractions exact.
-            if spread > 0.0 && spread.is_finite() && (mean / spread).abs() < 1e15 {
-                let quantum = exponent(spread) - 2;
-                ldexp(ldexp(mean, -quantum).round(), quantum)
-            } else {
-                mean
-            }
+            let sums = PivotSums {
+                count: self.n,
+                pivot: self.pivots[i],
+                s1: self.s1[i],
+                s2: self.s2[triangle(i, i, d)],
+                ..PivotSums::default()
+            };
+            sums.better_pivot()
         };
-        (0..d).any(far).then(|| (0..d).map(better).collect())
+        let better: Vec<Option<f64>> = (0..d).map(better).collect();
+        let any = better.iter().any(Option::is_some);
+        any.then(|| {
+            better
+                .iter()
+                .zip(&self.pivots)
+                .map(|(b, own)| b.unwrap_or(*own))
+                .collect()
+        })
     }
 }
 
