@@ -132,6 +132,11 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// Whether moments are all that is kept.
+    pub fn is_moments_only(&self) -> bool {
+        !self.comoments && self.regression.is_empty() && !self.differences && !self.quantiles
+    }
+
     /// Bytes that one summary of this shape takes, about; sketches of quantiles are counted at the size of an exact
     /// set.
     pub fn state_bytes(&self) -> usize {

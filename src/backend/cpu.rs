@@ -24,6 +24,9 @@ use std::sync::Arc;
 /// Values below which a work stays on one thread: waking another costs 5 to 10 µs, in which one reduces about this
 /// many.
 const PARALLEL_VALUES_MIN: usize = 32_768;
+/// Leaves of a column that are reduced before those of the next column: reading half a MiB on keeps memory busier than
+/// going from column to column.
+const LEAVES_IN_A_ROW: usize = 16;
 /// Grouped rows that one task takes at least.
 const GROUPED_ROWS_PER_TASK: usize = 4096;
 
@@ -148,17 +151,37 @@ fn reduce(work: &Work) -> Vec<Partial> {
 
 /// One cell of consecutive rows: every block is a leaf (the last may be short).
 fn reduce_single(work: &Work) -> Vec<Partial> {
-    let leaf = |block: &Block| Partial::Leaf(Box::new(reduce_leaf(&work.batch, block.rows.clone(), &work.shape)));
+    let blocks = &work.cells.blocks;
+    let run = if work.shape.is_moments_only() {
+        // Enough runs for every thread to have some.
+        (blocks.len() / (4 * rayon::current_num_threads())).clamp(1, LEAVES_IN_A_ROW)
+    } else {
+        1
+    };
+    let leaves = |blocks: &[Block]| reduce_leaves(&work.batch, blocks, &work.shape);
     let values = work.batch.rows() * work.batch.columns().len();
     if values < PARALLEL_VALUES_MIN {
-        work.cells.blocks.iter().map(leaf).collect()
+        blocks.chunks(run).flat_map(leaves).collect()
     } else {
-        work.cells.blocks.par_iter().map(leaf).collect()
+        blocks.par_chunks(run).flat_map_iter(leaves).collect()
     }
 }
 
-/// A leaf of consecutive rows, by kernels that take a column (or all columns) at a time.
-fn reduce_leaf(batch: &Batch, rows: Range<usize>, shape: &Shape) -> Summary {
+/// Leaves one after another: their moments column by column, then what else there is leaf by leaf.
+fn reduce_leaves(batch: &Batch, blocks: &[Block], shape: &Shape) -> Vec<Partial> {
+    let mut moments = vec![Vec::with_capacity(shape.columns); blocks.len()];
+    for column in &batch.columns()[..shape.columns] {
+        for (block, moments) in blocks.iter().zip(&mut moments) {
+            moments.push(column_moments(column, block.rows.clone(), shape.order));
+        }
+    }
+    let leaf = |(block, moments): (&Block, _)| reduce_leaf(batch, block.rows.clone(), shape, moments);
+    let leaves = blocks.iter().zip(moments).map(leaf);
+    leaves.map(|leaf| Partial::Leaf(Box::new(leaf))).collect()
+}
+
+/// A leaf of consecutive rows whose moments are known, by kernels that take a column (or all columns) at a time.
+fn reduce_leaf(batch: &Batch, rows: Range<usize>, shape: &Shape, moments: Vec<Moments>) -> Summary {
     let columns = &batch.columns()[..shape.columns];
     let differences = if shape.differences {
         columns
@@ -177,10 +200,7 @@ fn reduce_leaf(batch: &Batch, rows: Range<usize>, shape: &Shape) -> Summary {
     });
     Summary {
         rows: rows.len() as u64,
-        columns: columns
-            .iter()
-            .map(|c| column_moments(c, rows.clone(), shape.order))
-            .collect(),
+        columns: moments,
         comoments: shape
             .comoments
             .then(|| Box::new(products::plain(&columns.iter().collect::<Vec<_>>(), rows.clone()))),
