@@ -197,13 +197,16 @@ impl Batch {
         keys: &[String],
         time: Option<&str>,
     ) -> Result<Self> {
-        let find = |name: &str| {
-            batch
-                .column_by_name(name)
-                .cloned()
-                .ok_or_else(|| Error::Usage(format!("there is no column `{name}`")))
-        };
         let schema = batch.schema();
+        // Columns mostly come in the order in which they are asked for.
+        let mut next = 0;
+        let mut find = |name: &str| {
+            let there = schema.fields().get(next).is_some_and(|field| field.name() == name);
+            let place = if there { Some(next) } else { schema.index_of(name).ok() };
+            next = place.map_or(0, |place| place + 1);
+            let column = place.map(|place| batch.column(place).clone());
+            column.ok_or_else(|| Error::Usage(format!("there is no column `{name}`")))
+        };
         let every;
         let numeric = match numeric {
             Some(names) => names,

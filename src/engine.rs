@@ -19,7 +19,9 @@ use crate::report::{Closed, Report, build};
 use crate::spec::{Spec, Window, unknown_column};
 use crate::summary::{LeafRun, Merge, Shape, Summary};
 use grouped::Grouped;
+pub(crate) use keys::KeyTable;
 use queue::{Job, Queue};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Rows that are brought together by cell at once: their order and values stay in the second-level cache of most cores,
@@ -115,12 +117,17 @@ impl Engine {
         self.grouped.len()
     }
 
-    /// The memory that the state of the cells and the report of their windows take at most, in bytes, as far as it
-    /// grows with their number.
+    /// The memory that the state of the cells and the report of their windows take, in bytes: about what it comes to at the
+    /// end, if no more rows come.
     pub fn memory_bytes(&self) -> u64 {
         self.layout.as_ref().map_or(0, |layout| {
             let group = build::group_bytes(&self.spec, layout.reported.len());
-            self.grouped.memory_bytes(self.spec.window, &layout.shape, group)
+            if self.spec.is_grouped() {
+                return self.grouped.memory_bytes(self.spec.window, &layout.shape, group);
+            }
+            // The rows of the unfinished leaf, the cell, and a leaf that is folded into it.
+            let rows = self.single.tail.rows() * layout.places.len() * size_of::<f64>();
+            (rows + 2 * layout.shape.state_bytes() + group) as u64
         })
     }
 
@@ -321,22 +328,23 @@ impl Batch {
 impl Layout {
     fn new(spec: &Spec, batch: &Batch) -> Result<Self> {
         let names = batch.names().to_vec();
+        let by_name = crate::spec::places(&names);
         let place = |name: &String| {
-            names
-                .iter()
-                .position(|n| n == name)
-                .ok_or_else(|| unknown_column(name, &names))
+            let place = by_name.get(name.as_str()).copied();
+            place.ok_or_else(|| unknown_column(name, &names))
         };
         let mut places = match &spec.columns {
             Some(chosen) => chosen.iter().map(place).collect::<Result<Vec<_>>>()?,
             None => (0..names.len()).collect(),
         };
         let reported: Vec<String> = places.iter().map(|i| names[*i].clone()).collect();
+        let mut chosen: HashSet<usize> = places.iter().copied().collect();
         if let Some(regression) = &spec.regression {
             for name in regression.terms.iter().chain([&regression.target]) {
                 let i = place(name)?;
-                if !places.contains(&i) {
+                if !chosen.contains(&i) {
                     places.push(i);
+                    chosen.insert(i);
                 }
             }
         }

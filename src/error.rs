@@ -64,7 +64,7 @@ pub struct BadRow {
     pub column: Option<String>,
     /// The offending bytes: the cell if one cell is at fault, else the row.
     pub bytes: Vec<u8>,
-    /// The whole row as it stands in a text, without its line end: at most 1 MiB, as a longer one is an error whatever
+    /// The whole row as it stands in a text, without its line end: at most 4 MiB, as a longer one is an error whatever
     /// the policy. Empty for columnar formats, where a row is no run of bytes.
     pub row: Vec<u8>,
     /// Why it cannot be read, as a clause ("is not a number").

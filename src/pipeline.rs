@@ -16,10 +16,11 @@ use crate::expr::{Bound, Definition, Expr};
 use crate::io::{About, Read, Source};
 use crate::report::text::counted;
 use crate::report::{Report, Sample};
-use crate::spec::{Spec, Window, unknown_column};
+use crate::spec::{Spec, Window, places, unknown_column};
 use arrow::array::RecordBatch;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -86,7 +87,7 @@ pub fn analyze(
     }
     source.select(&plan.needed)?;
     let mut engine = Engine::with_backend(plan.spec.clone(), backend)?;
-    let mut steps = Steps::new(&plan, query)?;
+    let mut steps = Steps::new(query)?;
     let mut quarantine = query
         .quarantine
         .as_deref()
@@ -163,6 +164,7 @@ pub fn analyze(
         });
     }
     notes.extend(left_out_of_matrices(&report));
+    notes.extend(left_out_of_regressions(&report));
     Ok(Analysis {
         report,
         samples: sampler.map_or(Vec::new(), sample::Sampler::finish),
@@ -175,7 +177,7 @@ fn check_memory(engine: &Engine, limit: Option<u64>) -> Result<()> {
         (Some(limit), bytes) if bytes > limit => Err(Error::Limit(format!(
             "the statistics and the report of {} take {bytes} bytes, more than the {limit} bytes of --max-memory: raise it, or \
              ask for fewer groups or columns",
-            counted(engine.cells() as u64, "group")
+            counted(engine.cells().max(1) as u64, "group")
         ))),
         _ => Ok(()),
     }
@@ -195,6 +197,27 @@ fn left_out_of_matrices(report: &Report) -> Option<String> {
         }
     }
     (!names.is_empty()).then(|| format!("without any value, so left out of a matrix: {}", names.join(", ")))
+}
+
+/// The columns whose infinite values keep rows out of a regression.
+fn left_out_of_regressions(report: &Report) -> Option<String> {
+    let mut names = BTreeSet::new();
+    for group in &report.groups {
+        let regression = group.regression.iter();
+        for name in regression.flat_map(|r| r.terms.iter().chain([&r.target])) {
+            let column = group.columns.get(name);
+            if column.is_some_and(|c| [c.min, c.max].into_iter().flatten().any(f64::is_infinite)) {
+                names.insert(name.as_str());
+            }
+        }
+    }
+    let names: Vec<&str> = names.into_iter().collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "rows with an infinite value are left out of the regression: {}",
+            names.join(", ")
+        )
+    })
 }
 
 /// Which columns are read, which are made, which are reduced.
@@ -261,27 +284,34 @@ impl Plan {
             [] => String::new(),
             apart => format!(" besides {} (--by, --time)", apart.join(", ")),
         };
-        let mut numeric = columns.clone();
-        if let Some(regression) = &spec.regression {
-            for name in regression.terms.iter().chain([&regression.target]) {
-                if !numeric.contains(name) {
-                    numeric.push(name.clone());
-                }
+        let names: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
+        let places = places(&names);
+        let mut numeric = Vec::new();
+        let mut taken = HashSet::new();
+        let of_regression = spec.regression.iter().flat_map(|r| r.terms.iter().chain([&r.target]));
+        for name in columns.iter().chain(of_regression) {
+            if taken.insert(name) {
+                numeric.push(name.clone());
+            } else if numeric.len() < columns.len() {
+                return Err(Error::Usage(format!("the column `{name}` is named twice")));
             }
         }
-        for (i, name) in numeric.iter().enumerate() {
-            match schema.field_with_name(name) {
-                _ if numeric[..i].contains(name) => {
-                    return Err(Error::Usage(format!("the column `{name}` is named twice")));
+        for name in &numeric {
+            match places.get(name.as_str()) {
+                Some(place) if !is_numeric(schema.field(*place).data_type()) => {
+                    let is = if query.time.as_ref() == Some(name) {
+                        "the event time"
+                    } else {
+                        "not numeric"
+                    };
+                    return Err(Error::Usage(format!("the column `{name}` is {is}")));
                 }
-                Ok(field) if !is_numeric(field.data_type()) => {
-                    return Err(Error::Usage(format!("the column `{name}` is not numeric")));
-                }
-                Err(_) if !is_defined(name) => return Err(outline::hinted(unknown_column(name, &numbers), about)),
+                None if !is_defined(name) => return Err(outline::hinted(unknown_column(name, &numbers), about)),
                 _ => {}
             }
         }
         let mut needed: Vec<String> = Vec::new();
+        let mut wanted = HashSet::new();
         let of_expressions = query
             .definitions
             .iter()
@@ -294,13 +324,12 @@ impl Plan {
             .chain(&query.time)
             .cloned()
             .chain(of_expressions);
-        let names: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
         for name in all.filter(|name| !is_defined(name)) {
-            if !names.contains(&name) {
+            if !places.contains_key(name.as_str()) {
                 let unknown = format!("there is no column `{name}`; there are: {}", names.join(", "));
                 return Err(outline::hinted(Error::Usage(unknown), about));
             }
-            if !needed.contains(&name) {
+            if wanted.insert(name.clone()) {
                 needed.push(name);
             }
         }
@@ -354,7 +383,7 @@ struct Steps {
 }
 
 impl Steps {
-    fn new(_plan: &Plan, query: &Query) -> Result<Self> {
+    fn new(query: &Query) -> Result<Self> {
         let uses = |expr: &Expr| {
             expr.columns()
                 .iter()

@@ -95,7 +95,13 @@ fn solve<R: Real>(regression: &Regression, moments: &Products<R>, tolerance: f64
             product(i, i)
         };
         let own = (a(i, i) + penalty(i)).hi;
-        (tolerance * own).max(STORED_TOLERANCE * square.scaled(-2 * scale[i]).hi)
+        // A penalty makes every term a term of its own, whatever the data.
+        let stored = if ridge > 0.0 {
+            0.0
+        } else {
+            STORED_TOLERANCE * square.scaled(-2 * scale[i]).hi
+        };
+        (tolerance * own).max(stored)
     };
     let factor = Factor::new(p, floor, |i, j| if i == j { a(i, i) + penalty(i) } else { a(i, j) });
     let v: Vec<Dd> = (0..p).map(|i| product(i, p).scaled(-scale[i])).collect();
@@ -281,6 +287,21 @@ mod tests {
             // y and x² are rounded to 2⁻⁵³ of y; the square, once its line is taken out, has a spread of about 30.
             let allowed = 1e-13 + from * from * 1e-16;
             assert!((fit.coefficients[3].unwrap() - 2.0).abs() < allowed, "{from}: {fit:?}");
+        }
+    }
+
+    /// With a penalty every term counts, however far from zero it lies: Sxy / (Sxx + λ).
+    #[test]
+    fn ridge_determines_every_term() {
+        let ridge = regression(&["x"], true, 1.0);
+        for (x, slope) in [
+            ([5.0; 4], 0.0),
+            ([1e16; 4], 0.0),
+            ([1e16, 1e16 + 2.0, 1e16 + 4.0, 1e16 + 6.0], 10.0 / 21.0),
+        ] {
+            let rows: Vec<Vec<f64>> = x.iter().zip([0.0, 1.0, 2.0, 3.0]).map(|(x, y)| vec![*x, y]).collect();
+            let fit = fit(&ridge, &moments(&rows));
+            assert_eq!((fit.rank, fit.coefficients[1]), (2, Some(slope)), "{x:?}");
         }
     }
 

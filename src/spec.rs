@@ -2,6 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::summary::{Order, Shape};
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::time::Duration;
 
 /// Rows of a leaf of a cell among many (keys or windows): small, because most such cells hold few rows.
@@ -120,8 +122,8 @@ impl Window {
         let panes = size / self.pane();
         if panes > PANES_PER_WINDOW_MAX {
             return Err(Error::Usage(format!(
-                "a window of this size and slide has {panes} panes, more than {PANES_PER_WINDOW_MAX}: choose a slide that \
-                 divides the size"
+                "a window of this size and slide has {panes} panes, more than {PANES_PER_WINDOW_MAX}: choose a longer \
+                 slide, or one that divides the size"
             )));
         }
         Ok(self)
@@ -309,7 +311,7 @@ impl Spec {
                 return Err(Error::Usage(format!("`{name}` stands twice among the {what}")));
             }
         }
-        if let Some(p) = first_repeated(&self.quantiles) {
+        if let Some(p) = first_repeated(self.quantiles.iter().map(ToString::to_string)) {
             return Err(Error::Usage(format!("the quantile {p} is asked for twice")));
         }
         if let Some(window) = self.window {
@@ -336,13 +338,10 @@ impl Spec {
     pub fn shape(&self, names: &[String], columns: usize) -> Result<Shape> {
         let mut regression = Vec::new();
         if let Some(r) = &self.regression {
+            let places = places(names);
             for name in r.terms.iter().chain([&r.target]) {
-                regression.push(
-                    names
-                        .iter()
-                        .position(|n| n == name)
-                        .ok_or_else(|| unknown_column(name, names))?,
-                );
+                let place = places.get(name.as_str()).copied();
+                regression.push(place.ok_or_else(|| unknown_column(name, names))?);
             }
         }
         let comoments = self.covariance || self.correlation;
@@ -380,12 +379,18 @@ impl Spec {
     }
 }
 
-fn first_repeated<T: PartialEq>(items: &[T]) -> Option<&T> {
-    items
-        .iter()
-        .enumerate()
-        .find(|(i, item)| items[..*i].contains(item))
-        .map(|(_, item)| item)
+fn first_repeated<T: Eq + Hash>(items: impl IntoIterator<Item = T>) -> Option<T> {
+    let mut seen = HashSet::new();
+    items.into_iter().find_map(|item| seen.replace(item))
+}
+
+/// Places by name, the first where a name stands twice.
+pub(crate) fn places<'a>(names: impl IntoIterator<Item = &'a String>) -> HashMap<&'a str, usize> {
+    let mut places = HashMap::new();
+    for (i, name) in names.into_iter().enumerate() {
+        places.entry(name.as_str()).or_insert(i);
+    }
+    places
 }
 
 /// The error for a column that is not there, with the ones that are.

@@ -26,7 +26,7 @@ pub(super) struct Arguments {
     /// The format of the inputs: csv, tsv, ndjson, parquet, arrow [default: by extension]
     #[arg(long, value_name = "FORMAT", help_heading = READING)]
     input_format: Option<Format>,
-    /// What to do with rows that cannot be read: fail, skip, quarantine=FILE
+    /// What to do with rows that cannot be read: fail, skip, quarantine=FILE (appended as JSON lines)
     #[arg(long, value_name = "POLICY", default_value = "fail", value_parser = bad_rows, help_heading = READING)]
     bad_rows: BadRows,
     /// Stop when compressed input grows by more than this factor
@@ -118,7 +118,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = COMPUTING)]
     #[arg(allow_negative_numbers = true)]
     threads: Option<u16>,
-    /// Stop when the statistics of keys and windows take more memory, as in 512MiB, 2G or 1048576 (bytes)
+    /// Stop when the statistics and their report take more memory, as in 512MiB, 2G or 1048576 (bytes)
     #[arg(long, value_name = "SIZE", help_heading = COMPUTING)]
     #[arg(allow_hyphen_values = true, value_parser = value)]
     max_memory: Option<String>,

@@ -6,7 +6,7 @@ use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::report::{Closed, WindowBounds};
 use crate::spec::{Spec, Window};
-use crate::summary::{LeafRun, Merge, Shape, Summary};
+use crate::summary::{LeafRun, Merge, Quantiles, Shape, Summary};
 use crate::window;
 use hashbrown::HashMap;
 use std::sync::Arc;
@@ -21,6 +21,8 @@ pub(super) struct Grouped {
     /// Rows by key, for windows that count rows.
     key_rows: Vec<i64>,
     cells: Vec<Cell>,
+    /// What the quantiles of folded leaves take.
+    sketch_bytes: usize,
     /// The least and the greatest pane.
     panes: (i64, i64),
     index: HashMap<(i64, u32), u32>,
@@ -45,10 +47,11 @@ impl Grouped {
     /// What the cells take in bytes, with the windows that they become and groups of this size, as far as it grows with
     /// their number.
     pub(super) fn memory_bytes(&self, window: Option<Window>, shape: &Shape, group_bytes: usize) -> u64 {
-        let keys = self.keys.as_ref().map_or(0, KeyTable::memory_bytes) as u64;
+        let keys = self.keys.as_ref().map_or(0, KeyTable::memory_bytes);
+        let group_bytes = group_bytes + self.keys.as_ref().map_or(0, KeyTable::value_bytes);
         // A summary and a running leaf a cell, and what the table that finds it takes.
         let cell = 2 * shape.state_bytes() + CELL_BYTES;
-        let mut total = keys + self.cells.len() as u64 * cell as u64;
+        let mut total = (keys + self.sketch_bytes + self.cells.len() * cell) as u64;
         let mut groups = self.cells.len() as u64;
         if let Some(window) = window.filter(|window| window.overlaps()) {
             // Panes become suffixes and prefixes of their runs, and windows of many keys are there at once.
@@ -80,7 +83,12 @@ impl Grouped {
     pub(super) fn fold(&mut self, slot: u32, partial: Partial) {
         let cell = &mut self.cells[slot as usize];
         match partial {
-            Partial::Leaf(leaf) => cell.folded.merge(&leaf),
+            Partial::Leaf(leaf) => {
+                let sketches = |summary: &Summary| summary.quantiles.iter().map(Quantiles::heap_bytes).sum::<usize>();
+                let before = sketches(&cell.folded);
+                cell.folded.merge(&leaf);
+                self.sketch_bytes += sketches(&cell.folded).saturating_sub(before);
+            }
             Partial::Open(run) => cell.open = Some(*run),
         }
     }

@@ -19,7 +19,7 @@ const ROWS_AT_ONCE: usize = 1 << 18;
 
 /// Key values and their numbers.
 #[derive(Debug)]
-pub(super) struct KeyTable {
+pub(crate) struct KeyTable {
     names: Vec<String>,
     held: Vec<Held>,
     converter: RowConverter,
@@ -41,7 +41,7 @@ fn converter(names: &[String], held: &[Held]) -> Result<RowConverter> {
 
 impl KeyTable {
     /// A table for keys of these names, whose types the first values decide.
-    pub(super) fn new(names: &[String]) -> Result<Self> {
+    pub(crate) fn new(names: &[String]) -> Result<Self> {
         let held = vec![Held::Undecided; names.len()];
         Ok(Self {
             names: names.to_vec(),
@@ -55,27 +55,37 @@ impl KeyTable {
     }
 
     /// Distinct keys so far.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
 
     /// The number of each row's key. What is refused is refused before anything is kept of it.
-    pub(super) fn numbers(&mut self, keys: &[(String, ArrayRef)], out: &mut Vec<u32>) -> Result<()> {
+    pub(crate) fn numbers(&mut self, keys: &[(String, ArrayRef)], out: &mut Vec<u32>) -> Result<()> {
         let mut held = self.held.clone();
         for (held, (name, array)) in held.iter_mut().zip(keys).filter(|(h, _)| **h == Held::Undecided) {
             *held = Held::of(name, array.data_type())?;
         }
-        let columns: Vec<ArrayRef> = keys
-            .iter()
-            .zip(&held)
-            .map(|((name, array), held)| held.hold(name, array))
-            .collect::<Result<_>>()?;
-        self.decide(held)?;
-        let rows = columns.first().map_or(0, |column| column.len());
-        for start in (0..rows).step_by(ROWS_AT_ONCE) {
+        let rows = keys.first().map_or(0, |(_, array)| array.len());
+        let columns = |held: &[Held], start: usize| -> Result<Vec<ArrayRef>> {
             let length = ROWS_AT_ONCE.min(rows - start);
-            let slices: Vec<ArrayRef> = columns.iter().map(|column| column.slice(start, length)).collect();
-            self.number_rows(&slices, out)?;
+            let keys = keys.iter().zip(held);
+            keys.map(|((name, array), held)| held.hold(name, &array.slice(start, length)))
+                .collect()
+        };
+        if rows > ROWS_AT_ONCE {
+            // What is refused anywhere is found first.
+            for start in (0..rows).step_by(ROWS_AT_ONCE) {
+                columns(&held, start)?;
+            }
+        }
+        let mut first = Some(columns(&held, 0)?);
+        self.decide(held)?;
+        for start in (0..rows).step_by(ROWS_AT_ONCE) {
+            let columns = match first.take() {
+                Some(first) => first,
+                None => columns(&self.held, start)?,
+            };
+            self.number_rows(&columns, out)?;
         }
         Ok(())
     }
@@ -158,9 +168,17 @@ impl KeyTable {
         })
     }
 
-    /// What the encoded keys and the table that finds them take, in bytes.
+    /// What the encoded keys, the table that finds them and, at the end, their values as columns take, in bytes.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.bytes.capacity() + self.ends.capacity() * size_of::<usize>() + self.table.allocation_size()
+        self.bytes.capacity()
+            + self.bytes.len()
+            + self.ends.capacity() * size_of::<usize>()
+            + self.table.allocation_size()
+    }
+
+    /// Bytes of one key as a group has it, on average, beside its fixed part.
+    pub(super) fn value_bytes(&self) -> usize {
+        self.bytes.len().checked_div(self.len()).unwrap_or(0)
     }
 
     /// By number: the place of each key in their order, missing ones first, then each column in its natural order.

@@ -330,7 +330,15 @@ fn binary(op: &BinaryOperator) -> Option<Operation> {
 fn literal(value: &Value) -> Option<Result<Literal>> {
     Some(Ok(match value {
         Value::Number(digits, false) => match digits.parse::<f64>() {
-            Ok(number) if number.is_finite() => Literal::Number(number),
+            Ok(number) if number.is_finite() => match digits.parse::<i128>() {
+                Ok(whole) if number as i128 != whole => {
+                    return Some(Err(Error::Usage(format!(
+                        "the number {} is rounded to {number}, as expressions compute in f64: write that, or compare text",
+                        cut(digits)
+                    ))));
+                }
+                _ => Literal::Number(number),
+            },
             _ => {
                 return Some(Err(Error::Usage(format!(
                     "the number {} is beyond the range of f64",

@@ -19,8 +19,8 @@ use std::time::Duration;
 /// Bytes of text in a chunk: some ten thousand rows, which makes handing over cheap, and still fits into the L2 cache.
 pub(crate) const CHUNK_BYTES: usize = 1 << 20;
 
-/// The longest record: a longer one is a lost quote or bracket rather than data.
-pub(crate) const RECORD_BYTES_MAX: usize = 1 << 20;
+/// The longest record: a longer one is a lost quote or bracket rather than data. Some hundred thousand columns fit.
+pub(crate) const RECORD_BYTES_MAX: usize = 4 << 20;
 
 /// Chunks in flight per decoding thread: one being decoded, one waiting.
 const CHUNKS_PER_THREAD: usize = 2;

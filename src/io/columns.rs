@@ -11,6 +11,7 @@ use arrow::array::{
 };
 use arrow::buffer::{BooleanBuffer, MutableBuffer, NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit as ArrowUnit};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Where the cells of a column go: a builder by its number.
@@ -62,7 +63,14 @@ impl Projection {
 
     /// These columns, in this order.
     pub(crate) fn select(schema: &SchemaRef, columns: &[String], keys: &[String], unit: TimeUnit) -> Result<Self> {
-        let index = |name: &String| schema.index_of(name).map_err(|_| no_column(name, schema, None));
+        let mut places = HashMap::new();
+        for (i, field) in schema.fields().iter().enumerate() {
+            places.entry(field.name().as_str()).or_insert(i);
+        }
+        let index = |name: &String| {
+            let place = places.get(name.as_str()).copied();
+            place.ok_or_else(|| no_column(name, schema, None))
+        };
         Self::of(schema, columns.iter().map(index).collect::<Result<_>>()?, keys, unit)
     }
 

@@ -6,7 +6,7 @@
 
 use crate::error::{Error, Result};
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -111,16 +111,21 @@ impl Target {
                     let file = File::options().write(true).open(path);
                     Box::new(file.map_err(|e| target.error(e))?)
                 }
-                // A link stays a link to the new file.
-                Ok(_) => target.beside(&path.canonicalize().map_err(|e| target.error(e))?)?,
-                Err(_) => target.beside(path)?,
+                Ok(metadata) => {
+                    // What may not be written may not be replaced either.
+                    File::options().write(true).open(path).map_err(|e| target.error(e))?;
+                    // A link stays a link to the new file.
+                    let path = path.canonicalize().map_err(|e| target.error(e))?;
+                    target.beside(&path, Some(metadata.permissions()))?
+                }
+                Err(_) => target.beside(path, None)?,
             }
         };
         Ok((target, BufWriter::with_capacity(BUFFER_BYTES, writer)))
     }
 
-    /// A new file beside the final one.
-    fn beside(&mut self, path: &Path) -> Result<Box<dyn Durable>> {
+    /// A new file beside the final one, with the permissions of the one that it replaces.
+    fn beside(&mut self, path: &Path, permissions: Option<Permissions>) -> Result<Box<dyn Durable>> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let directory = path
             .parent()
@@ -145,6 +150,9 @@ impl Target {
             match File::create_new(&temporary) {
                 Ok(file) => {
                     self.names = Some((temporary, path.to_owned()));
+                    if let Some(permissions) = permissions {
+                        file.set_permissions(permissions).map_err(|e| self.error(e))?;
+                    }
                     return Ok(Box::new(file));
                 }
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}

@@ -63,7 +63,8 @@ impl Seen {
     }
 
     /// The type of the column: numeric unless there was text. One number is enough where numbers are wanted: the rest
-    /// are bad rows. A key of whole numbers is `Int64`, and text where one of them does not fit.
+    /// are bad rows. A key of whole numbers is `Int64`, and text where one of them does not fit or where there is no value
+    /// yet, as text can be any key.
     pub(crate) fn data_type(&self) -> DataType {
         if self.text && !(self.wanted && self.any_number()) {
             return DataType::Utf8;
@@ -75,6 +76,11 @@ impl Seen {
                 wanted: false,
                 ..
             } => DataType::Utf8,
+            Self {
+                key: true,
+                wanted: false,
+                ..
+            } if !self.any_number() => DataType::Utf8,
             Self {
                 key: true,
                 beyond: false,
@@ -144,7 +150,7 @@ mod tests {
             (&["1", "inf"], &number, &number, &number),
             (&["1", "x"], &text, &text, &whole),
             (&["x"], &text, &text, &text),
-            (&[], &number, &number, &number),
+            (&[], &number, &text, &number),
         ] {
             assert_eq!(type_of(cells, false, false), *plain, "{cells:?}");
             assert_eq!(type_of(cells, true, false), *key, "{cells:?}");

@@ -5,14 +5,14 @@
 //! differences are per second.
 
 use crate::batch::Batch;
+use crate::engine::KeyTable;
 use crate::error::{Error, Result};
 use crate::io::table::{Output, TableWriter};
 use crate::spec::{Spec, Window};
 use crate::summary::differences::{Edge, Step, step};
 use arrow::array::{ArrayRef, Float64Array, RecordBatch, TimestampNanosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
-use arrow::row::{OwnedRow, RowConverter, SortField};
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,8 +28,8 @@ pub(super) struct DifferenceRows {
 
 struct State {
     writer: TableWriter,
-    converter: Option<RowConverter>,
-    places: HashMap<OwnedRow, usize>,
+    keys: Option<KeyTable>,
+    /// By the key's number.
     sequences: Vec<Sequence>,
 }
 
@@ -74,7 +74,7 @@ impl DifferenceRows {
         let sequence_of_row = state.sequences_of(batch)?;
         let mut columns: Vec<Vec<Option<f64>>> = vec![Vec::with_capacity(batch.rows()); reported];
         for (i, number) in sequence_of_row.into_iter().enumerate() {
-            let sequence = &mut state.sequences[number];
+            let sequence = &mut state.sequences[number as usize];
             let time_ns = batch.time_ns().map(|t| t[i]);
             let pane = match (self.tumbling, time_ns) {
                 (Some(Window::Time { size_ns, .. }), Some(t)) => t.div_euclid(size_ns),
@@ -131,67 +131,56 @@ impl DifferenceRows {
     }
 }
 
+/// The columns keep their names; a key of the same name gets the suffix `_key`, and the time a prefix where `time` is taken.
 fn schema(batch: &Batch, reported: usize) -> Schema {
-    let mut fields: Vec<Field> = batch
-        .keys()
-        .iter()
-        .map(|(name, array)| Field::new(name, array.data_type().clone(), true))
-        .collect();
-    if batch.time_ns().is_some() {
-        fields.push(Field::new(
-            "time",
-            DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())),
-            false,
-        ));
+    let columns = &batch.names()[..reported];
+    let mut taken: HashSet<String> = columns.iter().cloned().collect();
+    let mut fields = Vec::new();
+    for (key, array) in batch.keys() {
+        let mut name = key.clone();
+        while !taken.insert(name.clone()) {
+            name.push_str("_key");
+        }
+        fields.push(Field::new(name, array.data_type().clone(), true));
     }
-    fields.extend(
-        batch.names()[..reported]
-            .iter()
-            .map(|name| Field::new(name, DataType::Float64, true)),
-    );
+    if batch.time_ns().is_some() {
+        let mut name = "time".to_owned();
+        while !taken.insert(name.clone()) {
+            name.insert_str(0, "event_");
+        }
+        let instant = DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
+        fields.push(Field::new(name, instant, false));
+    }
+    fields.extend(columns.iter().map(|name| Field::new(name, DataType::Float64, true)));
     Schema::new(fields)
 }
 
 impl State {
     fn begin(path: &Path, output: Output, batch: &Batch, reported: usize) -> Result<Self> {
         let writer = TableWriter::create(path, output, Arc::new(schema(batch, reported)))?;
-        let fields: Vec<SortField> = batch
-            .keys()
-            .iter()
-            .map(|(_, a)| SortField::new(a.data_type().clone()))
-            .collect();
-        let converter = if fields.is_empty() {
-            None
-        } else {
-            Some(RowConverter::new(fields).map_err(|e| Error::Failed(e.to_string()))?)
+        let keys = match batch.keys() {
+            [] => None,
+            keys => Some(KeyTable::new(
+                &keys.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(),
+            )?),
         };
         Ok(Self {
             writer,
-            converter,
-            places: HashMap::new(),
+            keys,
             sequences: Vec::new(),
         })
     }
 
     /// By row of the batch: the number of its key's sequence.
-    fn sequences_of(&mut self, batch: &Batch) -> Result<Vec<usize>> {
-        let Some(converter) = &mut self.converter else {
+    fn sequences_of(&mut self, batch: &Batch) -> Result<Vec<u32>> {
+        let Some(keys) = &mut self.keys else {
             self.sequences.resize(1, Sequence::default());
             return Ok(vec![0; batch.rows()]);
         };
-        let arrays: Vec<ArrayRef> = batch.keys().iter().map(|k| k.1.clone()).collect();
-        let rows = converter
-            .convert_columns(&arrays)
-            .map_err(|e| Error::Failed(e.to_string()))?;
-        Ok(rows
-            .iter()
-            .map(|row| {
-                *self.places.entry(row.owned()).or_insert_with(|| {
-                    self.sequences.push(Sequence::default());
-                    self.sequences.len() - 1
-                })
-            })
-            .collect())
+        let mut numbers = Vec::with_capacity(batch.rows());
+        keys.numbers(batch.keys(), &mut numbers)?;
+        self.sequences.resize(keys.len(), Sequence::default());
+        Ok(numbers)
     }
 }
 

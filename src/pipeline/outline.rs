@@ -1,4 +1,4 @@
-//! What an input holds, as a message tells it: the names of its columns, each with the first value that it has.
+//! What an input holds, as a message tells it: the names of its columns, each with a value that is no number.
 //!
 //! The rule: a message fits on a screen, so the columns and their values are limited in number and length.
 
@@ -78,7 +78,7 @@ pub(super) fn hinted(error: Error, about: &About) -> Error {
     }
 }
 
-/// The first columns with their first values among the first rows.
+/// The first columns with a value each from the first rows: one that is no number, where there is one.
 fn columns(source: &mut dyn Source) -> String {
     let schema = source.schema();
     let fields = schema.fields();
@@ -93,7 +93,7 @@ fn columns(source: &mut dyn Source) -> String {
         .enumerate()
         .map(|(place, name)| {
             let name = short(name);
-            match rows.as_ref().and_then(|rows| first_value(rows, place)) {
+            match rows.as_ref().and_then(|rows| telling_value(rows, place)) {
                 Some(value) => format!("`{name}` (\"{}\")", short(&value)),
                 None => format!("`{name}`"),
             }
@@ -105,8 +105,12 @@ fn columns(source: &mut dyn Source) -> String {
     }
 }
 
-fn first_value(rows: &RecordBatch, place: usize) -> Option<String> {
+fn telling_value(rows: &RecordBatch, place: usize) -> Option<String> {
     let column = rows.column(place);
-    let row = (0..column.len()).find(|row| column.is_valid(*row))?;
-    array_value_to_string(column, row).ok()
+    let values = || {
+        let present = (0..column.len()).filter(|row| column.is_valid(*row));
+        present.filter_map(|row| array_value_to_string(column, row).ok())
+    };
+    let text = values().find(|value| value.trim().parse::<f64>().is_err());
+    text.or_else(|| values().next())
 }

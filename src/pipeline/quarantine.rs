@@ -1,14 +1,14 @@
 //! Rows that cannot be read, kept aside: one JSON object a line with source, line, column, reason, bytes and row.
 //!
 //! `bytes` are those at fault (a cell, where it is a cell's), `row` is the whole row as it stands in the input, so that
-//! it can be mended and read again; it is null for columnar formats. A row is at most 1 MiB, the longest record that is
+//! it can be mended and read again; it is null for columnar formats. A row is at most 4 MiB, the longest record that is
 //! read. A row that is not UTF-8 has both as ASCII with the rest (and `\`, quotes) escaped, and `escaped` is true.
 
 use crate::error::{BadRow, Error, Result};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 /// The file of quarantined rows.
@@ -53,13 +53,22 @@ fn escape(bytes: &[u8]) -> Cow<'_, str> {
 }
 
 impl Quarantine {
-    /// Opens the file to append to it.
+    /// Opens the file to append to it, so that no row that was kept is lost; one with other contents is refused.
     pub(super) fn create(path: &Path) -> Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path);
-        let file = file.map_err(|source| Error::Output {
+        let failed = |source| Error::Output {
             path: path.to_owned(),
             source,
-        })?;
+        };
+        let file = OpenOptions::new().create(true).append(true).read(true).open(path);
+        let mut file = file.map_err(failed)?;
+        if file.metadata().map_err(failed)?.is_file() {
+            let mut first = [b'{'];
+            let read = file.read(&mut first).map_err(failed)?;
+            if read > 0 && first != [b'{'] {
+                let other = "it holds something else than rows that were kept aside";
+                return Err(failed(std::io::Error::new(std::io::ErrorKind::AlreadyExists, other)));
+            }
+        }
         Ok(Self {
             path: path.to_owned(),
             out: BufWriter::new(file),

@@ -183,24 +183,27 @@ impl Sketch {
         sum(&self.negative) + self.zero + sum(&self.positive) + self.negative_infinite + self.positive_infinite
     }
 
-    /// Values with their counts, in rising order.
-    fn ascending(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
-        let (low, high) = self.range.unwrap_or((0.0, 0.0));
-        std::iter::once((f64::NEG_INFINITY, self.negative_infinite))
-            .chain(
-                self.negative
-                    .iter()
-                    .rev()
-                    .map(move |(b, c)| ((-bucket_value(b)).clamp(low, high), c)),
-            )
-            .chain(std::iter::once((0.0, self.zero)))
-            .chain(
-                self.positive
-                    .iter()
-                    .map(move |(b, c)| (bucket_value(b).clamp(low, high), c)),
-            )
-            .chain(std::iter::once((f64::INFINITY, self.positive_infinite)))
-            .filter(|(_, c)| *c > 0)
+    /// The value at `rank` in rising order, as its bucket has it; `None` if there are not so many.
+    fn at_rank(&self, rank: u64) -> Option<f64> {
+        let mut seen = 0;
+        let mut reached = |count: u64| {
+            seen += count;
+            seen > rank
+        };
+        if reached(self.negative_infinite) {
+            return Some(f64::NEG_INFINITY);
+        }
+        // Only the bucket that is hit needs its value, which is costly.
+        if let Some((bucket, _)) = self.negative.iter().rev().find(|(_, count)| reached(*count)) {
+            return Some(-bucket_value(bucket));
+        }
+        if reached(self.zero) {
+            return Some(0.0);
+        }
+        if let Some((bucket, _)) = self.positive.iter().find(|(_, count)| reached(*count)) {
+            return Some(bucket_value(bucket));
+        }
+        reached(self.positive_infinite).then_some(f64::INFINITY)
     }
 }
 
@@ -244,6 +247,14 @@ impl Quantiles {
         match self {
             Self::Exact(values) => values.len() as u64,
             Self::Sketch(sketch) => sketch.count(),
+        }
+    }
+
+    /// Bytes that are held beside the value itself.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Exact(values) => values.capacity() * size_of::<f64>(),
+            Self::Sketch(s) => (s.negative.counts.capacity() + s.positive.counts.capacity()) * size_of::<u64>(),
         }
     }
 
@@ -299,11 +310,7 @@ fn order_statistic(sketch: &Sketch, n: u64, rank: u64) -> Option<f64> {
     if finite.contains(&rank) && rank + 1 == finite.end {
         return Some(high);
     }
-    let mut seen = 0;
-    let value = sketch.ascending().find_map(|(value, count)| {
-        seen += count;
-        (seen > rank).then_some(value)
-    })?;
+    let value = sketch.at_rank(rank)?;
     Some(if finite.contains(&rank) {
         value.max(low).min(high)
     } else {

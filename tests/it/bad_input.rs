@@ -319,10 +319,10 @@ fn quotes_without_end_long_lines_and_invalid_text() {
     place
         .run(&["analyze", place.write("unending.csv", unending)])
         .fails(65, &["unending.csv", "line 3", "quote"]);
-    let long = format!("a,b\n1,2\n3,{}\n", "7".repeat(3 << 20));
+    let long = format!("a,b\n1,2\n3,{}\n", "7".repeat(5 << 20));
     place
         .run(&["analyze", place.write("wide.csv", long)])
-        .fails(65, &["wide.csv", "line 3", "1048576 bytes"]);
+        .fails(65, &["wide.csv", "line 3", "4194304 bytes"]);
 
     // In a text column that is a key, invalid UTF-8 is a bad row; in one that is not looked at it is nothing.
     place.write("text.csv", b"k,b\nx,1\n\xff\xfe,2\nx,3\n");

@@ -332,3 +332,14 @@ fn inputs_of_several_formats_have_one_type_of_key() {
         run.fails(65, &["column `id`", "Int64", "Float64", files[0], files[1]]);
     }
 }
+
+#[test]
+fn a_key_without_any_value_in_the_first_input_takes_what_comes_later() {
+    let place = Place::new();
+    place.write("none.csv", "id,x\n,1\n,2\n");
+    place.write("text.csv", "id,x\nabc,3\n");
+    expect(
+        &groups(&place, &["none.csv", "text.csv"], &[]),
+        &[("null", 2, 3.0), ("\"abc\"", 1, 3.0)],
+    );
+}

@@ -45,6 +45,8 @@ mod report_forms;
 mod same_bits;
 #[cfg(feature = "cli")]
 mod shell;
+#[cfg(feature = "cli")]
+mod side_files;
 mod stored;
 mod support;
 #[cfg(feature = "cli")]

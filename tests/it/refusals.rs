@@ -28,6 +28,8 @@ fn wrong_usage_names_what_is_wrong() {
         (&["--time", "zz"], &["`zz`"]),
         (&["--where", "zz > 1"], &["`zz`"]),
         (&["--where", "a >"], &["a >"]),
+        (&["--where", "a = 9007199254740993"], &["9007199254740993", "rounded"]),
+        (&["--time", "t", "--columns", "t,a"], &["`t`", "event time"]),
         (&["--where", "a + 1"], &["a + 1", "true or false"]),
         (&["--where", "k > 1 and"], &["k > 1 and"]),
         (&["--where", "frobnicate(a) > 1"], &["frobnicate"]),

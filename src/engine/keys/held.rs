@@ -47,13 +47,14 @@ impl Held {
             t if t.is_integer() => DataType::Int64,
             t if t.is_floating() => DataType::Float64,
             DataType::Boolean => DataType::Boolean,
-            t if t.is_binary() || matches!(t, DataType::FixedSizeBinary(_)) => DataType::Binary,
+            t if t.is_binary() || matches!(t, DataType::FixedSizeBinary(_)) => DataType::LargeBinary,
             t if t.is_nested() => {
                 return Err(Error::Usage(format!(
                     "the key `{name}` has the type {t}: a key is a single value"
                 )));
             }
-            _ => DataType::Utf8,
+            // All keys of a run become one column at its end, which may be longer than 2 GiB.
+            _ => DataType::LargeUtf8,
         }))
     }
 
@@ -88,8 +89,8 @@ impl Held {
                 }
                 let text_or_numbers = [held, wanted]
                     .iter()
-                    .all(|t| t.is_numeric() || **t == DataType::Utf8 || **t == DataType::Boolean)
-                    && (held.is_numeric() == wanted.is_numeric() || [held, wanted].contains(&&DataType::Utf8));
+                    .all(|t| t.is_numeric() || **t == DataType::LargeUtf8 || **t == DataType::Boolean)
+                    && (held.is_numeric() == wanted.is_numeric() || [held, wanted].contains(&&DataType::LargeUtf8));
                 let changed = || changed(name, self, array.data_type());
                 if !text_or_numbers {
                     return Err(changed());
@@ -122,10 +123,10 @@ impl Held {
             },
             DataType::Decimal128(..) => decimal(&column.as_primitive::<Decimal128Type>().value_as_string(i)),
             DataType::Decimal256(..) => decimal(&column.as_primitive::<Decimal256Type>().value_as_string(i)),
-            DataType::Binary => KeyValue::Text(hexadecimal(column.as_binary::<i32>().value(i))),
+            DataType::LargeBinary => KeyValue::Text(hexadecimal(column.as_binary::<i64>().value(i))),
             _ => KeyValue::Text(
                 column
-                    .as_string_opt::<i32>()
+                    .as_string_opt::<i64>()
                     .map_or_else(String::new, |a| a.value(i).to_owned()),
             ),
         }
