@@ -47,7 +47,7 @@ fn report(summary: &Summary) {
         window: None,
         summary: summary.clone(),
     };
-    let report = build::report(&spec, &names, &[closed]);
+    let report = build::report(&spec, &names, [closed]);
     assert_eq!(report.groups[0].columns.len(), names.len());
     for (_, column) in report.groups[0].columns.iter() {
         let quantiles = column.quantiles.as_ref().into_iter().flat_map(|q| q.iter());
