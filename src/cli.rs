@@ -8,7 +8,7 @@ mod completions;
 mod places;
 mod progress;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::io::Write;
 use std::process::ExitCode;
@@ -77,6 +77,13 @@ fn json_is_asked() -> bool {
     arguments.iter().any(|a| a == "--log-format=json") || arguments.windows(2).any(two)
 }
 
+/// From now on an interrupt leaves no half files, where the system has interrupts.
+fn interruptible() -> Result<()> {
+    #[cfg(unix)]
+    crate::io::clean_up_when_interrupted()?;
+    Ok(())
+}
+
 /// Runs the command with the arguments of the process.
 pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -95,7 +102,7 @@ pub fn main() -> ExitCode {
         format: arguments.log_format,
     };
     let result = match arguments.command {
-        Command::Analyze(arguments) => analyze::run(&arguments, log),
+        Command::Analyze(arguments) => interruptible().and_then(|()| analyze::run(&arguments, log)),
         Command::Completions(arguments) => completions::run(&arguments),
     };
     match result {

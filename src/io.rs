@@ -12,6 +12,7 @@ mod chunks;
 mod columnar;
 mod columns;
 pub mod csv;
+mod interrupt;
 pub mod ndjson;
 pub mod number;
 mod open;
@@ -23,6 +24,8 @@ pub mod table;
 pub mod time;
 mod whole;
 
+#[cfg(all(unix, feature = "cli"))]
+pub use interrupt::clean_up_when_interrupted;
 pub use open::{bytes_total, open};
 pub use output::OutputFile;
 

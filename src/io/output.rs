@@ -4,6 +4,7 @@
 //! it never comes to that: a reader never sees half a report. What is no regular file (standard output, a device, a
 //! pipe) is written to directly.
 
+use super::interrupt;
 use crate::error::{Error, Result};
 use std::fmt;
 use std::fs::{File, Permissions};
@@ -147,6 +148,7 @@ impl Target {
                 COUNT.fetch_add(1, Ordering::Relaxed)
             ));
             let temporary = directory.join(temporary);
+            interrupt::begin(&temporary);
             match File::create_new(&temporary) {
                 Ok(file) => {
                     self.names = Some((temporary, path.to_owned()));
@@ -155,8 +157,12 @@ impl Target {
                     }
                     return Ok(Box::new(file));
                 }
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(self.error(e)),
+                // Somebody else's.
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => interrupt::end(&temporary),
+                Err(e) => {
+                    interrupt::end(&temporary);
+                    return Err(self.error(e));
+                }
             }
         }
         Err(self.error(std::io::ErrorKind::AlreadyExists.into()))
@@ -169,6 +175,7 @@ impl Target {
             place.get_ref().sync().map_err(|e| self.error(e))?;
             drop(place);
             std::fs::rename(temporary, path).map_err(|e| self.error(e))?;
+            interrupt::end(temporary);
             self.names = None;
         }
         Ok(())
@@ -187,6 +194,7 @@ impl Drop for Target {
         if let Some((temporary, _)) = &self.names {
             // There is nobody left to tell.
             let _ = std::fs::remove_file(temporary);
+            interrupt::end(temporary);
         }
     }
 }

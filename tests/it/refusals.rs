@@ -3,8 +3,8 @@
 
 use crate::command::Place;
 use serde_json::Value;
-use std::io::Read;
-use std::process::Stdio;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
 
 /// A place with `table.csv`: t (seconds), a, b and the text k; 300 rows.
 fn place() -> Place {
@@ -249,5 +249,37 @@ fn messages_are_json_objects_where_that_is_asked() {
             assert_eq!(message["level"], level);
             assert!(message["message"].as_str().unwrap().contains(part), "{message}");
         }
+    }
+}
+
+/// A run that is interrupted leaves what was there and nothing else.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_leaves_no_half_files() {
+    use std::os::unix::process::ExitStatusExt;
+    for (name, number) in [("INT", 2), ("TERM", 15)] {
+        let place = Place::new();
+        place.write("report.json", "old");
+        let args = ["analyze", "-", "-o", "report.json", "--differences-output", "d.csv"];
+        let mut child = place
+            .command(&args)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // More than is looked at for the types of columns; then the input stays open.
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(b"a\n").unwrap();
+        stdin.write_all(&b"1.5\n".repeat(4 << 20)).unwrap();
+        while place.names().iter().filter(|name| name.ends_with(".tmp")).count() < 2 {
+            assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+            std::thread::yield_now();
+        }
+        let id = child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+        let status = child.wait().unwrap();
+        assert_eq!(status.signal(), Some(number));
+        assert_eq!(place.names(), ["report.json"]);
+        assert_eq!(std::fs::read_to_string(place.path("report.json")).unwrap(), "old");
     }
 }
