@@ -117,8 +117,8 @@ impl Engine {
         self.grouped.len()
     }
 
-    /// The memory that the state of the cells and the report of their windows take, in bytes: about what it comes to at the
-    /// end, if no more rows come.
+    /// The memory that the state of the cells and the report of their windows take, in bytes: about what it comes to at
+    /// the end, if no more rows come.
     pub fn memory_bytes(&self) -> u64 {
         self.layout.as_ref().map_or(0, |layout| {
             let group = build::group_bytes(&self.spec, layout.reported.len());

@@ -6,7 +6,8 @@
 //! - Column names are case-sensitive; names that are not plain words stand in double quotes, text in single quotes.
 //! - There are four kinds of values: numbers, all of them `f64` (`1 / 2` is 0.5), text, booleans and times. Nothing is
 //!   converted silently, except a text literal beside a time, which is read as ISO 8601 (UTC where it has no offset).
-//! - Whole numbers from 2^53 on are therefore compared as the nearest `f64`; a literal that is none is refused.
+//! - Whole numbers from 2^53 on are therefore compared as the nearest `f64`; a literal with digits that no `f64` prints
+//!   is refused.
 //! - Logic is three-valued: a comparison with null is null, and a filter keeps only the rows for which it is true.
 //! - A NaN is a missing value, hence null, wherever it comes from: out of a float column or out of `0 / 0`. The other
 //!   results of IEEE 754 stay, so `1 / 0` is infinite. Zeros are equal whatever their sign.

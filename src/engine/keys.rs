@@ -72,13 +72,11 @@ impl KeyTable {
             keys.map(|((name, array), held)| held.hold(name, &array.slice(start, length)))
                 .collect()
         };
-        if rows > ROWS_AT_ONCE {
-            // What is refused anywhere is found first.
-            for start in (0..rows).step_by(ROWS_AT_ONCE) {
-                columns(&held, start)?;
-            }
-        }
         let mut first = Some(columns(&held, 0)?);
+        // What is refused anywhere is found before a row counts.
+        for start in (ROWS_AT_ONCE..rows).step_by(ROWS_AT_ONCE) {
+            columns(&held, start)?;
+        }
         self.decide(held)?;
         for start in (0..rows).step_by(ROWS_AT_ONCE) {
             let columns = match first.take() {

@@ -331,7 +331,8 @@ fn literal(value: &Value) -> Option<Result<Literal>> {
     Some(Ok(match value {
         Value::Number(digits, false) => match digits.parse::<f64>() {
             Ok(number) if number.is_finite() => match digits.parse::<i128>() {
-                Ok(whole) if number as i128 != whole => {
+                // Beyond 2^53 the shortest digits of a float stand for it, as they do where it is printed.
+                Ok(whole) if number.to_string() != whole.to_string() => {
                     return Some(Err(Error::Usage(format!(
                         "the number {} is rounded to {number}, as expressions compute in f64: write that, or compare text",
                         cut(digits)

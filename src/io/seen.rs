@@ -63,8 +63,8 @@ impl Seen {
     }
 
     /// The type of the column: numeric unless there was text. One number is enough where numbers are wanted: the rest
-    /// are bad rows. A key of whole numbers is `Int64`, and text where one of them does not fit or where there is no value
-    /// yet, as text can be any key.
+    /// are bad rows. A key of whole numbers is `Int64`, and text where one of them does not fit or where there is no
+    /// value yet, as text can be any key.
     pub(crate) fn data_type(&self) -> DataType {
         if self.text && !(self.wanted && self.any_number()) {
             return DataType::Utf8;

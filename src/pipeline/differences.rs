@@ -131,7 +131,8 @@ impl DifferenceRows {
     }
 }
 
-/// The columns keep their names; a key of the same name gets the suffix `_key`, and the time a prefix where `time` is taken.
+/// The columns keep their names; a key of the same name gets the suffix `_key`, and the time a prefix where `time` is
+/// taken.
 fn schema(batch: &Batch, reported: usize) -> Schema {
     let columns = &batch.names()[..reported];
     let mut taken: HashSet<String> = columns.iter().cloned().collect();

@@ -253,3 +253,26 @@ fn a_small_stack_is_enough() {
         .join()
         .unwrap();
 }
+
+/// Whole numbers whose digits a float would change are refused, and what the message offers instead is taken.
+#[test]
+fn whole_numbers_that_would_be_rounded() {
+    for (text, offered) in [
+        ("9007199254740993", "9007199254740992"),
+        ("1234567890123456789", "1234567890123456800"),
+        ("100000000000000001", "100000000000000000"),
+    ] {
+        let message = refused(&format!("x = {text}"));
+        assert!(message.contains(&format!("rounded to {offered},")), "{message}");
+        assert!(Expr::parse(&format!("x = {offered}")).is_ok(), "{offered}");
+    }
+    for text in [
+        "007",
+        "9007199254740992",
+        "1000000000000000000000000000000",
+        "1e30",
+        "9007199254740993.0",
+    ] {
+        assert!(Expr::parse(&format!("x < {text}")).is_ok(), "{text}");
+    }
+}
