@@ -11,6 +11,7 @@ use crate::batch::Batch;
 use crate::cells::Cells;
 use crate::error::Result;
 use crate::summary::{LeafRun, Shape, Summary};
+use std::any::Any;
 use std::sync::Arc;
 
 /// Rows to reduce.
@@ -24,6 +25,56 @@ pub struct Work {
     pub carried: Arc<[Option<LeafRun>]>,
     /// What to make of them.
     pub shape: Arc<Shape>,
+    /// Whether blocks of many cells that do not end their leaf come back open. Otherwise every block comes back as a
+    /// leaf of its own.
+    pub open: bool,
+    /// The weights of the loss, where the shape has one.
+    pub weights: Option<Arc<[f64]>>,
+    /// Where the rows lie already, if they were uploaded.
+    pub resident: Option<Resident>,
+}
+
+/// Rows that were uploaded once, to be reduced again and again: a copy of them on a device, and the batch, which any
+/// backend can reduce should the device be gone.
+#[derive(Clone)]
+pub struct Resident {
+    batch: Batch,
+    device: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Resident {
+    /// Rows that stay where they are.
+    pub fn on_host(batch: Batch) -> Self {
+        Self { batch, device: None }
+    }
+
+    /// Rows of which a backend keeps a copy that it will know again.
+    pub fn on_device(batch: Batch, copy: Arc<dyn Any + Send + Sync>) -> Self {
+        Self {
+            batch,
+            device: Some(copy),
+        }
+    }
+
+    /// The rows.
+    pub fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// The copy on a device, if there is one of this kind.
+    pub fn copy<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.device.clone()?.downcast().ok()
+    }
+}
+
+impl std::fmt::Debug for Resident {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resident")
+            .field("rows", &self.batch.rows())
+            .field("columns", &self.batch.names())
+            .field("on_device", &self.device.is_some())
+            .finish()
+    }
 }
 
 /// What a block comes to.
@@ -64,4 +115,21 @@ pub trait Backend: Send {
     fn collect(&mut self) -> Result<(u64, Vec<Partial>)>;
     /// How many works may be in flight.
     fn depth(&self) -> usize;
+    /// Whether it can give unfinished leaves of many cells back open, to be continued by the next work. If not, every
+    /// block is a leaf of its own, and no work waits for the one before.
+    fn carries(&self) -> bool {
+        true
+    }
+    /// Rows of a block, where others than the spec's leaf suit the backend better. With [`Backend::carries`] they stay
+    /// the spec's, for the bits' sake.
+    fn block_rows(&self, _shape: &Shape) -> Option<usize> {
+        None
+    }
+    /// Takes rows to keep, for works of this shape that name them.
+    ///
+    /// # Errors
+    /// If there is no room for them.
+    fn upload(&mut self, batch: &Batch, _shape: &Arc<Shape>) -> Result<Resident> {
+        Ok(Resident::on_host(batch.clone()))
+    }
 }

@@ -104,6 +104,7 @@ impl Summary {
             },
             differences: input.each(Reader::differences)?,
             quantiles: input.each(Reader::quantiles)?,
+            loss: None,
         };
         if !input.0.is_empty() {
             return Err(damaged("there is something behind the last part"));

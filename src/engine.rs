@@ -148,7 +148,7 @@ impl Engine {
         check(&self.spec, batch)?;
         let layout = match &self.layout {
             Some(layout) => layout.clone(),
-            None => Layout::new(&self.spec, batch)?,
+            None => Layout::new(&self.spec, batch)?.suiting(self.queue.backend()),
         };
         if batch.names() != layout.names {
             return Err(Error::Usage(format!(
@@ -209,17 +209,27 @@ impl Engine {
             cells: Arc::new(cells),
             carried: Arc::new([]),
             shape: layout.shape.clone(),
+            open: false,
+            weights: None,
+            resident: None,
         };
         self.submit(work, Vec::new());
     }
 
     fn push_grouped(&mut self, batch: Batch, keys: &[u32], layout: &Layout) -> Result<()> {
-        // Open leaves continue in the next work: what is outstanding has to be folded first.
-        self.drain();
+        let carries = self.queue.backend().carries();
+        if carries {
+            // Open leaves continue in the next work: what is outstanding has to be folded first.
+            self.drain();
+        }
         self.batches += 1;
         let stamp = self.batches;
         let (cell_of_row, slots) = self.grouped.assign(&self.spec, &batch, keys, stamp)?;
-        let open = self.grouped.take_open(&slots);
+        let open = if carries {
+            self.grouped.take_open(&slots)
+        } else {
+            vec![None; slots.len()]
+        };
         let rows = |run: &Option<LeafRun>| run.as_ref().map_or(0, |run| run.rows() as usize);
         let carried: Vec<usize> = open.iter().map(rows).collect();
         let cells = Cells::grouped(&cell_of_row, &carried, layout.leaf_rows);
@@ -228,6 +238,9 @@ impl Engine {
             cells: Arc::new(cells),
             carried: open.into(),
             shape: layout.shape.clone(),
+            open: carries,
+            weights: None,
+            resident: None,
         };
         self.submit(work, slots);
         Ok(())
@@ -359,6 +372,16 @@ impl Layout {
             leaf_rows,
             timed: batch.time_ns().is_some(),
         })
+    }
+}
+
+impl Layout {
+    /// With blocks as the backend likes them, where no open leaf depends on their length.
+    fn suiting(mut self, backend: &dyn Backend) -> Self {
+        if let Some(rows) = backend.block_rows(&self.shape).filter(|_| !backend.carries()) {
+            self.leaf_rows = rows.max(1);
+        }
+        self
     }
 }
 

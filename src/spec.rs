@@ -363,6 +363,7 @@ impl Spec {
             exact_regression: self.precision == Precision::Exact,
             differences: self.differences,
             quantiles: !self.quantiles.is_empty(),
+            loss: None,
         })
     }
 

@@ -11,11 +11,13 @@ pub mod check;
 pub mod comoments;
 pub mod dd;
 pub mod differences;
+pub mod loss;
 pub mod moments;
 pub mod quantiles;
 
 pub use comoments::{CoMoments, ExactCoMoments};
 pub use differences::Differences;
+pub use loss::{Loss, LossShape, Model};
 pub use moments::{Moments, Order};
 pub use quantiles::Quantiles;
 
@@ -66,6 +68,8 @@ pub struct Summary {
     pub differences: Vec<Differences>,
     /// One a column, or none.
     pub quantiles: Vec<Quantiles>,
+    /// Of a model, for the weights that came with the work.
+    pub loss: Option<Box<Loss>>,
 }
 
 fn merge_each<T: Merge + Clone>(own: &mut Vec<T>, later: &[T]) {
@@ -109,6 +113,7 @@ impl Merge for Summary {
         merge_option(&mut self.regression, later.regression.as_ref());
         merge_each(&mut self.differences, &later.differences);
         merge_each(&mut self.quantiles, &later.quantiles);
+        merge_option(&mut self.loss, later.loss.as_ref());
     }
 }
 
@@ -129,12 +134,14 @@ pub struct Shape {
     pub differences: bool,
     /// Whether quantiles are kept.
     pub quantiles: bool,
+    /// The loss that is computed, if any; works with one bring weights.
+    pub loss: Option<LossShape>,
 }
 
 impl Shape {
     /// Whether moments are all that is kept.
     pub fn is_moments_only(&self) -> bool {
-        !self.comoments && self.regression.is_empty() && !self.differences && !self.quantiles
+        !self.comoments && self.regression.is_empty() && !self.differences && !self.quantiles && self.loss.is_none()
     }
 
     /// Bytes that one summary of this shape takes, about; sketches of quantiles are counted at the size of an exact
@@ -255,6 +262,7 @@ impl LeafRun {
             }),
             differences: self.differences.iter().map(DifferenceRun::finish).collect(),
             quantiles: self.quantiles.clone(),
+            loss: None,
         }
     }
 }

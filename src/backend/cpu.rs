@@ -12,7 +12,7 @@ use super::{Backend, Partial, Tolerance, Work};
 use crate::batch::{Batch, Column, Values};
 use crate::cells::Block;
 use crate::error::{Error, Result};
-use crate::spec::LEAF_ROWS;
+use crate::spec::{GROUPED_LEAF_ROWS, LEAF_ROWS};
 use crate::summary::differences::{Edge, Step, step};
 use crate::summary::{Differences, LeafRun, Merge, Moments, Order, Quantiles, RegressionMoments, Shape, Summary};
 use rayon::prelude::*;
@@ -211,6 +211,7 @@ fn reduce_leaf(batch: &Batch, rows: Range<usize>, shape: &Shape, moments: Vec<Mo
         } else {
             Vec::new()
         },
+        loss: None,
     }
 }
 
@@ -281,14 +282,26 @@ fn reduce_grouped(work: &Work) -> Vec<Partial> {
                 cell = Some(block.cell);
                 open = work.carried.get(block.cell as usize).cloned().flatten();
             }
-            let mut run = open.take().unwrap_or_else(|| LeafRun::new(&work.shape));
-            for place in &order[block.rows.clone()] {
+            let mut push = |run: &mut LeafRun, place: &u32| {
                 let i = *place as usize;
                 for (slot, column) in row.iter_mut().zip(&columns) {
                     *slot = column[i];
                 }
                 run.push(&work.shape, &row, time_ns.map(|t| t[i]));
+            };
+            if !work.open {
+                // Blocks may be long then: a run is accurate up to the rows of a leaf among many.
+                let mut leaf = Summary::default();
+                for rows in order[block.rows.clone()].chunks(GROUPED_LEAF_ROWS) {
+                    let mut run = LeafRun::new(&work.shape);
+                    rows.iter().for_each(|place| push(&mut run, place));
+                    leaf.merge(&run.finish(&work.shape));
+                }
+                partials.push(Partial::Leaf(Box::new(leaf)));
+                continue;
             }
+            let mut run = open.take().unwrap_or_else(|| LeafRun::new(&work.shape));
+            order[block.rows.clone()].iter().for_each(|place| push(&mut run, place));
             partials.push(if block.complete {
                 Partial::Leaf(Box::new(run.finish(&work.shape)))
             } else {

@@ -12,6 +12,7 @@ fn full(rows: usize, exact: bool) -> Summary {
         exact_regression: exact,
         differences: true,
         quantiles: true,
+        loss: None,
     };
     let mut run = LeafRun::new(&shape);
     for i in 0..rows {

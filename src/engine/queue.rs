@@ -93,7 +93,7 @@ fn guarded<T>(call: impl FnOnce() -> Result<T>) -> Option<T> {
 /// Whether there is one partial result a block, of its kind, its rows and its parts.
 fn fits(work: &Work, partials: &[Partial]) -> bool {
     let blocks = &work.cells.blocks;
-    let grouped = work.cells.order.is_some();
+    let open = work.open;
     let mut cell = None;
     blocks.len() == partials.len()
         && blocks.iter().zip(partials).all(|(block, partial)| {
@@ -103,9 +103,9 @@ fn fits(work: &Work, partials: &[Partial]) -> bool {
             let rows = before + block.rows.len() as u64;
             match partial {
                 Partial::Leaf(summary) => {
-                    (block.complete || !grouped) && summary.rows == rows && summary.has_shape(&work.shape)
+                    (block.complete || !open) && summary.rows == rows && summary.has_shape(&work.shape)
                 }
-                Partial::Open(run) => !block.complete && grouped && run.rows() == rows && run.has_shape(&work.shape),
+                Partial::Open(run) => !block.complete && open && run.rows() == rows && run.has_shape(&work.shape),
             }
         })
 }

@@ -70,6 +70,7 @@ impl<'a> Builder<'a> {
             regression,
             differences,
             quantiles,
+            loss: _,
         } = summary;
         let quantiles = |i: usize| {
             let values = quantiles.get(i)?.at(&spec.quantiles);

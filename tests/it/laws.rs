@@ -85,6 +85,7 @@ fn shape(exact_regression: bool) -> Shape {
         exact_regression,
         differences: true,
         quantiles: true,
+        loss: None,
     }
 }
 
