@@ -6,6 +6,8 @@
 //! the same work gives the same bits.
 
 pub mod cpu;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 
 use crate::batch::Batch;
 use crate::cells::Cells;

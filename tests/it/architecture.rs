@@ -88,7 +88,7 @@ const ONLY_IN: &[(&str, &[&str], &[&str])] = &[
     (
         "threads and channels",
         &["std::thread", "thread::", "crossbeam", "mpsc"],
-        &["pipeline.rs", "backend/gpu/ring.rs", "io.rs", "io/*"],
+        &["pipeline.rs", "backend/gpu/ring*", "io.rs", "io/*"],
     ),
 ];
 

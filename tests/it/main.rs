@@ -21,6 +21,8 @@ mod examples;
 mod faulty_backend;
 #[cfg(feature = "cli")]
 mod formats;
+#[cfg(feature = "gpu")]
+mod gpu_agreement;
 mod group_edges;
 mod grouped;
 #[cfg(feature = "cli")]

@@ -1,0 +1,362 @@
+//! The GPU backend: rows packed into mapped memory, reduced by WGSL kernels through wgpu.
+//!
+//! There are two precisions, of one text: `exact` computes in native `f64`, `fast` in `f32` around pivots, summed in
+//! short runs. Counts, extremes and what is missing are the host's, found while it packs. So are quantiles, regressions
+//! in double-double (no GPU has 106 bits), and rows whose magnitudes are beyond the device's numbers. A block comes back
+//! as a leaf of its own: nothing is carried from one work to the next, so works overlap.
+
+mod device;
+mod encode;
+mod finish;
+mod kernels;
+mod load;
+mod pack;
+mod probe;
+mod resident;
+mod ring;
+mod stage;
+
+pub use device::{Adapter, Counters, adapters};
+pub use kernels::Texts;
+pub use probe::Probe;
+
+use super::{Backend, Partial, Resident, Tolerance, Work};
+use crate::batch::Batch;
+use crate::cells::Cells;
+use crate::error::{Error, Result};
+use crate::spec::{LEAF_ROWS, LEAF_ROWS_PER_COMOMENT_COLUMN, Precision};
+use crate::summary::{Merge, Shape, Summary};
+use device::Device;
+use load::Job;
+use resident::Copy;
+use ring::{Answer, Ring};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Data of a block that suits the device: a few of them make a submission.
+const BLOCK_BYTES: usize = 4 << 20;
+/// Rows of a block at most.
+const BLOCK_ROWS_MAX: usize = 1 << 16;
+/// Works in flight for each stage: small ones share a submission.
+const WORKS_PER_STAGE: usize = 4;
+/// A lost device is tried again after this long, and after twice as long each time it is lost again.
+const RETRY: Duration = Duration::from_secs(1);
+/// But not later than this.
+const RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// What happens to a submission, by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Moment {
+    /// It was handed to the device.
+    Submitted(u64),
+    /// Its answer is there.
+    Answered(u64),
+}
+
+/// Sees what happens. An answer for which it gives `false` is left where it is, and seen again soon.
+pub type Watch = Arc<dyn Fn(Moment) -> bool + Send + Sync>;
+
+/// How to open a GPU.
+#[derive(Clone)]
+pub struct Options {
+    /// In which precision it computes.
+    pub precision: Precision,
+    /// Whether a software adapter counts as a GPU.
+    pub software: bool,
+    /// A submission that is not answered for so long is lost, and the device with it.
+    pub timeout: Duration,
+    /// Submissions in flight.
+    pub depth: usize,
+    /// A lost device is tried again after this long.
+    pub retry: Duration,
+    /// Who sees what happens.
+    pub watch: Option<Watch>,
+    /// The shaders.
+    pub texts: Arc<Texts>,
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("precision", &self.precision)
+            .field("software", &self.software)
+            .field("timeout", &self.timeout)
+            .field("depth", &self.depth)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            precision: Precision::Exact,
+            software: false,
+            timeout: Duration::from_secs(10),
+            depth: 3,
+            retry: RETRY,
+            watch: None,
+            texts: Arc::default(),
+        }
+    }
+}
+
+/// Reduces on a GPU.
+pub struct Gpu {
+    options: Options,
+    counters: Arc<Counters>,
+    /// What it was when it was opened.
+    adapter: Adapter,
+    open: Option<(Arc<Device>, Ring)>,
+    pending: VecDeque<Pending>,
+    /// When to try again, and how long to wait after that.
+    retry: (Instant, Duration),
+}
+
+/// A work that is not answered yet.
+struct Pending {
+    seq: u64,
+    blocks: usize,
+    /// Pieces that are expected, once it is known, and those that came: block, number, summary.
+    expected: Option<usize>,
+    pieces: Vec<(usize, usize, Summary)>,
+    failed: Option<String>,
+}
+
+impl Pending {
+    fn is_done(&self) -> bool {
+        self.failed.is_some() || self.expected == Some(self.pieces.len())
+    }
+
+    /// Pieces folded into blocks.
+    fn partials(mut self) -> Result<Vec<Partial>> {
+        if let Some(why) = self.failed {
+            return Err(Error::Failed(why));
+        }
+        self.pieces.sort_by_key(|(_, number, _)| *number);
+        let mut blocks = vec![Summary::default(); self.blocks];
+        for (block, _, summary) in self.pieces {
+            match &mut blocks[block] {
+                own if own.rows == 0 => *own = summary,
+                own => own.merge(&summary),
+            }
+        }
+        Ok(blocks.into_iter().map(|s| Partial::Leaf(Box::new(s))).collect())
+    }
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gpu")
+            .field("adapter", &self.adapter)
+            .field("options", &self.options)
+            .field("open", &self.open.is_some())
+            .field("pending", &self.pending.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Gpu {
+    /// Opens the best adapter that the options allow.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if there is none, or its arithmetic is not what the precision needs.
+    pub fn open(options: Options) -> Result<Self> {
+        let counters: Arc<Counters> = Arc::default();
+        let device = Arc::new(Device::open(&options, &options.texts, &counters)?);
+        let ring = Ring::start(device.clone(), &options)?;
+        Ok(Self {
+            retry: (Instant::now(), options.retry),
+            adapter: device.adapter.clone(),
+            open: Some((device, ring)),
+            options,
+            counters,
+            pending: VecDeque::new(),
+        })
+    }
+
+    /// What it runs on.
+    pub fn adapter(&self) -> &Adapter {
+        &self.adapter
+    }
+
+    /// What it has done.
+    pub fn counters(&self) -> Arc<Counters> {
+        self.counters.clone()
+    }
+
+    /// Destroys the device, as a driver's reset would: what is in flight fails, and the device is tried again later.
+    pub fn destroy_device(&self) {
+        if let Some((device, _)) = &self.open {
+            device.device.destroy();
+        }
+    }
+
+    /// The open device, if it is time to have one.
+    fn ring(&mut self) -> Result<&(Arc<Device>, Ring)> {
+        if let Some(why) = self.open.as_ref().and_then(|(device, _)| device.failure()) {
+            self.lose(&why);
+        }
+        if self.open.is_none() {
+            let (at, wait) = self.retry;
+            if Instant::now() < at {
+                return Err(Error::Failed("the GPU was lost".into()));
+            }
+            self.retry = (Instant::now() + wait, (2 * wait).min(RETRY_MAX));
+            let device = Arc::new(Device::open(&self.options, &self.options.texts, &self.counters)?);
+            let ring = Ring::start(device.clone(), &self.options)?;
+            self.open = Some((device, ring));
+        }
+        self.open
+            .as_ref()
+            .ok_or_else(|| Error::Failed("the GPU was lost".into()))
+    }
+
+    fn find(&mut self, seq: u64) -> Option<&mut Pending> {
+        self.pending.iter_mut().find(|pending| pending.seq == seq)
+    }
+
+    /// Forgets the device; all that it has fails.
+    fn lose(&mut self, why: &str) {
+        if self.open.take().is_some() {
+            Counters::add(&self.counters.losses, 1);
+            self.retry.0 = Instant::now() + self.retry.1;
+        }
+        for pending in &mut self.pending {
+            pending.failed.get_or_insert_with(|| why.to_owned());
+        }
+    }
+}
+
+impl Backend for Gpu {
+    fn name(&self) -> &str {
+        "gpu"
+    }
+
+    fn device(&self) -> String {
+        format!("{}, {}", self.adapter.name, self.adapter.api)
+    }
+
+    /// In the worst case, where all roundings fall alike.
+    ///
+    /// `exact`: a lane adds up 4 groups of 4 values, and 256 lanes in 8 steps: with the roundings of a deviation and of
+    /// its square 16 · 2⁻⁵³; products of 8 rows in two chains, a run of 4096 rows of them and up to 1024 runs one after
+    /// the other, 1600 · 2⁻⁵³ = 1.8e-13. A mean over the complete rows may lie 8 standard deviations from the pivot,
+    /// which costs a factor 65 only where the host does not reduce them again; merges add 2⁻⁵² each.
+    ///
+    /// `fast`: a deviation is rounded (2 · 2⁻²⁴ in its square), the square is, and sums of 8 groups of four take 8 + 2
+    /// steps: 13 · 2⁻²⁴ = 7.8e-7; products of 16 rows in two chains take 9 steps: 12 · 2⁻²⁴. What is summed after that
+    /// keeps what rounding takes. A pivot within a quarter of a standard deviation of the mean costs a factor 1 + 1/16.
+    fn tolerance(&self) -> Tolerance {
+        match self.options.precision {
+            Precision::Exact => Tolerance {
+                moments: 1e-12,
+                comoments: 1e-12,
+            },
+            Precision::Fast => Tolerance {
+                moments: 1e-6,
+                comoments: 1e-6,
+            },
+        }
+    }
+
+    fn submit(&mut self, seq: u64, work: Work) -> Result<()> {
+        if work.open || work.carried.iter().any(Option::is_some) {
+            return Err(Error::Failed("a GPU does not continue unfinished leaves".into()));
+        }
+        let blocks = work.cells.blocks.len();
+        let (device, ring) = self.ring()?;
+        let copy = work.resident.as_ref().and_then(Resident::copy::<Copy>);
+        let copy = copy.filter(|copy| copy.serves(device, &work.shape));
+        let job = Arc::new(Job { seq, work });
+        match copy {
+            Some(copy) => ring.again(job, copy)?,
+            None => ring.submit(job)?,
+        }
+        self.pending.push_back(Pending {
+            seq,
+            blocks,
+            expected: None,
+            pieces: Vec::new(),
+            failed: None,
+        });
+        Ok(())
+    }
+
+    fn collect(&mut self) -> Result<(u64, Vec<Partial>)> {
+        loop {
+            let oldest = self
+                .pending
+                .front()
+                .ok_or_else(|| Error::Failed("there is no work to collect".into()))?;
+            if oldest.is_done() {
+                break;
+            }
+            let answer = match &self.open {
+                Some((_, ring)) => ring.answer(),
+                None => Answer::Lost("the GPU was lost".into()),
+            };
+            match answer {
+                Answer::Begun { seq, pieces } => {
+                    if let Some(pending) = self.find(seq) {
+                        pending.expected = Some(pieces);
+                    }
+                }
+                Answer::Piece {
+                    seq,
+                    block,
+                    number,
+                    summary,
+                } => {
+                    if let Some(pending) = self.find(seq) {
+                        pending.pieces.push((block, number, summary));
+                    }
+                }
+                Answer::Failed { seq, why } => {
+                    if let Some(pending) = self.find(seq) {
+                        pending.failed = Some(why);
+                    }
+                }
+                Answer::Lost(why) => self.lose(&why),
+            }
+        }
+        let done = self.pending.pop_front();
+        let done = done.ok_or_else(|| Error::Failed("there is no work to collect".into()))?;
+        let seq = done.seq;
+        Ok((seq, done.partials()?))
+    }
+
+    fn depth(&self) -> usize {
+        WORKS_PER_STAGE * self.options.depth.max(1)
+    }
+
+    fn carries(&self) -> bool {
+        false
+    }
+
+    /// Rows of 4 MiB, but with matrices of d columns at least 16 d, as merging costs d² a block.
+    fn block_rows(&self, shape: &Shape) -> Option<usize> {
+        let columns = shape.columns.max(shape.regression.len()).max(1);
+        let rows = (BLOCK_BYTES / 8 / columns).clamp(LEAF_ROWS, BLOCK_ROWS_MAX);
+        let matrix = if shape.comoments { shape.columns } else { 0 };
+        let least = LEAF_ROWS_PER_COMOMENT_COLUMN * matrix.max(shape.regression.len());
+        Some(rows.next_power_of_two().max(least.next_power_of_two()))
+    }
+
+    fn upload(&mut self, batch: &Batch, shape: &Arc<Shape>) -> Result<Resident> {
+        let rows = self.block_rows(shape).unwrap_or(LEAF_ROWS);
+        let work = Work {
+            batch: batch.clone(),
+            cells: Arc::new(Cells::single(batch.rows(), rows)),
+            carried: Arc::new([]),
+            shape: shape.clone(),
+            open: false,
+            weights: None,
+            resident: None,
+        };
+        let (_, ring) = self.ring()?;
+        let copy = ring.keep(Arc::new(Job { seq: 0, work }))?;
+        Ok(Resident::on_device(batch.clone(), copy))
+    }
+}

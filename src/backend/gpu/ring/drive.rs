@@ -1,0 +1,247 @@
+//! The thread that drives the device: it submits, waits, and reads what comes back.
+
+use super::super::device::{Counters, Device};
+use super::super::finish::Answers;
+use super::super::load::Job;
+use super::super::pack::set_weights;
+use super::super::resident::Copy;
+use super::super::stage::Stage;
+use super::super::{Moment, Options};
+use super::{Answer, Submission};
+use crate::error::{Error, Result};
+use crossbeam::channel::{Receiver, Sender};
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The thread of the device looks for new submissions so often while it waits for an answer.
+const LOOK_AROUND: Duration = Duration::from_micros(500);
+
+/// What the device has.
+struct Flight {
+    stage: Box<Stage>,
+    index: wgpu::SubmissionIndex,
+    number: u64,
+    since: Instant,
+    uploads: bool,
+    /// What becomes of it.
+    cargo: Cargo,
+}
+
+enum Cargo {
+    Run,
+    Keep(Arc<Copy>),
+    Again(Arc<Job>, Arc<Copy>),
+}
+
+/// The thread that drives the device.
+pub(super) struct Driving {
+    device: Arc<Device>,
+    options: Options,
+    release: Sender<Box<Stage>>,
+    answers: Sender<Answer>,
+    flights: VecDeque<Flight>,
+    number: u64,
+}
+
+impl Driving {
+    pub(super) fn new(
+        device: Arc<Device>,
+        options: &Options,
+        release: Sender<Box<Stage>>,
+        answers: Sender<Answer>,
+    ) -> Self {
+        Self {
+            device,
+            options: options.clone(),
+            release,
+            answers,
+            flights: VecDeque::new(),
+            number: 0,
+        }
+    }
+
+    pub(super) fn run(mut self, submissions: &Receiver<Submission>) {
+        // wgpu panics where it polls a device that is lost.
+        let ended = catch_unwind(AssertUnwindSafe(|| self.drive(submissions)));
+        let why = match ended {
+            Ok(Ok(())) => return,
+            Ok(Err(e)) => e.to_string(),
+            Err(_) => "the driver failed".to_owned(),
+        };
+        self.device.give_up(&why);
+        let why = self.device.failure().unwrap_or(why);
+        // Whoever waits hears it; nobody does where the ring is being dropped.
+        let _ = self.answers.send(Answer::Lost(why));
+    }
+
+    fn drive(&mut self, submissions: &Receiver<Submission>) -> Result<()> {
+        loop {
+            let next = if self.flights.is_empty() {
+                match submissions.recv() {
+                    Ok(submission) => Some(submission),
+                    Err(_) => return Ok(()),
+                }
+            } else {
+                submissions.try_recv().ok()
+            };
+            match next {
+                Some(submission) => self.submit(submission)?,
+                None => self.wait()?,
+            }
+            self.land()?;
+        }
+    }
+
+    fn see(&self, moment: Moment) -> bool {
+        self.options.watch.as_ref().is_none_or(|watch| watch(moment))
+    }
+
+    fn submit(&mut self, submission: Submission) -> Result<()> {
+        match submission {
+            Submission::Run(stage) => self.fly(stage, true, Cargo::Run),
+            Submission::Keep(stage, copy) => self.fly(stage, true, Cargo::Keep(copy)),
+            Submission::Kept(copy, reply) => {
+                self.land_all()?;
+                let _ = reply.send(Ok(copy));
+                Ok(())
+            }
+            Submission::Again(job, copy) => {
+                // Its stages may be on their way already.
+                self.land_all()?;
+                for stage in copy.take() {
+                    let mut stage = Box::new(stage);
+                    let uploads = match (&job.work.shape.loss, &job.work.weights) {
+                        (Some(loss), Some(weights)) => {
+                            stage.set_weights(|load| {
+                                for k in 0..load.pieces.len() {
+                                    let looks = load.pieces[k].looks;
+                                    if let Some(at) = load.pieces[k].loss.take() {
+                                        set_weights(load, &at, loss, looks, weights);
+                                        load.pieces[k].loss = Some(at);
+                                    }
+                                }
+                            })?;
+                            true
+                        }
+                        _ => false,
+                    };
+                    self.fly(stage, uploads, Cargo::Again(job.clone(), copy.clone()))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn fly(&mut self, mut stage: Box<Stage>, uploads: bool, cargo: Cargo) -> Result<()> {
+        let runs = !matches!(cargo, Cargo::Keep(_));
+        let index = stage.submit(&self.device, uploads, runs);
+        self.number += 1;
+        let number = self.number;
+        self.see(Moment::Submitted(number));
+        self.flights.push_back(Flight {
+            stage,
+            index,
+            number,
+            since: Instant::now(),
+            uploads,
+            cargo,
+        });
+        self.check()
+    }
+
+    /// An error if the device is lost.
+    fn check(&self) -> Result<()> {
+        match self.device.failure() {
+            Some(why) => Err(Error::Failed(why)),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for the oldest, but not for long: there may be more to submit.
+    fn wait(&self) -> Result<()> {
+        let Some(oldest) = self.flights.front() else {
+            return Ok(());
+        };
+        let polled = self.device.device.poll(wgpu::PollType::Wait {
+            submission_index: Some(oldest.index.clone()),
+            timeout: Some(LOOK_AROUND),
+        });
+        self.check()?;
+        match polled {
+            Ok(_) | Err(wgpu::PollError::Timeout) => {}
+            Err(e) => return Err(Error::Failed(format!("the device does not answer: {e}"))),
+        }
+        if oldest.since.elapsed() > self.options.timeout {
+            return Err(Error::Failed(format!(
+                "the device has not answered for {} s",
+                self.options.timeout.as_secs_f64()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Takes back what has been answered, oldest first.
+    fn land(&mut self) -> Result<()> {
+        while let Some(oldest) = self.flights.front() {
+            let runs = !matches!(oldest.cargo, Cargo::Keep(_));
+            if !oldest.stage.answered(oldest.uploads, runs)? || !self.see(Moment::Answered(oldest.number)) {
+                return Ok(());
+            }
+            if let Some(flight) = self.flights.pop_front() {
+                self.landed(flight)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn land_all(&mut self) -> Result<()> {
+        while !self.flights.is_empty() {
+            self.wait()?;
+            self.land()?;
+        }
+        Ok(())
+    }
+
+    fn landed(&mut self, flight: Flight) -> Result<()> {
+        let Flight { mut stage, cargo, .. } = flight;
+        if let Cargo::Keep(copy) = cargo {
+            stage.keep(&self.device)?;
+            copy.put(*stage);
+            return Ok(());
+        }
+        let output = stage.output()?;
+        let answers = Answers {
+            load: &stage.load,
+            at: &stage.at,
+            bytes: &output,
+        };
+        let again = match &cargo {
+            Cargo::Again(job, _) => Some(job),
+            _ => None,
+        };
+        for piece in &stage.load.pieces {
+            let (summary, on_host) = answers.summary(piece, again.map_or(&piece.job, |job| job));
+            Counters::add(&self.device.counters.host_blocks, u64::from(on_host));
+            let answer = Answer::Piece {
+                seq: again.map_or(piece.job.seq, |job| job.seq),
+                block: piece.block,
+                number: piece.number,
+                summary,
+            };
+            // Nobody hears it where the ring is being dropped.
+            let _ = self.answers.send(answer);
+        }
+        drop(output);
+        stage.release();
+        match cargo {
+            Cargo::Again(_, copy) => copy.put(*stage),
+            _ => {
+                stage.load.clear();
+                let _ = self.release.send(stage);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,357 @@
+//! A stage: the buffers of one submission, and what lies where in them.
+//!
+//! Everything that a submission reads is one buffer of sections: the parameters and the table of each kernel, pivots,
+//! places, masks, weights, data. It is written as a whole into mapped memory, and copied to the device section by
+//! section, as far as each is used. A stage is made once and used again and again; bind groups cover whole sections.
+
+use super::device::{Counters, Device};
+use super::kernels::{Element, Entry, KERNELS, Kernel, Params};
+use super::load::Load;
+use crate::error::{Error, Result};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Bytes of each section of the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Sizes {
+    pub(super) tables: [u64; KERNELS.len()],
+    pub(super) pivots: u64,
+    pub(super) places: u64,
+    pub(super) mask: u64,
+    pub(super) weights: u64,
+    pub(super) data: u64,
+    /// Of the output, by kernel.
+    pub(super) out: [u64; KERNELS.len()],
+    pub(super) scratch: u64,
+}
+
+impl Sizes {
+    fn combine(self, other: Self, f: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            tables: std::array::from_fn(|k| f(self.tables[k], other.tables[k])),
+            pivots: f(self.pivots, other.pivots),
+            places: f(self.places, other.places),
+            mask: f(self.mask, other.mask),
+            weights: f(self.weights, other.weights),
+            data: f(self.data, other.data),
+            out: std::array::from_fn(|k| f(self.out[k], other.out[k])),
+            scratch: f(self.scratch, other.scratch),
+        }
+    }
+
+    pub(super) fn plus(self, other: Self) -> Self {
+        self.combine(other, |a, b| a + b)
+    }
+
+    pub(super) fn max(self, other: Self) -> Self {
+        self.combine(other, u64::max)
+    }
+
+    /// The same for every section.
+    pub(super) fn all(bytes: u64) -> Self {
+        Self {
+            tables: [bytes; KERNELS.len()],
+            pivots: bytes,
+            places: bytes,
+            mask: bytes,
+            weights: bytes,
+            data: bytes,
+            out: [bytes; KERNELS.len()],
+            scratch: bytes,
+        }
+    }
+
+    pub(super) fn times(self, n: u64) -> Self {
+        self.combine(self, |a, _| a * n)
+    }
+
+    pub(super) fn fits(self, room: Self) -> bool {
+        self.max(room) == room
+    }
+
+    /// With room to spare, so that somewhat larger works find it there.
+    pub(super) fn rounded(self, limit: u64) -> Self {
+        self.combine(self, |a, _| a.next_power_of_two().min(limit).max(a).max(256))
+    }
+
+    fn largest(self) -> u64 {
+        let rest = [
+            self.pivots,
+            self.places,
+            self.mask,
+            self.weights,
+            self.data,
+            self.scratch,
+        ];
+        self.tables.into_iter().chain(self.out).chain(rest).max().unwrap_or(0)
+    }
+}
+
+/// Where the sections begin, and the sizes of the buffers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Places {
+    pub(super) params: [u64; KERNELS.len()],
+    pub(super) tables: [u64; KERNELS.len()],
+    pub(super) pivots: u64,
+    pub(super) places: u64,
+    pub(super) mask: u64,
+    pub(super) weights: u64,
+    pub(super) data: u64,
+    input: u64,
+    pub(super) out: [u64; KERNELS.len()],
+    output: u64,
+}
+
+impl Places {
+    fn new(room: &Sizes, alignment: u64) -> Self {
+        let mut end = 0;
+        let mut take = |bytes: u64| {
+            let start = end;
+            end = (start + bytes).next_multiple_of(alignment);
+            start
+        };
+        let params = KERNELS.map(|_| take(size_of::<Params>() as u64));
+        let tables = room.tables.map(&mut take);
+        let (pivots, places) = (take(room.pivots), take(room.places));
+        let (mask, weights, data) = (take(room.mask), take(room.weights), take(room.data));
+        let input = end;
+        end = 0;
+        let mut take = |bytes: u64| {
+            let start = end;
+            end = (start + bytes).next_multiple_of(alignment);
+            start
+        };
+        let out = room.out.map(&mut take);
+        Self {
+            params,
+            tables,
+            pivots,
+            places,
+            mask,
+            weights,
+            data,
+            input,
+            out,
+            output: end,
+        }
+    }
+}
+
+/// How far the mapping of a buffer has come.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Mapping(Arc<AtomicU8>);
+
+impl Mapping {
+    fn begin(&self) -> impl FnOnce(Result<(), wgpu::BufferAsyncError>) + Send + 'static + use<> {
+        self.0.store(0, Ordering::Release);
+        let state = self.0.clone();
+        move |mapped| state.store(if mapped.is_ok() { 1 } else { 2 }, Ordering::Release)
+    }
+
+    /// Whether it is done.
+    fn done(&self) -> Result<bool> {
+        match self.0.load(Ordering::Acquire) {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Error::Failed("a buffer could not be mapped".into())),
+        }
+    }
+}
+
+/// The buffers of one submission.
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub(super) room: Sizes,
+    pub(super) at: Places,
+    /// Mapped while the host writes.
+    staging: wgpu::Buffer,
+    /// Where in the input the staging memory begins: the weights where the rest stays on the device.
+    staging_at: u64,
+    kept: bool,
+    input: wgpu::Buffer,
+    output: wgpu::Buffer,
+    readback: wgpu::Buffer,
+    /// Kept alive by the bind groups too.
+    _scratch: wgpu::Buffer,
+    groups: [wgpu::BindGroup; KERNELS.len()],
+    staged: Mapping,
+    read: Mapping,
+    pub(super) load: Load,
+}
+
+impl Stage {
+    /// A stage with this much room, ready to be written.
+    pub(super) fn new(device: &Device, room: Sizes) -> Result<Self> {
+        let limit = device.adapter.binding_bytes_max;
+        if room.largest() > limit {
+            return Err(Error::Limit(format!(
+                "{} bytes are more than a shader of {} sees of a buffer, {limit}",
+                room.largest(),
+                device.adapter.name
+            )));
+        }
+        let at = Places::new(&room, device.alignment);
+        use wgpu::BufferUsages as Usage;
+        let staging = device.buffer("staging", at.input, Usage::MAP_WRITE | Usage::COPY_SRC, true)?;
+        let input = Usage::UNIFORM | Usage::STORAGE | Usage::COPY_DST;
+        let input = device.buffer("input", at.input, input, false)?;
+        let output = device.buffer("output", at.output, Usage::STORAGE | Usage::COPY_SRC, false)?;
+        let readback = device.buffer("read-back", at.output, Usage::MAP_READ | Usage::COPY_DST, false)?;
+        let scratch = device.buffer("scratch", room.scratch.max(256), Usage::STORAGE, false)?;
+        let group = |k: usize| {
+            let part = |binding, buffer, offset, size: u64| wgpu::BindGroupEntry {
+                binding,
+                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer,
+                    offset,
+                    size: std::num::NonZeroU64::new(size),
+                }),
+            };
+            let entries = [
+                part(0, &input, at.params[k], size_of::<Params>() as u64),
+                part(1, &input, at.tables[k], room.tables[k]),
+                part(2, &input, at.pivots, room.pivots),
+                part(3, &input, at.places, room.places),
+                part(4, &input, at.mask, room.mask),
+                part(5, &input, at.data, room.data),
+                part(6, &input, at.weights, room.weights),
+                part(7, &output, at.out[k], room.out[k]),
+                part(8, &scratch, 0, room.scratch.max(256)),
+            ];
+            Counters::add(&device.counters.objects, 1);
+            device.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some("stage"),
+                layout: &device.layout,
+                entries: &entries,
+            })
+        };
+        Ok(Self {
+            groups: std::array::from_fn(group),
+            room,
+            at,
+            staging,
+            staging_at: 0,
+            kept: false,
+            input,
+            output,
+            readback,
+            _scratch: scratch,
+            staged: Mapping::default(),
+            read: Mapping::default(),
+            load: Load::default(),
+        })
+    }
+
+    /// Submits what is loaded: the copy to the device if `upload`, the kernels and the copy back if `run`.
+    pub(super) fn submit(&mut self, device: &Device, upload: bool, run: bool) -> wgpu::SubmissionIndex {
+        let mut encoder = device
+            .device
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("stage") });
+        if upload {
+            self.staging.unmap();
+            let mut bytes = 0;
+            let weights = (self.at.weights, self.load.sizes.weights);
+            let kept = self.kept.then_some(weights).into_iter();
+            let all = (!self.kept).then(|| self.load.written(&self.at)).into_iter().flatten();
+            for (offset, size) in kept.chain(all) {
+                encoder.copy_buffer_to_buffer(&self.staging, offset - self.staging_at, &self.input, offset, size);
+                bytes += size;
+            }
+            if !self.kept {
+                Counters::add(&device.counters.uploaded_bytes, bytes);
+            }
+            encoder.map_buffer_on_submit(&self.staging, wgpu::MapMode::Write, .., self.staged.begin());
+        }
+        if run {
+            self.encode(device, &mut encoder);
+            for (k, bytes) in self.load.sizes.out.iter().enumerate().filter(|(_, bytes)| **bytes > 0) {
+                let at = self.at.out[k];
+                encoder.copy_buffer_to_buffer(&self.output, at, &self.readback, at, *bytes);
+            }
+            encoder.map_buffer_on_submit(&self.readback, wgpu::MapMode::Read, .., self.read.begin());
+        }
+        Counters::add(&device.counters.submits, 1);
+        device.queue.submit([encoder.finish()])
+    }
+
+    fn encode(&self, device: &Device, encoder: &mut wgpu::CommandEncoder) {
+        let pipelines = device.pipelines(self.load.element);
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+            label: Some("stage"),
+            timestamp_writes: None,
+        });
+        for (k, kernel) in KERNELS.into_iter().enumerate() {
+            let params = self.load.params(kernel);
+            let Some(pipeline) = pipelines.get(self.load.entry(kernel)).filter(|_| params.items > 0) else {
+                continue;
+            };
+            pass.set_pipeline(pipeline);
+            pass.set_bind_group(0, &self.groups[k], &[]);
+            pass.dispatch_workgroups(params.groups, 1, 1);
+            Counters::add(&device.counters.dispatches, 1);
+        }
+    }
+
+    /// Whether the answer is there, and the staging memory can be written again.
+    pub(super) fn answered(&self, uploaded: bool, ran: bool) -> Result<bool> {
+        Ok((!uploaded || self.staged.done()?) && (!ran || self.read.done()?))
+    }
+
+    /// What came back.
+    pub(super) fn output(&self) -> Result<wgpu::BufferView> {
+        self.readback
+            .get_mapped_range(..)
+            .map_err(|e| Error::Failed(format!("the answer cannot be read: {e}")))
+    }
+
+    /// Ready for the next submission.
+    pub(super) fn release(&self) {
+        self.readback.unmap();
+    }
+
+    /// Memory to write into.
+    pub(super) fn memory(&self) -> Result<wgpu::BufferViewMut> {
+        self.staging
+            .get_mapped_range_mut(..)
+            .map_err(|e| Error::Failed(format!("no memory to pack rows into: {e}")))
+    }
+
+    /// From now on the data stays, and only weights are written: the large staging memory goes.
+    pub(super) fn keep(&mut self, device: &Device) -> Result<()> {
+        use wgpu::BufferUsages as Usage;
+        let bytes = self.load.sizes.weights.max(8);
+        self.staging = device.buffer("weights", bytes, Usage::MAP_WRITE | Usage::COPY_SRC, true)?;
+        self.staging_at = self.at.weights;
+        self.kept = true;
+        Ok(())
+    }
+
+    /// Other weights for data that stays.
+    pub(super) fn set_weights(&mut self, set: impl FnOnce(&mut Load)) -> Result<()> {
+        set(&mut self.load);
+        let mut memory = self.memory()?;
+        self.load.write_weights(0, &mut memory);
+        Ok(())
+    }
+}
+
+/// The kernel of a table among [`KERNELS`].
+pub(super) fn index(kernel: Kernel) -> usize {
+    kernel as usize
+}
+
+/// The entry point of a kernel where there is no choice.
+pub(super) fn only_entry(kernel: Kernel) -> Entry {
+    match kernel {
+        Kernel::Moments => Entry::Moments,
+        Kernel::Tiles => Entry::Tiles,
+        Kernel::Loss => Entry::Linear,
+        Kernel::Fold => Entry::Fold,
+        Kernel::Differences => Entry::Differences,
+    }
+}
+
+/// Bytes of `n` elements.
+pub(super) fn bytes_of(element: Element, n: usize) -> u64 {
+    (element.bytes() * n) as u64
+}
