@@ -5,6 +5,7 @@
 //! in double-double (no GPU has 106 bits), and rows whose magnitudes are beyond the device's numbers. A block comes back
 //! as a leaf of its own: nothing is carried from one work to the next, so works overlap.
 
+mod costs;
 mod device;
 mod encode;
 mod finish;
@@ -16,6 +17,7 @@ mod resident;
 mod ring;
 mod stage;
 
+pub use costs::DeviceCosts;
 pub use device::{Adapter, Counters, adapters};
 pub use kernels::Texts;
 pub use probe::Probe;

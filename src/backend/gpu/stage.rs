@@ -74,7 +74,7 @@ impl Sizes {
         self.combine(self, |a, _| a.next_power_of_two().min(limit).max(a).max(256))
     }
 
-    fn largest(self) -> u64 {
+    pub(super) fn largest(self) -> u64 {
         let rest = [
             self.pivots,
             self.places,

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// A submission of so many bytes leaves at once: sending it takes longer than submitting it.
 const ENOUGH_BYTES: u64 = 1 << 20;
+/// Room is made for works that have not come yet up to so many bytes of a section.
+const SECTION_BYTES: u64 = 16 << 20;
 /// A submission waits so long for more works.
 const PATIENCE: Duration = Duration::from_millis(1);
 /// Data of a piece at most: larger blocks go in pieces, so that packing and reducing overlap.
@@ -293,7 +295,8 @@ fn closed(open: Open) -> Box<Stage> {
 
 /// Room for this, and for as many more of its kind as make a submission of a good size.
 fn roomy(need: Sizes, limit: u64) -> Sizes {
-    let times = (2 * ENOUGH_BYTES / need.data.max(1)).clamp(1, 1024);
+    let times = (2 * ENOUGH_BYTES / need.data.max(1)).min(SECTION_BYTES / need.largest().max(1));
+    let times = times.clamp(1, 1024);
     need.times(times).rounded(limit)
 }
 
