@@ -2,12 +2,15 @@
 
 use super::kernels::Element;
 use super::load::{Look, Mode};
-use super::pack::Target;
+use crate::batch::{Column, Values};
 use crate::spec::Precision;
 use crate::summary::dd::{exponent, ldexp};
 use crate::summary::moments::scale_of;
 use bytemuck::Pod;
 use pulp::{Arch, NullaryFnOnce};
+use std::cell::RefCell;
+use std::ops::Range;
+use wgpu::WriteOnly;
 
 /// Values that are encoded at a time.
 const CHUNK: usize = 1024;
@@ -21,7 +24,6 @@ const LANES: usize = 16;
 pub(super) trait Number: Pod {
     const ELEMENT: Element;
     fn wide(self) -> f64;
-    fn narrow(x: f64) -> Self;
 }
 
 impl Number for f64 {
@@ -29,9 +31,6 @@ impl Number for f64 {
     #[inline(always)]
     fn wide(self) -> f64 {
         self
-    }
-    fn narrow(x: f64) -> Self {
-        x
     }
 }
 
@@ -41,144 +40,141 @@ impl Number for f32 {
     fn wide(self) -> f64 {
         f64::from(self)
     }
-    fn narrow(x: f64) -> Self {
-        x as Self
-    }
 }
 
-/// Looks at a column and writes it; nothing is written, and `false` comes back, where its values are beyond the range
-/// of the device's numbers.
-pub(super) fn encode<T: Number>(target: &mut Target<'_>, mode: Mode, values: &[T]) -> bool {
-    let precision = target.load.precision;
-    let mut look = look(values);
-    let largest = if look.count > 0 {
-        look.min.abs().max(look.max.abs())
-    } else {
-        0.0
-    };
-    if scale_of(largest) != 0 {
-        return false;
+/// Rows of columns, on their way.
+#[derive(Debug, Clone)]
+pub(super) struct Columns<'a> {
+    pub(super) columns: &'a [Column],
+    /// The places that the rows are of, where they are not rows of the columns.
+    pub(super) order: Option<&'a [u32]>,
+    pub(super) rows: Range<usize>,
+    pub(super) mode: Mode,
+    pub(super) precision: Precision,
+}
+
+thread_local! {
+    /// Rows that are brought together, or made whole, before they are looked at.
+    static GATHERED: RefCell<(Vec<f64>, Vec<f32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+}
+
+impl Columns<'_> {
+    /// Bytes of a column.
+    pub(super) fn stride(&self) -> usize {
+        self.rows.len().next_multiple_of(4) * self.mode.element.bytes()
     }
-    // A column that the device centres in f32, or one that the host centres.
-    let as_it_is = precision == Precision::Exact || T::ELEMENT == Element::F32;
-    if precision == Precision::Fast {
-        if as_it_is {
-            look.pivot = f64::from(look.pivot as f32);
-        }
-        let farthest = (look.max - look.pivot).abs().max((look.min - look.pivot).abs());
-        if look.count > 0 && farthest > 0.0 {
-            look.exponent = exponent(farthest) + 1;
-        }
-        let out_of_range = |x: f64| x != 0.0 && exponent(x).abs() > F32_EXPONENT_MAX;
-        if as_it_is && (out_of_range(largest) || out_of_range(ldexp(1.0, look.exponent))) {
-            return false;
+
+    /// Looks at the columns and writes them one after another, each with its look and its pivot; `false` where values
+    /// are beyond the range of the device's numbers.
+    pub(super) fn encode(&self, mut out: WriteOnly<'_, [u8]>, looks: &mut [Look], pivots: &mut [[f64; 2]]) -> bool {
+        let stride = self.stride();
+        let slots = looks.iter_mut().zip(pivots);
+        self.columns.iter().zip(slots).enumerate().all(|(i, (column, slot))| {
+            let found = self.column(column, out.slice(i * stride..(i + 1) * stride));
+            found.map(|(look, pivot)| (*slot.0, *slot.1) = (look, pivot)).is_some()
+        })
+    }
+
+    fn column(&self, column: &Column, out: WriteOnly<'_, [u8]>) -> Option<(Look, [f64; 2])> {
+        let rows = self.rows.clone();
+        let row = |k: usize| self.order.map_or(k, |order| order[k] as usize);
+        match (&column.values, &column.nulls, self.order) {
+            (Values::F64(v), None, None) => self.values(&v[rows], out),
+            (Values::F32(v), None, None) => self.values(&v[rows], out),
+            (Values::F64(_), ..) => GATHERED.with_borrow_mut(|(wide, _)| {
+                wide.clear();
+                wide.extend(rows.map(|k| column.get(row(k))));
+                self.values(wide, out)
+            }),
+            (Values::F32(_), ..) => GATHERED.with_borrow_mut(|(_, narrow)| {
+                narrow.clear();
+                narrow.extend(rows.map(|k| column.get(row(k)) as f32));
+                self.values(narrow, out)
+            }),
         }
     }
-    let Look { pivot, exponent, .. } = look;
-    let unit = ldexp(1.0, -exponent);
-    target.load.looks.push(look);
-    match (precision, as_it_is) {
-        (Precision::Fast, false) => {
+
+    fn values<T: Number>(&self, values: &[T], mut out: WriteOnly<'_, [u8]>) -> Option<(Look, [f64; 2])> {
+        let mut look = look(values);
+        let largest = if look.count > 0 {
+            look.min.abs().max(look.max.abs())
+        } else {
+            0.0
+        };
+        if scale_of(largest) != 0 {
+            return None;
+        }
+        // A column that the device centres, or one that the host centres.
+        let as_it_is = self.precision == Precision::Exact || T::ELEMENT == Element::F32;
+        if self.precision == Precision::Fast {
+            if as_it_is {
+                look.pivot = f64::from(look.pivot as f32);
+            }
+            let farthest = (look.max - look.pivot).abs().max((look.min - look.pivot).abs());
+            if look.count > 0 && farthest > 0.0 {
+                look.exponent = exponent(farthest) + 1;
+            }
+            let out_of_range = |x: f64| x != 0.0 && exponent(x).abs() > F32_EXPONENT_MAX;
+            if as_it_is && (out_of_range(largest) || out_of_range(ldexp(1.0, look.exponent))) {
+                return None;
+            }
+        }
+        let Look { pivot, exponent, .. } = look;
+        let unit = ldexp(1.0, -exponent);
+        if !as_it_is {
             // The deviation is rounded once; what is not finite has none.
-            target.load.pivots.push([0.0, 1.0]);
             let deviation = |x: T| {
                 let x = x.wide();
                 if x.is_finite() { (x - pivot) * unit } else { 0.0 }
             };
-            write(target, Element::F32, values, deviation, |x| deviation(x) as f32);
+            write(self.mode.element, values, 0.0, deviation, out);
+            return Some((look, [0.0, 1.0]));
         }
-        _ => {
-            target.load.pivots.push([pivot, unit]);
-            if look.is_clean() && T::ELEMENT == mode.element && values.len().is_multiple_of(4) {
-                let bytes = bytemuck::cast_slice(values);
-                let start = (target.at.data + target.load.sizes.data) as usize;
-                target.memory.slice(start..start + bytes.len()).copy_from_slice(bytes);
-                target.load.sizes.data += bytes.len() as u64;
-            } else {
-                let finite = |x: T| if x.wide().is_finite() { x } else { T::narrow(pivot) };
-                let pad = T::narrow(pivot);
-                write_padded(
-                    target,
-                    mode.element,
-                    values,
-                    pad,
-                    |x| finite(x).wide(),
-                    |x| finite(x).wide() as f32,
-                );
-            }
+        if look.is_clean() && T::ELEMENT == self.mode.element && values.len().is_multiple_of(4) {
+            out.copy_from_slice(bytemuck::cast_slice(values));
+        } else {
+            let finite = |x: T| {
+                let x = x.wide();
+                if x.is_finite() { x } else { pivot }
+            };
+            write(self.mode.element, values, pivot, finite, out);
         }
+        Some((look, [pivot, unit]))
     }
-    true
 }
 
-/// Writes a column of values that end in zeros.
+/// Writes a column of values that ends in `pad`.
 pub(super) fn write<T: Number>(
-    target: &mut Target<'_>,
     element: Element,
     values: &[T],
-    wide: impl Fn(T) -> f64,
-    narrow: impl Fn(T) -> f32,
-) {
-    let padding = values.len().next_multiple_of(4) - values.len();
-    let mut put = Put::new(target);
-    match element {
-        Element::F64 => put.all(values.iter().map(|x| wide(*x)).chain(std::iter::repeat_n(0.0, padding))),
-        Element::F32 => put.all(
-            values
-                .iter()
-                .map(|x| narrow(*x))
-                .chain(std::iter::repeat_n(0.0, padding)),
-        ),
-    }
-}
-
-/// Writes a column of values that end in `pad`.
-fn write_padded<T: Number>(
-    target: &mut Target<'_>,
-    element: Element,
-    values: &[T],
-    pad: T,
-    wide: impl Fn(T) -> f64,
-    narrow: impl Fn(T) -> f32,
+    pad: f64,
+    value: impl Fn(T) -> f64,
+    mut out: WriteOnly<'_, [u8]>,
 ) {
     let padding = std::iter::repeat_n(pad, values.len().next_multiple_of(4) - values.len());
-    let values = values.iter().copied().chain(padding);
-    let mut put = Put::new(target);
+    let all = values.iter().map(|x| value(*x)).chain(padding);
     match element {
-        Element::F64 => put.all(values.map(wide)),
-        Element::F32 => put.all(values.map(narrow)),
+        Element::F64 => put(all, &mut out),
+        Element::F32 => put(all.map(|x| x as f32), &mut out),
     }
 }
 
-/// Writes into the data of a submission, some values at a time.
-struct Put<'a, 'b> {
-    target: &'a mut Target<'b>,
-}
-
-impl<'a, 'b> Put<'a, 'b> {
-    fn new(target: &'a mut Target<'b>) -> Self {
-        Self { target }
-    }
-
-    fn all<E: Pod>(&mut self, mut values: impl Iterator<Item = E>) {
-        let mut chunk = [E::zeroed(); CHUNK];
-        loop {
-            let mut n = 0;
-            for (slot, x) in chunk.iter_mut().zip(&mut values) {
-                *slot = x;
-                n += 1;
-            }
-            if n == 0 {
-                return;
-            }
-            let bytes: &[u8] = bytemuck::cast_slice(&chunk[..n]);
-            let start = (self.target.at.data + self.target.load.sizes.data) as usize;
-            self.target
-                .memory
-                .slice(start..start + bytes.len())
-                .copy_from_slice(bytes);
-            self.target.load.sizes.data += bytes.len() as u64;
+/// Writes values, some at a time.
+fn put<E: Pod>(mut values: impl Iterator<Item = E>, out: &mut WriteOnly<'_, [u8]>) {
+    let mut chunk = [E::zeroed(); CHUNK];
+    let mut at = 0;
+    loop {
+        let mut n = 0;
+        for (slot, x) in chunk.iter_mut().zip(&mut values) {
+            *slot = x;
+            n += 1;
         }
+        if n == 0 {
+            return;
+        }
+        let bytes: &[u8] = bytemuck::cast_slice(&chunk[..n]);
+        out.slice(at..at + bytes.len()).copy_from_slice(bytes);
+        at += bytes.len();
     }
 }
 

@@ -85,7 +85,7 @@ pub(super) fn differs(shape: &Shape, precision: Precision) -> bool {
 }
 
 /// What the host found in a column of a piece.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Look {
     pub(super) count: u64,
     pub(super) missing: u64,

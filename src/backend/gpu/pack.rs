@@ -5,13 +5,12 @@
 //! is, `f64` as it is, or the deviation from the pivot as `f32`, in units of a power of two. What is not finite is
 //! written as the pivot itself: its deviation is 0, so it adds nothing to any sum.
 
-use super::encode::{encode, write};
+use super::encode::{Columns, write};
 use super::kernels::{Difference, Fold, Item, NONE, Rows, Tile};
 use super::load::{Cut, Job, Listwise, Load, Look, LossAt, Matrix, Mode, Piece, RUN_ROWS, differs, regresses};
 use super::stage::Places;
 use crate::backend::cpu::Cpu;
 use crate::backend::{Partial, Work};
-use crate::batch::{Column, Values};
 use crate::cells::{Block, Cells};
 use crate::spec::Precision;
 use crate::summary::dd::ldexp;
@@ -24,7 +23,6 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(super) struct Packer {
     wide: Vec<f64>,
-    narrow: Vec<f32>,
     complete: Vec<bool>,
 }
 
@@ -73,12 +71,22 @@ impl Packer {
         };
         let quads = n.div_ceil(4);
         let first = before.2 as usize / (4 * mode.element.bytes());
-        for column in columns {
-            let fits = self.column(target, mode, column, work, rows.clone());
-            piece.all_on_host |= !fits;
-            if piece.all_on_host {
-                break;
-            }
+        let encoding = Columns {
+            columns,
+            order: work.cells.order.as_deref(),
+            rows: rows.clone(),
+            mode,
+            precision,
+        };
+        let bytes = columns.len() * encoding.stride();
+        if !piece.all_on_host {
+            let load = &mut *target.load;
+            load.looks.resize(before.0 + columns.len(), Look::default());
+            load.pivots.resize(before.1 + columns.len(), [0.0; 2]);
+            let start = (target.at.data + before.2) as usize;
+            let out = target.memory.slice(start..start + bytes);
+            piece.all_on_host = !encoding.encode(out, &mut load.looks[before.0..], &mut load.pivots[before.1..]);
+            load.sizes.data += bytes as u64;
         }
         if piece.all_on_host {
             let load = &mut *target.load;
@@ -120,32 +128,6 @@ impl Packer {
         let load = &mut *target.load;
         load.sizes = load.used();
         load.pieces.push(piece);
-    }
-
-    /// Looks at a column and writes it; whether its values are in the range of the device.
-    fn column(
-        &mut self,
-        target: &mut Target<'_>,
-        mode: Mode,
-        column: &Column,
-        work: &Work,
-        rows: Range<usize>,
-    ) -> bool {
-        let order = work.cells.order.as_deref();
-        match (&column.values, &column.nulls, order) {
-            (Values::F64(v), None, None) => encode(target, mode, &v[rows]),
-            (Values::F32(v), None, None) => encode(target, mode, &v[rows]),
-            (Values::F64(_), ..) => {
-                self.wide.clear();
-                self.wide.extend(rows.map(|k| column.get(row(order, k))));
-                encode(target, mode, &self.wide)
-            }
-            (Values::F32(_), ..) => {
-                self.narrow.clear();
-                self.narrow.extend(rows.map(|k| column.get(row(order, k)) as f32));
-                encode(target, mode, &self.narrow)
-            }
-        }
     }
 
     /// Tables for the products of some columns.
@@ -342,8 +324,12 @@ impl Packer {
                 unordered += u64::from(span <= 0);
                 self.wide.push(if span > 0 { span as f64 / NS_PER_SECOND } else { 0.0 });
             }
+            let bytes = n.next_multiple_of(4) * mode.element.bytes();
+            let start = (target.at.data + target.load.sizes.data) as usize;
+            let out = target.memory.slice(start..start + bytes);
+            write(mode.element, &self.wide, 0.0, |x| x, out);
             spans = (target.load.sizes.data as usize / (4 * mode.element.bytes())) as u32;
-            write(target, mode.element, &self.wide, |x| x, |x| x as f32);
+            target.load.sizes.data += bytes as u64;
         }
         let load = &mut *target.load;
         let first = load.differences.len();
