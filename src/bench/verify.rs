@@ -161,7 +161,8 @@ fn moments(
     t: f64,
 ) {
     worst.equal(|| format!("the count {}", of()), found.count, n as u64);
-    worst.equal(|| format!("missing {}", of()), found.present(), n as u64);
+    let others = (found.missing, found.positive_infinite, found.negative_infinite);
+    worst.equal(|| format!("missing and infinite values {}", of()), others, (0, 0, 0));
     worst.equal(|| format!("the least {}", of()), found.least(), Some(expected.min));
     worst.equal(
         || format!("the greatest {}", of()),

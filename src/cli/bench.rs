@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use std::io::Write;
 use std::path::PathBuf;
 
-/// Measure this machine: every summary on every backend, verified, and what --backend auto would choose
+/// Measure every summary on every backend of this machine, and verify the results
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {

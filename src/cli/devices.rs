@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use std::io::Write;
 use std::path::Path;
 
-/// The adapters, their limits, the numerics probe, and what each backend was measured to take
+/// Show the adapters, their limits, and what each backend was measured to take
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {

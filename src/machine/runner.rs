@@ -1,7 +1,5 @@
-//! One reduction on a backend through its public trait, as the engine does it: works in order, leaves folded in order.
-//!
-//! A backend that has several works in flight gets the rows in pieces, as a reader would give them; one that reduces
-//! them at once gets them whole. Rows on the device are one work.
+//! One reduction on a backend through its public trait, as the engine does it with a batch in memory: one work, its
+//! leaves folded in order.
 
 use crate::backend::{Backend, Partial, Resident, Work};
 use crate::batch::Batch;
@@ -11,9 +9,6 @@ use crate::planner::Part;
 use crate::spec::{Precision, Spec};
 use crate::summary::{LossShape, Merge, Model, Order, Shape, Summary};
 use std::sync::Arc;
-
-/// Values of a piece: 8 MiB, many times what a submission costs and a fraction of any device's memory.
-pub const PIECE_VALUES: usize = 1 << 20;
 
 /// A backend, and the numbers of its works.
 pub struct Runner<'a> {
@@ -106,7 +101,7 @@ impl<'a> Runner<'a> {
     /// Reduces the rows of a task to one summary.
     ///
     /// # Errors
-    /// As the backend has it; what was in flight is collected first.
+    /// As the backend has it.
     pub fn run(&mut self, task: &Task) -> Result<Summary> {
         let leaf_rows = self
             .backend
@@ -114,55 +109,27 @@ impl<'a> Runner<'a> {
             .filter(|_| !self.backend.carries())
             .unwrap_or(task.leaf_rows)
             .max(1);
-        let rows = task.batch.rows();
-        let whole = task.resident.is_some() || self.backend.depth() < 2;
-        let piece = if whole {
-            rows.max(1)
-        } else {
-            let leaves = PIECE_VALUES / task.batch.columns().len().max(1) / leaf_rows;
-            leaves.max(1) * leaf_rows
-        };
-        let mut folded = Summary::default();
-        let mut in_flight = 0;
-        let mut failed = None;
-        for start in (0..rows).step_by(piece) {
-            if in_flight == self.backend.depth().max(1) {
-                in_flight -= 1;
-                failed = failed.or(self.collect(&mut folded).err());
-            }
-            let batch = task.batch.slice(start, piece.min(rows - start));
-            let work = Work {
-                cells: Arc::new(Cells::single(batch.rows(), leaf_rows)),
-                batch,
+        self.sequence += 1;
+        self.backend.submit(
+            self.sequence,
+            Work {
+                cells: Arc::new(Cells::single(task.batch.rows(), leaf_rows)),
+                batch: task.batch.clone(),
                 carried: Arc::new([]),
                 shape: task.shape.clone(),
                 open: false,
                 weights: task.weights.clone(),
                 resident: task.resident.clone(),
-            };
-            self.sequence += 1;
-            match self.backend.submit(self.sequence, work) {
-                Ok(()) => in_flight += 1,
-                Err(error) => failed = failed.or(Some(error)),
-            }
-            if failed.is_some() {
-                break;
-            }
-        }
-        for _ in 0..in_flight {
-            failed = failed.or(self.collect(&mut folded).err());
-        }
-        failed.map_or(Ok(folded), Err)
-    }
-
-    fn collect(&mut self, folded: &mut Summary) -> Result<()> {
+            },
+        )?;
         let (_, partials) = self.backend.collect()?;
+        let mut folded = Summary::default();
         for partial in partials {
             match partial {
                 Partial::Leaf(leaf) => folded.merge(&leaf),
                 Partial::Open(_) => return Err(Error::Failed("the backend left a leaf open".into())),
             }
         }
-        Ok(())
+        Ok(folded)
     }
 }
