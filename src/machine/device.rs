@@ -17,7 +17,7 @@ pub struct Device {
     pub driver: String,
     /// `vulkan`, `metal` or `dx12`.
     pub api: String,
-    /// `discrete`, `integrated`, `virtual` or `software`.
+    /// `discrete`, `integrated`, `virtual`, `software` or `other`.
     pub kind: String,
     /// Whether it is a program on the CPU.
     pub software: bool,

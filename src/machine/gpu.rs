@@ -52,7 +52,7 @@ pub fn open(software: bool, precision: Option<Precision>) -> Result<Opened> {
             Err(first) => with(Precision::Fast).map_err(|_| first),
         },
     };
-    let (gpu, precision) = opened.map_err(|error| unavailable(error, software))?;
+    let (gpu, precision) = opened.map_err(unavailable)?;
     if precision == Precision::Exact && !gpu.adapter().f64 {
         return Err(Error::Unavailable(format!(
             "{} has no f64, which --precision exact needs: --precision fast, or --backend cpu",
@@ -66,23 +66,14 @@ pub fn open(software: bool, precision: Option<Precision>) -> Result<Opened> {
     })
 }
 
-/// The error with the ways out.
-fn unavailable(error: Error, software: bool) -> Error {
-    let Error::Unavailable(why) = error else {
-        return error;
-    };
-    let software = if software {
-        None
-    } else {
-        adapters().into_iter().find(|adapter| adapter.software)
-    };
-    let way = match software {
-        Some(adapter) => format!("; --software-adapter lets {} count as one", adapter.name),
-        None => String::new(),
-    };
-    Error::Unavailable(format!(
-        "there is no GPU to use ({why}){way}; --backend cpu or auto computes the same on the CPU"
-    ))
+/// The error with the way out.
+fn unavailable(error: Error) -> Error {
+    match error {
+        Error::Unavailable(why) if !why.contains("--backend cpu") => Error::Unavailable(format!(
+            "{why}; --backend cpu or auto computes the same without a GPU"
+        )),
+        error => error,
+    }
 }
 
 impl Opened {
