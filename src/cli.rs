@@ -4,7 +4,10 @@
 //! ([`Error::exit_code`]); wrong arguments are 2, as for every program that uses clap.
 
 mod analyze;
+mod bench;
 mod completions;
+mod computing;
+mod devices;
 mod places;
 mod progress;
 
@@ -27,6 +30,8 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Analyze(Box<analyze::Arguments>),
+    Bench(bench::Arguments),
+    Devices(devices::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -103,6 +108,8 @@ pub fn main() -> ExitCode {
     };
     let result = match arguments.command {
         Command::Analyze(arguments) => interruptible().and_then(|()| analyze::run(&arguments, log)),
+        Command::Bench(arguments) => interruptible().and_then(|()| bench::run(&arguments, log)),
+        Command::Devices(arguments) => interruptible().and_then(|()| devices::run(&arguments, log)),
         Command::Completions(arguments) => completions::run(&arguments),
     };
     match result {

@@ -20,6 +20,7 @@ use crate::spec::{Spec, Window, unknown_column};
 use crate::summary::{LeafRun, Merge, Shape, Summary};
 use grouped::Grouped;
 pub(crate) use keys::KeyTable;
+pub use queue::Fallbacks;
 use queue::{Job, Queue};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -115,6 +116,11 @@ impl Engine {
     /// Distinct cells so far: a measure of the memory in use.
     pub fn cells(&self) -> usize {
         self.grouped.len()
+    }
+
+    /// How often the backend failed so far, and why first: the CPU did those works.
+    pub fn fallbacks(&self) -> &Fallbacks {
+        self.queue.fallbacks()
     }
 
     /// The memory that the state of the cells and the report of their windows take, in bytes: about what it comes to at

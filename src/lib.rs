@@ -79,6 +79,7 @@
 pub mod architecture {}
 pub mod backend;
 pub mod batch;
+pub mod bench;
 mod bytes;
 pub mod cells;
 #[cfg(feature = "cli")]
@@ -87,7 +88,9 @@ pub mod engine;
 pub mod error;
 pub mod expr;
 pub mod io;
+pub mod machine;
 pub mod pipeline;
+pub mod planner;
 pub mod regression;
 pub mod report;
 pub mod spec;

@@ -10,10 +10,11 @@ mod sample;
 
 use crate::backend::Backend;
 use crate::batch::{Batch, is_numeric};
-use crate::engine::Engine;
+use crate::engine::{Engine, Fallbacks};
 use crate::error::{Error, Result};
 use crate::expr::{Bound, Definition, Expr};
 use crate::io::{About, Read, Source};
+use crate::planner::Workload;
 use crate::report::text::counted;
 use crate::report::{Report, Sample};
 use crate::spec::{Spec, Window, places, unknown_column};
@@ -140,10 +141,12 @@ pub fn analyze(
         quarantine.finish()?;
     }
     let mut report = engine.finish()?;
+    let fell_back = fell_back(engine.fallbacks(), &report.backend);
     report.filtered_rows = filtered;
     report.rejected_rows = rejected;
     report.elapsed_seconds = start.elapsed().as_secs_f64();
     let mut notes = plan.notes;
+    notes.extend(fell_back);
     if query.spec.columns.is_none() {
         notes.extend(outline::left_out(&about));
     }
@@ -170,6 +173,35 @@ pub fn analyze(
         samples: sampler.map_or(Vec::new(), sample::Sampler::finish),
         notes,
     })
+}
+
+/// What is known of an input before it is read, from its schema and its `bytes` on disk: a row takes about
+/// [`VALUE_BYTES`] a column, in binary formats and as text. Compressed inputs hold more rows than that comes to.
+///
+/// # Errors
+/// As [`analyze`], for what the schema and the query tell.
+pub fn workload(source: &dyn Source, query: &Query, bytes: Option<u64>) -> Result<Workload> {
+    let schema = source.schema();
+    let plan = Plan::new(query, &schema, &source.about())?;
+    let row_bytes = (schema.fields().len() as u64 * VALUE_BYTES).max(1);
+    Ok(Workload {
+        shape: plan.spec.shape(&plan.numeric, plan.reported)?,
+        rows: bytes.map(|bytes| bytes / row_bytes),
+        grouped: plan.spec.is_grouped(),
+    })
+}
+
+/// Bytes of a value in an input, about: eight of a 64-bit number, and as many of `-12.345,`.
+const VALUE_BYTES: u64 = 8;
+
+/// That the backend failed, and how often.
+fn fell_back(fallbacks: &Fallbacks, backend: &str) -> Option<String> {
+    let reason = fallbacks.first_reason.as_deref()?;
+    let works = match fallbacks.count {
+        1 => "1 work, which the CPU did".to_owned(),
+        n => format!("{n} works, which the CPU did"),
+    };
+    Some(format!("the backend {backend} failed on {works} instead: {reason}"))
 }
 
 fn check_memory(engine: &Engine, limit: Option<u64>) -> Result<()> {

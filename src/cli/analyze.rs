@@ -1,15 +1,15 @@
 //! `millstream analyze INPUT...`: statistics of files or of standard input.
 
+use super::computing::{self, Computing};
 use super::progress::Progress;
 use super::{Log, places};
-use crate::backend::Backend;
-use crate::backend::cpu::Cpu;
 use crate::error::{Error, Result, STANDARD_INPUT};
 use crate::expr::{Definition, Expr, Formula};
 use crate::io::{self, BadRows, Format, OutputFile, ReadOptions, TimeUnit};
-use crate::pipeline::{Analysis, Query, analyze};
+use crate::machine::{Cache, select};
+use crate::pipeline::{Analysis, Query, analyze, workload};
 use crate::report::{self, table::Style};
-use crate::spec::{Precision, Regression, Spec};
+use crate::spec::{Regression, Spec};
 use crate::units;
 use clap::{Args, ValueEnum};
 use std::io::IsTerminal;
@@ -105,21 +105,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", help_heading = WRITING)]
     differences_output: Option<PathBuf>,
 
-    /// Where to compute; gpu fails if there is none
-    #[arg(long, value_enum, default_value_t = BackendName::Auto, help_heading = COMPUTING)]
-    backend: BackendName,
-    /// How exactly to compute; on the CPU fast differs for regressions only
-    #[arg(long, value_enum, default_value_t = PrecisionName::Exact, help_heading = COMPUTING)]
-    precision: PrecisionName,
-    /// Let a software Vulkan adapter count as a GPU (for tests)
-    #[arg(long, help_heading = COMPUTING)]
-    software_adapter: bool,
-    /// CPU threads [default: all]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = COMPUTING)]
-    #[arg(allow_negative_numbers = true)]
-    threads: Option<u16>,
+    #[command(flatten)]
+    computing: Computing,
     /// Stop when the statistics and their report take more memory, as in 512MiB, 2G or 1048576 (bytes)
-    #[arg(long, value_name = "SIZE", help_heading = COMPUTING)]
+    #[arg(long, value_name = "SIZE", help_heading = computing::HEADING)]
     #[arg(allow_hyphen_values = true, value_parser = value)]
     max_memory: Option<String>,
 }
@@ -140,7 +129,6 @@ const READING: &str = "Reading";
 const CHOOSING: &str = "Choosing columns, rows and groups";
 const STATISTICS: &str = "Statistics";
 const WRITING: &str = "Writing";
-const COMPUTING: &str = "Computing";
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Unit {
@@ -157,19 +145,6 @@ enum Statistic {
     Correlation,
     Differences,
     Quantiles,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum BackendName {
-    Auto,
-    Cpu,
-    Gpu,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum PrecisionName {
-    Fast,
-    Exact,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -215,17 +190,22 @@ fn bad_rows(text: &str) -> Result<BadRows, String> {
 }
 
 pub(super) fn run(arguments: &Arguments, log: Log) -> Result<()> {
-    let query = arguments.query()?;
+    let mut query = arguments.query()?;
     let format = arguments.output_format()?;
-    let backend = arguments.backend()?;
+    arguments.computing.set_threads()?;
     let inputs = &arguments.inputs;
     places::distinct(inputs, &arguments.outputs())?;
     let source = io::open(inputs, &arguments.read_options(&query))?;
+    // A query that does not fit its input fails later, with all that there is to say.
+    let workload = workload(&*source, &query, io::bytes_total(inputs)).ok();
+    let selection = select(&arguments.computing.request(), &Cache::of_user(), workload.as_ref())?;
+    selection.notes.iter().for_each(|note| log.note(note));
+    query.spec.precision = selection.precision;
     // Before the long work: a report that cannot be written is not worth computing.
     let output = OutputFile::create(arguments.report_path())?;
     let model = arguments.save_model.as_deref().map(OutputFile::create).transpose()?;
     let mut progress = Progress::begin(io::bytes_total(inputs));
-    let analysis = analyze(source, &query, backend, &mut |bytes| progress.at(bytes));
+    let analysis = analyze(source, &query, selection.backend, &mut |bytes| progress.at(bytes));
     progress.finish();
     let analysis = analysis?;
     for note in &analysis.notes {
@@ -297,10 +277,6 @@ impl Arguments {
             quantiles,
             regression,
             ddof: self.ddof,
-            precision: match self.precision {
-                PrecisionName::Exact => Precision::Exact,
-                PrecisionName::Fast => Precision::Fast,
-            },
             keys: self.by.as_deref().map(units::names).transpose()?.unwrap_or_default(),
             window: self
                 .window
@@ -351,18 +327,6 @@ impl Arguments {
             bad_rows: self.bad_rows.clone(),
             max_expansion: self.max_expansion,
         }
-    }
-
-    fn backend(&self) -> Result<Box<dyn Backend>> {
-        if self.backend == BackendName::Gpu {
-            return Err(Error::Unavailable(
-                "there is no GPU backend in this build; --backend cpu or auto computes the same on the CPU".into(),
-            ));
-        }
-        if let Some(threads) = self.threads {
-            rayon_threads(usize::from(threads))?;
-        }
-        Ok(Box::new(Cpu::new()))
     }
 
     /// Of `--format`, else of the extension of `-o`.
@@ -454,9 +418,4 @@ const WIDTH: usize = 100;
 fn width_of_environment() -> Option<usize> {
     let columns = std::env::var("COLUMNS").ok()?.trim().parse().ok()?;
     (columns > 0).then_some(columns)
-}
-
-/// Sets up the pool that reading and reducing share.
-fn rayon_threads(threads: usize) -> Result<()> {
-    crate::backend::cpu::set_threads(threads)
 }

@@ -2,11 +2,13 @@
 //!
 //! Every work in flight is kept here as a cheap clone. An error, a panic, an answer with another number or of another
 //! shape: the CPU reduces that work instead, and an answer that comes for it later is discarded by its number. So the
-//! results are the CPU's own wherever the backend fails, and no row is lost or counted twice.
+//! results are the CPU's own wherever the backend fails, and no row is lost or counted twice. How often that happened is
+//! counted, with the first reason.
 
 use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Partial, Work};
 use crate::error::Result;
+use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -23,6 +25,15 @@ impl Job {
     }
 }
 
+/// How often the backend did not do a work, so that the CPU did it instead.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Fallbacks {
+    /// Works.
+    pub count: u64,
+    /// Why, the first time.
+    pub first_reason: Option<String>,
+}
+
 /// A backend and what it has.
 pub(super) struct Queue {
     backend: Box<dyn Backend>,
@@ -32,6 +43,7 @@ pub(super) struct Queue {
     /// Works given up on, each of which may still be answered once: beyond it, an old number is a failure like any
     /// other.
     given_up: u64,
+    fallbacks: Fallbacks,
 }
 
 impl Queue {
@@ -41,7 +53,17 @@ impl Queue {
             sequence: 0,
             outstanding: VecDeque::new(),
             given_up: 0,
+            fallbacks: Fallbacks::default(),
         }
+    }
+
+    pub(super) fn fallbacks(&self) -> &Fallbacks {
+        &self.fallbacks
+    }
+
+    fn fell_back(&mut self, reason: String) {
+        self.fallbacks.count += 1;
+        self.fallbacks.first_reason.get_or_insert(reason);
     }
 
     pub(super) fn backend(&self) -> &dyn Backend {
@@ -57,9 +79,10 @@ impl Queue {
     pub(super) fn submit(&mut self, job: Job) -> Option<Job> {
         self.sequence += 1;
         let (sequence, work) = (self.sequence, job.work.clone());
-        if guarded(|| self.backend.submit(sequence, work)).is_none() {
+        if let Err(reason) = guarded(|| self.backend.submit(sequence, work)) {
             // One that panicked may have taken it all the same.
             self.given_up += 1;
+            self.fell_back(reason);
             return Some(job);
         }
         self.outstanding.push_back((sequence, job));
@@ -70,24 +93,40 @@ impl Queue {
     pub(super) fn collect(&mut self) -> Option<(Job, Vec<Partial>)> {
         let (expected, job) = self.outstanding.pop_front()?;
         loop {
-            match guarded(|| self.backend.collect()) {
-                Some((sequence, partials)) if sequence == expected && fits(&job.work, &partials) => {
+            let reason = match guarded(|| self.backend.collect()) {
+                Ok((sequence, partials)) if sequence == expected && fits(&job.work, &partials) => {
                     return Some((job, partials));
                 }
-                Some((sequence, _)) if sequence < expected && self.given_up > 0 => self.given_up -= 1,
-                _ => {
-                    self.given_up += 1;
-                    let partials = job.on_cpu();
-                    return Some((job, partials));
+                Ok((sequence, _)) if sequence < expected && self.given_up > 0 => {
+                    self.given_up -= 1;
+                    continue;
                 }
-            }
+                Ok((sequence, _)) if sequence == expected => "its answer does not fit the work".to_owned(),
+                Ok((sequence, _)) => format!("it answered work {sequence} instead of {expected}"),
+                Err(reason) => reason,
+            };
+            self.given_up += 1;
+            self.fell_back(reason);
+            let partials = job.on_cpu();
+            return Some((job, partials));
         }
     }
 }
 
-/// What the backend answers; nothing where it fails or panics.
-fn guarded<T>(call: impl FnOnce() -> Result<T>) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(call)).ok()?.ok()
+/// What the backend answers, or why it fails or panics.
+fn guarded<T>(call: impl FnOnce() -> Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(panic) => Err(format!("it panicked: {}", message(&*panic))),
+    }
+}
+
+/// What a panic says.
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let literal = panic.downcast_ref::<&str>().copied();
+    literal
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
 }
 
 /// Whether there is one partial result a block, of its kind, its rows and its parts.

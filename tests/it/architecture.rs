@@ -26,6 +26,16 @@ const EDGES: &[(&str, &[&str])] = &[
     ("cells", &["batch"]),
     ("backend", &["batch", "cells", "spec", "summary"]),
     ("planner", &["spec", "summary"]),
+    (
+        "machine",
+        &[
+            "backend", "batch", "cells", "io", "planner", "report", "spec", "summary",
+        ],
+    ),
+    (
+        "bench",
+        &["backend", "batch", "machine", "planner", "report", "spec", "summary"],
+    ),
     ("window", &["spec", "summary"]),
     ("checkpoint", &["batch", "cells", "spec", "summary", "window"]),
     (
@@ -52,6 +62,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "engine",
             "expr",
             "io",
+            "planner",
             "report",
             "spec",
             "summary",
@@ -63,11 +74,14 @@ const EDGES: &[(&str, &[&str])] = &[
         &[
             "backend",
             "batch",
+            "bench",
             "checkpoint",
             "engine",
             "expr",
             "io",
+            "machine",
             "pipeline",
+            "planner",
             "regression",
             "report",
             "spec",

@@ -3,8 +3,10 @@
 use crate::random::Random;
 use crate::support::{bits, closed, closed_on, pieces, table};
 use millstream::backend::{Partial, Tolerance, Work};
+use millstream::io::{self, ReadOptions};
+use millstream::pipeline::{Query, analyze};
 use millstream::summary::LeafRun;
-use millstream::{Backend, Batch, Cpu, Error, Spec, Window};
+use millstream::{Backend, Batch, Cpu, Engine, Error, Spec, Window};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -206,5 +208,75 @@ fn no_fault_changes_a_bit() {
                 );
             }
         }
+    }
+}
+
+fn faulty(fault: Fault, depth: usize, every: u64) -> (Box<dyn Backend>, Arc<AtomicU64>) {
+    let faults = Arc::new(AtomicU64::new(0));
+    let backend = Faulty {
+        cpu: Cpu::new(),
+        fault,
+        depth,
+        every,
+        calls: 0,
+        queue: VecDeque::new(),
+        faults: faults.clone(),
+    };
+    (Box::new(backend), faults)
+}
+
+#[test]
+fn every_work_that_fell_to_the_cpu_is_counted_once_with_the_first_reason() {
+    let all = pieces(&rows(), 5000);
+    for (fault, reason) in [
+        (Fault::RefuseAtSubmit, "lost, on purpose"),
+        (Fault::PanicAtSubmit, "panicked: on purpose"),
+        (Fault::ForgetAtCollect, "lost, on purpose"),
+        (Fault::PanicAtCollect, "panicked: on purpose"),
+        (Fault::OneAnswerLess, "does not fit"),
+        (Fault::NewNumber, "instead of"),
+    ] {
+        for every in [1, 2] {
+            let (backend, faults) = faulty(fault, 1, every);
+            let mut engine = Engine::with_backend(Spec::new(), backend).unwrap();
+            assert_eq!((engine.fallbacks().count, &engine.fallbacks().first_reason), (0, &None));
+            all.iter().for_each(|batch| drop(engine.push(batch).unwrap()));
+            assert_eq!(engine.finish().unwrap().rows, 30_000);
+            let found = engine.fallbacks();
+            assert_eq!(found.count, faults.load(Ordering::Relaxed), "{fault:?}");
+            assert!(found.count > 1, "{fault:?}");
+            let first = found.first_reason.as_deref().unwrap();
+            assert!(first.contains(reason), "{fault:?}: {first:?} lacks {reason:?}");
+        }
+    }
+    let mut engine = Engine::with_backend(Spec::new(), faulty(Fault::RefuseAtSubmit, 1, u64::MAX).0).unwrap();
+    all.iter().for_each(|batch| drop(engine.push(batch).unwrap()));
+    engine.finish().unwrap();
+    assert_eq!(engine.fallbacks().count, 0);
+}
+
+#[test]
+fn an_analysis_says_once_that_the_backend_failed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("table.csv");
+    let text: String = (0..300_000).map(|i| format!("{i},{}\n", i % 7)).collect();
+    std::fs::write(&path, format!("a,b\n{text}")).unwrap();
+    let run = |backend: Box<dyn Backend>| {
+        let source = io::open(std::slice::from_ref(&path), &ReadOptions::default()).unwrap();
+        analyze(source, &Query::default(), backend, &mut |_| {}).unwrap()
+    };
+    let (backend, faults) = faulty(Fault::ForgetAtCollect, 2, 2);
+    let (lost, whole) = (run(backend), run(Box::new(Cpu::new())));
+    assert_eq!(lost.report.groups, whole.report.groups);
+    assert_eq!((lost.report.backend.as_str(), whole.notes.len()), ("faulty", 0));
+    let count = faults.load(Ordering::Relaxed);
+    let works = if count == 1 {
+        "1 work,".to_owned()
+    } else {
+        format!("{count} works,")
+    };
+    assert_eq!(lost.notes.len(), 1, "{:?}", lost.notes);
+    for part in ["faulty", &works, "CPU", "lost, on purpose"] {
+        assert!(lost.notes[0].contains(part), "{:?} lacks {part:?}", lost.notes[0]);
     }
 }

@@ -10,6 +10,7 @@ mod arguments;
 mod backend_contract;
 #[cfg(feature = "cli")]
 mod bad_input;
+mod bench;
 mod certified;
 #[cfg(feature = "cli")]
 mod command;
@@ -32,6 +33,7 @@ mod input_notes;
 mod integers;
 mod ladder;
 mod laws;
+mod machine;
 mod magnitudes;
 mod matrices;
 mod nist;
