@@ -69,9 +69,9 @@ pub fn open(software: bool, precision: Option<Precision>) -> Result<Opened> {
 /// The error with the way out.
 fn unavailable(error: Error) -> Error {
     match error {
-        Error::Unavailable(why) if !why.contains("--backend cpu") => Error::Unavailable(format!(
-            "{why}; --backend cpu or auto computes the same without a GPU"
-        )),
+        Error::Unavailable(why) if !why.contains("--backend cpu") => {
+            Error::Unavailable(format!("{why}; --backend cpu or auto computes the same without a GPU"))
+        }
         error => error,
     }
 }
