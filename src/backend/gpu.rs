@@ -2,7 +2,8 @@
 //!
 //! There are two precisions, of one text: `exact` computes in native `f64`, `fast` in `f32` around pivots, summed in
 //! short runs. Counts, extremes and what is missing are the host's, found while it packs. So are quantiles, regressions
-//! in double-double (no GPU has 106 bits), and rows whose magnitudes are beyond the device's numbers. A block comes back
+//! in double-double (no GPU has 106 bits), in `fast` all regressions and differences (`f32` does not bear what cancels
+//! there), and rows whose magnitudes are beyond the device's numbers. A block comes back
 //! as a leaf of its own: nothing is carried from one work to the next, so works overlap.
 
 mod costs;

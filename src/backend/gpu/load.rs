@@ -74,9 +74,10 @@ fn matrix_columns(shape: &Shape, precision: Precision) -> [usize; 2] {
     [if shape.comoments { shape.columns } else { 0 }, regression]
 }
 
-/// Whether the device makes the products of the regression. Double-double ones are the host's.
-pub(super) fn regresses(shape: &Shape, _precision: Precision) -> bool {
-    !shape.regression.is_empty() && !shape.exact_regression
+/// Whether the device makes the products of the regression: they are in `f64` at least, and double-double ones are the
+/// host's.
+pub(super) fn regresses(shape: &Shape, precision: Precision) -> bool {
+    precision == Precision::Exact && !shape.regression.is_empty() && !shape.exact_regression
 }
 
 /// Whether the device forms differences: they cancel, which only f64 bears.
