@@ -271,7 +271,7 @@ impl Backend for Gpu {
         let blocks = work.cells.blocks.len();
         let (device, ring) = self.ring()?;
         let copy = work.resident.as_ref().and_then(Resident::copy::<Copy>);
-        let copy = copy.filter(|copy| copy.serves(device, &work.shape));
+        let copy = copy.filter(|copy| copy.serves(device, &work));
         let job = Arc::new(Job { seq, work });
         match copy {
             Some(copy) => ring.again(job, copy)?,

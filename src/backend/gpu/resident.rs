@@ -2,6 +2,8 @@
 
 use super::device::Device;
 use super::stage::Stage;
+use crate::backend::Work;
+use crate::cells::Cells;
 use crate::summary::Shape;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,24 +12,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(super) struct Copy {
     device: Arc<Device>,
     shape: Arc<Shape>,
+    cells: Arc<Cells>,
     /// In the order of their pieces; out of here while the device has them.
     stages: Mutex<Vec<Stage>>,
     pieces: std::sync::atomic::AtomicUsize,
 }
 
 impl Copy {
-    pub(super) fn new(device: &Arc<Device>, shape: Arc<Shape>) -> Self {
+    pub(super) fn new(device: &Arc<Device>, work: &Work) -> Self {
         Self {
             device: device.clone(),
-            shape,
+            shape: work.shape.clone(),
+            cells: work.cells.clone(),
             stages: Mutex::default(),
             pieces: 0.into(),
         }
     }
 
-    /// Whether works of this shape on this device can use it.
-    pub(super) fn serves(&self, device: &Arc<Device>, shape: &Shape) -> bool {
-        Arc::ptr_eq(&self.device, device) && *self.shape == *shape
+    /// Whether this work can use it on this device: it has the same shape, and is cut in the same way.
+    pub(super) fn serves(&self, device: &Arc<Device>, work: &Work) -> bool {
+        Arc::ptr_eq(&self.device, device) && *self.shape == *work.shape && *self.cells == *work.cells
     }
 
     pub(super) fn pieces(&self) -> usize {

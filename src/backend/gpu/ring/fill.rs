@@ -232,7 +232,7 @@ impl Packing {
         self.flush()?;
         let precision = self.options.precision;
         let mode = Mode::of(&job.work, precision);
-        let copy = Arc::new(Copy::new(&self.device, job.work.shape.clone()));
+        let copy = Arc::new(Copy::new(&self.device, &job.work));
         let mut pieces = self.pieces(job, mode).into_iter().enumerate().peekable();
         while pieces.peek().is_some() {
             // As many pieces as one stage may hold.
