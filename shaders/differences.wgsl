@@ -6,7 +6,8 @@ struct Difference {
     // Of the column, in groups of four values.
     first: u32,
     rows: u32,
-    // Of the seconds since the row before, 0 where time does not advance; or NO_SPANS where rows have no times.
+    // Of the seconds since the row before, 0 where time does not advance, among the weights; or NO_SPANS where rows have
+    // no times.
     spans: u32,
     // Differences.
     count: u32,
@@ -21,6 +22,7 @@ struct Found {
 }
 
 @group(0) @binding(1) var<storage, read> items: array<Difference>;
+@group(0) @binding(6) var<storage, read> weights: array<Real>;
 @group(0) @binding(7) var<storage, read_write> out: array<Found>;
 
 const NO_SPANS: u32 = 0xffffffffu;
@@ -42,7 +44,7 @@ fn differences(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocatio
             for (var row = lane + 1u; row < item.rows; row += LANES) {
                 var x = value(item.first, row) - value(item.first, row - 1u);
                 if (item.spans != NO_SPANS) {
-                    let span = value(item.spans, row);
+                    let span = weights[item.spans + row];
                     if (span == Real()) {
                         continue;
                     }

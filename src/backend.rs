@@ -42,25 +42,36 @@ pub struct Work {
 pub struct Resident {
     batch: Batch,
     device: Option<Arc<dyn Any + Send + Sync>>,
+    block_rows: Option<usize>,
 }
 
 impl Resident {
     /// Rows that stay where they are.
     pub fn on_host(batch: Batch) -> Self {
-        Self { batch, device: None }
+        Self {
+            batch,
+            device: None,
+            block_rows: None,
+        }
     }
 
-    /// Rows of which a backend keeps a copy that it will know again.
-    pub fn on_device(batch: Batch, copy: Arc<dyn Any + Send + Sync>) -> Self {
+    /// Rows of which a backend keeps a copy that it will know again, in works that are cut into blocks of so many rows.
+    pub fn on_device(batch: Batch, copy: Arc<dyn Any + Send + Sync>, block_rows: usize) -> Self {
         Self {
             batch,
             device: Some(copy),
+            block_rows: Some(block_rows),
         }
     }
 
     /// The rows.
     pub fn batch(&self) -> &Batch {
         &self.batch
+    }
+
+    /// Rows of the blocks of works that use the copy on a device, if there is one.
+    pub fn block_rows(&self) -> Option<usize> {
+        self.block_rows
     }
 
     /// The copy on a device, if there is one of this kind.
@@ -127,11 +138,11 @@ pub trait Backend: Send {
     fn block_rows(&self, _shape: &Shape) -> Option<usize> {
         None
     }
-    /// Takes rows to keep, for works of this shape that name them.
+    /// Takes rows to keep, for works that name them.
     ///
     /// # Errors
     /// If there is no room for them.
-    fn upload(&mut self, batch: &Batch, _shape: &Arc<Shape>) -> Result<Resident> {
+    fn upload(&mut self, batch: &Batch) -> Result<Resident> {
         Ok(Resident::on_host(batch.clone()))
     }
 }

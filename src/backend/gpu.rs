@@ -41,6 +41,9 @@ use std::time::{Duration, Instant};
 const BLOCK_BYTES: usize = 4 << 20;
 /// Rows of a block at most.
 const BLOCK_ROWS_MAX: usize = 1 << 16;
+/// Data of a block that stays on the device, and its rows at most: there is nothing to overlap with.
+const RESIDENT_BLOCK_BYTES: usize = 16 << 20;
+const RESIDENT_BLOCK_ROWS_MAX: usize = 1 << 18;
 /// Works in flight for each stage: small ones share a submission.
 const WORKS_PER_STAGE: usize = 4;
 /// A lost device is tried again after this long, and after twice as long each time it is lost again.
@@ -347,19 +350,21 @@ impl Backend for Gpu {
         Some(rows.next_power_of_two().max(least.next_power_of_two()))
     }
 
-    fn upload(&mut self, batch: &Batch, shape: &Arc<Shape>) -> Result<Resident> {
-        let rows = self.block_rows(shape).unwrap_or(LEAF_ROWS);
+    fn upload(&mut self, batch: &Batch) -> Result<Resident> {
+        let columns = batch.columns().len();
+        let rows = (RESIDENT_BLOCK_BYTES / 8 / columns.max(1)).clamp(LEAF_ROWS, RESIDENT_BLOCK_ROWS_MAX);
+        let rows = rows.max(LEAF_ROWS_PER_COMOMENT_COLUMN * columns).next_power_of_two();
         let work = Work {
             batch: batch.clone(),
             cells: Arc::new(Cells::single(batch.rows(), rows)),
             carried: Arc::new([]),
-            shape: shape.clone(),
+            shape: Arc::default(),
             open: false,
             weights: None,
             resident: None,
         };
         let (_, ring) = self.ring()?;
         let copy = ring.keep(Arc::new(Job { seq: 0, work }))?;
-        Ok(Resident::on_device(batch.clone(), copy))
+        Ok(Resident::on_device(batch.clone(), copy, rows))
     }
 }

@@ -95,7 +95,7 @@ impl<'a> Runner<'a> {
     /// # Errors
     /// If there is no room for them.
     pub fn upload(&mut self, task: &Task) -> Result<Resident> {
-        self.backend.upload(&task.batch, &task.shape)
+        self.backend.upload(&task.batch)
     }
 
     /// Reduces the rows of a task to one summary.
@@ -103,12 +103,9 @@ impl<'a> Runner<'a> {
     /// # Errors
     /// As the backend has it.
     pub fn run(&mut self, task: &Task) -> Result<Summary> {
-        let leaf_rows = self
-            .backend
-            .block_rows(&task.shape)
-            .filter(|_| !self.backend.carries())
-            .unwrap_or(task.leaf_rows)
-            .max(1);
+        let asked = || self.backend.block_rows(&task.shape).filter(|_| !self.backend.carries());
+        let resident = task.resident.as_ref().and_then(Resident::block_rows);
+        let leaf_rows = resident.or_else(asked).unwrap_or(task.leaf_rows).max(1);
         self.sequence += 1;
         self.backend.submit(
             self.sequence,

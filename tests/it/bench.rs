@@ -5,9 +5,8 @@ use millstream::backend::{Partial, Resident, Tolerance, Work};
 use millstream::bench::{Bench, Contender, Grid, Place, run};
 use millstream::machine::rows;
 use millstream::planner::{Costs, CpuCosts, GpuCosts, Part, Planner, Side, Table, Tables};
-use millstream::summary::{Loss, RegressionMoments, Shape, Summary};
+use millstream::summary::{Loss, RegressionMoments, Summary};
 use millstream::{Backend, Batch, Cpu, Precision};
-use std::sync::Arc;
 
 /// What goes wrong in the last block of a work.
 type Spoil = fn(&mut Summary);
@@ -77,7 +76,7 @@ impl Backend for Spoiled {
     fn depth(&self) -> usize {
         1
     }
-    fn upload(&mut self, batch: &Batch, _shape: &Arc<Shape>) -> millstream::Result<Resident> {
+    fn upload(&mut self, batch: &Batch) -> millstream::Result<Resident> {
         Ok(Resident::on_host(batch.clone()))
     }
 }

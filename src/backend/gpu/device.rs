@@ -47,6 +47,7 @@ pub struct Adapter {
 pub struct Counters {
     pub(super) dispatches: AtomicU64,
     pub(super) uploaded_bytes: AtomicU64,
+    pub(super) table_bytes: AtomicU64,
     pub(super) submits: AtomicU64,
     pub(super) objects: AtomicU64,
     pub(super) losses: AtomicU64,
@@ -58,9 +59,13 @@ impl Counters {
     pub fn dispatches(&self) -> u64 {
         self.dispatches.load(Ordering::Relaxed)
     }
-    /// Bytes of rows and of what describes them that were sent to the device.
+    /// Bytes of rows that were sent to the device.
     pub fn uploaded_bytes(&self) -> u64 {
         self.uploaded_bytes.load(Ordering::Relaxed)
+    }
+    /// Bytes of tables, pivots, masks and weights that were sent to the device.
+    pub fn table_bytes(&self) -> u64 {
+        self.table_bytes.load(Ordering::Relaxed)
     }
     /// Submissions to the device's queue.
     pub fn submits(&self) -> u64 {

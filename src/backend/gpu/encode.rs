@@ -21,7 +21,7 @@ const F32_EXPONENT_MAX: i32 = 60;
 const LANES: usize = 16;
 
 /// A number that columns hold.
-pub(super) trait Number: Pod {
+trait Number: Pod {
     const ELEMENT: Element;
     fn wide(self) -> f64;
 }
@@ -106,10 +106,11 @@ impl Columns<'_> {
         }
         // A column that the device centres, or one that the host centres.
         let as_it_is = self.precision == Precision::Exact || T::ELEMENT == Element::F32;
+        if T::ELEMENT == Element::F32 {
+            // It also stands for what is missing.
+            look.pivot = f64::from(look.pivot as f32);
+        }
         if self.precision == Precision::Fast {
-            if as_it_is {
-                look.pivot = f64::from(look.pivot as f32);
-            }
             let farthest = (look.max - look.pivot).abs().max((look.min - look.pivot).abs());
             if look.count > 0 && farthest > 0.0 {
                 look.exponent = exponent(farthest) + 1;
@@ -144,13 +145,7 @@ impl Columns<'_> {
 }
 
 /// Writes a column of values that ends in `pad`.
-pub(super) fn write<T: Number>(
-    element: Element,
-    values: &[T],
-    pad: f64,
-    value: impl Fn(T) -> f64,
-    mut out: WriteOnly<'_, [u8]>,
-) {
+fn write<T: Number>(element: Element, values: &[T], pad: f64, value: impl Fn(T) -> f64, mut out: WriteOnly<'_, [u8]>) {
     let padding = std::iter::repeat_n(pad, values.len().next_multiple_of(4) - values.len());
     let all = values.iter().map(|x| value(*x)).chain(padding);
     match element {

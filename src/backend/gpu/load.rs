@@ -9,7 +9,8 @@ use super::kernels::{
 use super::stage::{Places, Sizes, bytes_of, index, only_entry};
 use crate::backend::Work;
 use crate::spec::Precision;
-use crate::summary::{Model, Order, Shape, Summary};
+use crate::summary::dd::ldexp;
+use crate::summary::{LossShape, Model, Order, Shape, Summary};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -45,12 +46,10 @@ pub(super) struct Mode {
 impl Mode {
     pub(super) fn of(work: &Work, precision: Precision) -> Self {
         let narrow = |c: &crate::batch::Column| matches!(c.values, crate::batch::Values::F32(_));
-        // The spans between event times need all their digits.
-        let spans = work.shape.differences && work.batch.time_ns().is_some();
         let d = matrix_columns(&work.shape, precision).into_iter().max().unwrap_or(0);
         Self {
             element: match precision {
-                Precision::Exact if spans || !work.batch.columns().iter().all(narrow) => Element::F64,
+                Precision::Exact if !work.batch.columns().iter().all(narrow) => Element::F64,
                 _ => Element::F32,
             },
             order: work.shape.order,
@@ -272,7 +271,7 @@ impl Load {
         }
     }
 
-    /// The parts of the input that are in use: offset and bytes, in fours.
+    /// The parts of the tables that are in use: offset and bytes, in fours.
     pub(super) fn written(&self, at: &Places) -> impl Iterator<Item = (u64, u64)> {
         let real = real_bytes(self.precision);
         let tables = KERNELS.map(|k| (at.tables[index(k)], self.table(k).len() as u64));
@@ -282,9 +281,38 @@ impl Load {
             (at.places, self.places.len() as u64 * 4),
             (at.mask, self.mask.len() as u64 * 4),
             (at.weights, self.weights.len() as u64 * real),
-            (at.data, self.sizes.data),
         ];
         tables.into_iter().chain(rest).filter(|(_, bytes)| *bytes > 0)
+    }
+
+    /// Other weights for every piece.
+    pub(super) fn set_weights(&mut self, loss: &LossShape, given: &[f64]) {
+        for k in 0..self.pieces.len() {
+            let looks = self.pieces[k].looks;
+            if let Some(at) = self.pieces[k].loss.take() {
+                self.set_weights_of(&at, loss, looks, given);
+                self.pieces[k].loss = Some(at);
+            }
+        }
+    }
+
+    /// The weights of a piece, in terms of its deviations.
+    pub(super) fn set_weights_of(&mut self, at: &LossAt, loss: &LossShape, looks: usize, given: &[f64]) {
+        let own = &mut self.weights[at.weights..at.weights + at.stride + 1];
+        let looks = &self.looks[looks..];
+        let unit = |i: usize| ldexp(1.0, looks[i].exponent);
+        let (bias, given) = match given.split_first() {
+            Some((bias, given)) if loss.intercept => (*bias, given),
+            _ => (0.0, given),
+        };
+        let target = &looks[loss.target];
+        own[0] = bias - if loss.model == Model::Linear { target.pivot } else { 0.0 };
+        for (k, (i, w)) in loss.terms.iter().zip(given).enumerate() {
+            own[0] += w * looks[*i].pivot;
+            own[1 + k] = w * unit(*i);
+        }
+        own[1 + loss.terms.len()] = target.pivot;
+        own[2 + loss.terms.len()] = unit(loss.target);
     }
 
     /// What the tables take, now that they are written.
@@ -451,7 +479,7 @@ pub(super) fn needs(work: &Work, mode: Mode, precision: Precision, rows: usize) 
         sizes.tables[index(Kernel::Differences)] += n * size_of::<Difference>() as u64;
         sizes.out[index(Kernel::Differences)] += n * 5 * real;
         if work.batch.time_ns().is_some() {
-            sizes.data += bytes_of(mode.element, padded);
+            sizes.weights += rows as u64 * real;
         }
     }
     sizes.tables[index(Kernel::Moments)] = items * size_of::<Item>() as u64;

@@ -5,7 +5,7 @@
 //! is, `f64` as it is, or the deviation from the pivot as `f32`, in units of a power of two. What is not finite is
 //! written as the pivot itself: its deviation is 0, so it adds nothing to any sum.
 
-use super::encode::{Columns, write};
+use super::encode::Columns;
 use super::kernels::{Difference, Fold, Item, NONE, Rows, Tile};
 use super::load::{Cut, Job, Listwise, Load, Look, LossAt, Matrix, Mode, Piece, RUN_ROWS, differs, regresses};
 use super::stage::Places;
@@ -13,7 +13,6 @@ use crate::backend::cpu::Cpu;
 use crate::backend::{Partial, Work};
 use crate::cells::{Block, Cells};
 use crate::spec::Precision;
-use crate::summary::dd::ldexp;
 use crate::summary::differences::NS_PER_SECOND;
 use crate::summary::{LossShape, Shape, Summary};
 use std::ops::Range;
@@ -22,7 +21,6 @@ use std::sync::Arc;
 /// Packs pieces; keeps its scratch memory.
 #[derive(Debug, Default)]
 pub(super) struct Packer {
-    wide: Vec<f64>,
     complete: Vec<bool>,
 }
 
@@ -43,95 +41,106 @@ impl Packer {
         block: usize,
         rows: Range<usize>,
     ) {
-        let work = &job.work;
-        let precision = target.load.precision;
-        let mode = *target.load.mode.get_or_insert_with(|| Mode::of(work, precision));
-        target.load.element = mode.element;
-        let n = rows.len();
+        let place = self.encode(target, &job.work, rows.clone());
+        let at = (number, block, rows);
+        self.tabulate(target.load, job, at, place);
+    }
+
+    /// Writes the columns of rows of a work; `None` where values are beyond the range of the device's numbers.
+    pub(super) fn encode(&mut self, target: &mut Target<'_>, work: &Work, rows: Range<usize>) -> Option<Place> {
+        let load = &mut *target.load;
+        let mode = *load.mode.get_or_insert_with(|| Mode::of(work, load.precision));
+        load.element = mode.element;
         let columns = work.batch.columns();
-        let before = (
-            target.load.looks.len(),
-            target.load.pivots.len(),
-            target.load.sizes.data,
-        );
+        let (looks, pivots, data) = (load.looks.len(), load.pivots.len(), load.sizes.data);
+        let place = Place {
+            first: data as usize / (4 * mode.element.bytes()),
+            quads: rows.len().div_ceil(4),
+            looks,
+            pivots,
+        };
+        let encoding = Columns {
+            columns,
+            order: work.cells.order.as_deref(),
+            rows,
+            mode,
+            precision: load.precision,
+        };
+        load.looks.resize(looks + columns.len(), Look::default());
+        load.pivots.resize(pivots + columns.len(), [0.0; 2]);
+        let bytes = columns.len() * encoding.stride();
+        let start = (target.at.data + data) as usize;
+        let out = target.memory.slice(start..start + bytes);
+        let written = encoding.encode(out, &mut load.looks[looks..], &mut load.pivots[pivots..]);
+        if columns.is_empty() || !written {
+            load.looks.truncate(looks);
+            load.pivots.truncate(pivots);
+            return None;
+        }
+        load.sizes.data += bytes as u64;
+        Some(place)
+    }
+
+    /// Tables for rows of a job whose columns lie at `place`: its piece `number`, of a block.
+    pub(super) fn tabulate(
+        &mut self,
+        load: &mut Load,
+        job: &Arc<Job>,
+        (number, block, rows): (usize, usize, Range<usize>),
+        place: Option<Place>,
+    ) {
+        let (work, precision) = (&job.work, load.precision);
+        let shape = &work.shape;
+        let mode = *load.mode.get_or_insert_with(|| Mode::of(work, precision));
+        load.element = mode.element;
+        let n = rows.len();
         let mut piece = Piece {
             job: job.clone(),
             number,
             block,
             rows: rows.clone(),
-            looks: before.0,
-            items: target.load.items.len(),
+            looks: place.map_or(0, |place| place.looks),
+            items: load.items.len(),
             runs: n.div_ceil(RUN_ROWS),
             comoments: None,
             regression: None,
             differences: None,
             loss: None,
             host: None,
-            all_on_host: columns.is_empty(),
+            all_on_host: place.is_none(),
         };
-        let quads = n.div_ceil(4);
-        let first = before.2 as usize / (4 * mode.element.bytes());
-        let encoding = Columns {
-            columns,
-            order: work.cells.order.as_deref(),
-            rows: rows.clone(),
-            mode,
-            precision,
-        };
-        let bytes = columns.len() * encoding.stride();
-        if !piece.all_on_host {
-            let load = &mut *target.load;
-            load.looks.resize(before.0 + columns.len(), Look::default());
-            load.pivots.resize(before.1 + columns.len(), [0.0; 2]);
-            let start = (target.at.data + before.2) as usize;
-            let out = target.memory.slice(start..start + bytes);
-            piece.all_on_host = !encoding.encode(out, &mut load.looks[before.0..], &mut load.pivots[before.1..]);
-            load.sizes.data += bytes as u64;
-        }
-        if piece.all_on_host {
-            let load = &mut *target.load;
-            load.looks.truncate(before.0);
-            load.pivots.truncate(before.1);
-            load.sizes.data = before.2;
-            piece.host = Some(Box::new(on_host(work, rows, &work.shape)));
+        let Some(place) = place else {
+            piece.host = Some(Box::new(on_host(work, rows, shape)));
             load.pieces.push(piece);
             return;
-        }
-        let place = Place {
-            first,
-            quads,
-            pivots: before.1,
         };
-        let shape = &work.shape;
-        for i in 0..columns.len() {
-            place.runs(&mut target.load.items, i, NONE as usize);
+        if shape.columns > 0 || regresses(shape, precision) {
+            for i in 0..work.batch.columns().len() {
+                place.runs(&mut load.items, i, NONE as usize);
+            }
         }
         if shape.comoments {
             let places: Vec<usize> = (0..shape.columns).collect();
-            piece.comoments = Some(self.matrix(target.load, mode, work, &rows, place, &places, before.0));
+            piece.comoments = Some(self.matrix(load, mode, work, &rows, place, &places));
         }
         if regresses(shape, precision) {
-            piece.regression = Some(self.matrix(target.load, mode, work, &rows, place, &shape.regression, before.0));
+            piece.regression = Some(self.matrix(load, mode, work, &rows, place, &shape.regression));
         }
         if let Some(loss) = &shape.loss {
-            piece.loss = Some(self.loss(target.load, work, &rows, place, loss, before.0));
+            piece.loss = Some(self.loss(load, work, &rows, place, loss));
         }
-        let looks = &target.load.looks[before.0..];
-        let clean = looks[..shape.columns].iter().all(Look::is_clean);
+        let clean = load.looks[place.looks..][..shape.columns].iter().all(Look::is_clean);
         if differs(shape, precision) && clean && n > 1 {
-            piece.differences = Some(self.differences(target, mode, work, &rows, place));
+            piece.differences = Some(self.differences(load, work, &rows, place));
         }
-        let rest = host_shape(shape, precision, piece.differences.is_some());
-        if let Some(rest) = rest {
+        if let Some(rest) = host_shape(shape, precision, piece.differences.is_some()) {
             piece.host = Some(Box::new(on_host(work, rows, &rest)));
         }
-        let load = &mut *target.load;
         load.sizes = load.used();
         load.pieces.push(piece);
     }
 
     /// Tables for the products of some columns.
-    #[expect(clippy::too_many_arguments, reason = "where, of what, which of it")]
     fn matrix(
         &mut self,
         load: &mut Load,
@@ -140,8 +149,8 @@ impl Packer {
         rows: &Range<usize>,
         place: Place,
         columns: &[usize],
-        looks: usize,
     ) -> Matrix {
+        let looks = place.looks;
         let d = columns.len();
         let cut = Cut::matrix(mode, d, rows.len());
         let places = load.places.len() as u32;
@@ -242,15 +251,8 @@ impl Packer {
     }
 
     /// Tables for a loss.
-    fn loss(
-        &mut self,
-        load: &mut Load,
-        work: &Work,
-        rows: &Range<usize>,
-        place: Place,
-        loss: &LossShape,
-        looks: usize,
-    ) -> LossAt {
+    fn loss(&mut self, load: &mut Load, work: &Work, rows: &Range<usize>, place: Place, loss: &LossShape) -> LossAt {
+        let looks = place.looks;
         let cut = Cut::model(rows.len());
         let taking = || loss.terms.iter().chain([&loss.target]);
         let places = load.places.len() as u32;
@@ -298,40 +300,27 @@ impl Packer {
             weights,
         };
         if let Some(given) = &work.weights {
-            set_weights(load, &at, loss, looks, given);
+            load.set_weights_of(&at, loss, looks, given);
         }
         at
     }
 
-    /// Tables for differences, and the seconds between rows as another column.
-    fn differences(
-        &mut self,
-        target: &mut Target<'_>,
-        mode: Mode,
-        work: &Work,
-        rows: &Range<usize>,
-        place: Place,
-    ) -> (usize, u64) {
+    /// Tables for differences, and the seconds between rows.
+    fn differences(&mut self, load: &mut Load, work: &Work, rows: &Range<usize>, place: Place) -> (usize, u64) {
         let n = rows.len();
         let (mut spans, mut unordered) = (NONE, 0);
         if let Some(times) = work.batch.time_ns() {
             let order = work.cells.order.as_deref();
             let time = |k: usize| i128::from(times[row(order, k)]);
-            self.wide.clear();
-            self.wide.push(0.0);
+            spans = load.weights.len() as u32;
+            load.weights.push(0.0);
             for k in rows.start + 1..rows.end {
                 let span = time(k) - time(k - 1);
                 unordered += u64::from(span <= 0);
-                self.wide.push(if span > 0 { span as f64 / NS_PER_SECOND } else { 0.0 });
+                load.weights
+                    .push(if span > 0 { span as f64 / NS_PER_SECOND } else { 0.0 });
             }
-            let bytes = n.next_multiple_of(4) * mode.element.bytes();
-            let start = (target.at.data + target.load.sizes.data) as usize;
-            let out = target.memory.slice(start..start + bytes);
-            write(mode.element, &self.wide, 0.0, |x| x, out);
-            spans = (target.load.sizes.data as usize / (4 * mode.element.bytes())) as u32;
-            target.load.sizes.data += bytes as u64;
         }
-        let load = &mut *target.load;
         let first = load.differences.len();
         for i in 0..work.shape.columns {
             load.differences.push(Difference {
@@ -347,11 +336,14 @@ impl Packer {
 
 /// Where the columns of a piece lie.
 #[derive(Debug, Clone, Copy)]
-struct Place {
-    first: usize,
+pub(super) struct Place {
+    /// In groups of four values.
+    pub(super) first: usize,
     /// Groups of four rows, which is how far it is from one column to the next.
-    quads: usize,
-    pivots: usize,
+    pub(super) quads: usize,
+    /// The looks and the pivots of its columns.
+    pub(super) looks: usize,
+    pub(super) pivots: usize,
 }
 
 impl Place {
@@ -397,26 +389,6 @@ fn fold(load: &mut Load, cut: Cut, entries: usize, side: usize) {
     }
     load.partial += cut.runs * entries;
     load.folded += cut.groups * entries;
-}
-
-/// The weights of a run in terms of its deviations.
-pub(super) fn set_weights(load: &mut Load, at: &LossAt, loss: &LossShape, looks: usize, given: &[f64]) {
-    let own = &mut load.weights[at.weights..at.weights + at.stride + 1];
-    let looks = &load.looks[looks..];
-    let residual = |i: usize| ldexp(1.0, looks[i].exponent);
-    let (bias, given) = match loss.intercept {
-        true => (given[0], &given[1..]),
-        false => (0.0, given),
-    };
-    let target = &looks[loss.target];
-    let linear = loss.model == crate::summary::Model::Linear;
-    own[0] = bias - if linear { target.pivot } else { 0.0 };
-    for (k, (i, w)) in loss.terms.iter().zip(given).enumerate() {
-        own[0] += w * looks[*i].pivot;
-        own[1 + k] = w * residual(*i);
-    }
-    own[1 + loss.terms.len()] = target.pivot;
-    own[2 + loss.terms.len()] = residual(loss.target);
 }
 
 /// What of a shape the host makes: quantiles, products in double-double, differences that the device does not form.

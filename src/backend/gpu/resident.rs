@@ -1,53 +1,140 @@
-//! Rows that stay on the device: stages whose input was sent once.
+//! Rows that stay on the device: their columns, sent once, and the tables for each shape that was asked for since.
 
 use super::device::Device;
-use super::stage::Stage;
+use super::load::{Job, Look, Mode, needs};
+use super::pack::{Packer, Place};
+use super::stage::{Sizes, Stage};
 use crate::backend::Work;
 use crate::cells::Cells;
+use crate::error::Result;
+use crate::spec::Precision;
 use crate::summary::Shape;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A copy of a batch on a device, cut and tabulated for works of one shape.
+/// Shapes whose tables are kept: those of an analysis, of a loss, and of what a fit asks on the way.
+const SHAPES_MAX: usize = 4;
+
+/// A copy of a batch on a device.
 #[derive(Debug)]
 pub(super) struct Copy {
     device: Arc<Device>,
-    shape: Arc<Shape>,
     cells: Arc<Cells>,
-    /// In the order of their pieces; out of here while the device has them.
-    stages: Mutex<Vec<Stage>>,
-    pieces: std::sync::atomic::AtomicUsize,
+    pieces: usize,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    chunks: Vec<Chunk>,
+    /// The newest last; out of here while the device has them.
+    stages: VecDeque<(Arc<Shape>, Vec<Stage>)>,
+}
+
+/// Pieces whose columns lie in one buffer.
+#[derive(Debug)]
+struct Chunk {
+    data: Arc<wgpu::Buffer>,
+    pieces: Vec<KeptPiece>,
+}
+
+/// What the host knows of a piece that was sent.
+#[derive(Debug)]
+pub(super) struct KeptPiece {
+    pub(super) number: usize,
+    pub(super) block: usize,
+    pub(super) rows: Range<usize>,
+    /// Where it lies; nowhere if its values are beyond the range of the device's numbers.
+    pub(super) place: Option<Place>,
+    pub(super) looks: Vec<Look>,
+    pub(super) pivots: Vec<[f64; 2]>,
 }
 
 impl Copy {
-    pub(super) fn new(device: &Arc<Device>, work: &Work) -> Self {
+    pub(super) fn new(device: &Arc<Device>, work: &Work, pieces: usize) -> Self {
         Self {
             device: device.clone(),
-            shape: work.shape.clone(),
             cells: work.cells.clone(),
-            stages: Mutex::default(),
-            pieces: 0.into(),
+            pieces,
+            kept: Mutex::default(),
         }
     }
 
-    /// Whether this work can use it on this device: it has the same shape, and is cut in the same way.
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this work can use it on this device: it is cut in the same way.
     pub(super) fn serves(&self, device: &Arc<Device>, work: &Work) -> bool {
-        Arc::ptr_eq(&self.device, device) && *self.shape == *work.shape && *self.cells == *work.cells
+        Arc::ptr_eq(&self.device, device) && *self.cells == *work.cells
     }
 
     pub(super) fn pieces(&self) -> usize {
-        self.pieces.load(std::sync::atomic::Ordering::Acquire)
+        self.pieces
     }
 
-    pub(super) fn put(&self, stage: Stage) {
-        let mut stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = |stage: &Stage| stage.load.pieces.first().map_or(0, |piece| piece.number);
-        let at = stages.partition_point(|other| number(other) < number(&stage));
-        stages.insert(at, stage);
-        let pieces = stages.iter().map(|stage| stage.load.pieces.len()).sum();
-        self.pieces.fetch_max(pieces, std::sync::atomic::Ordering::AcqRel);
+    /// Takes pieces whose columns lie in this buffer.
+    pub(super) fn put_data(&self, data: Arc<wgpu::Buffer>, pieces: Vec<KeptPiece>) {
+        self.kept().chunks.push(Chunk { data, pieces });
     }
 
-    pub(super) fn take(&self) -> Vec<Stage> {
-        std::mem::take(&mut *self.stages.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Takes stages back.
+    pub(super) fn put(&self, shape: &Arc<Shape>, stage: Stage) {
+        let mut kept = self.kept();
+        if let Some((_, stages)) = kept.stages.iter_mut().find(|(own, _)| own == shape) {
+            stages.push(stage);
+            return;
+        }
+        kept.stages.push_back((shape.clone(), vec![stage]));
+        if kept.stages.len() > SHAPES_MAX {
+            kept.stages.pop_front();
+        }
+    }
+
+    /// The stages of this shape that were used before.
+    pub(super) fn take(&self, shape: &Shape) -> Option<Vec<Stage>> {
+        let mut kept = self.kept();
+        let at = kept.stages.iter().position(|(own, _)| **own == *shape)?;
+        kept.stages.remove(at).map(|(_, stages)| stages)
+    }
+
+    /// Stages for a shape that was not asked for yet: tables over the data that is there.
+    pub(super) fn tabulate(&self, packer: &mut Packer, job: &Arc<Job>, precision: Precision) -> Result<Vec<Stage>> {
+        let mode = Mode::of(&job.work, precision);
+        let limit = Sizes::all(self.device.adapter.binding_bytes_max);
+        let needs = |piece: &KeptPiece| Sizes {
+            data: 0,
+            ..needs(&job.work, mode, precision, piece.rows.len())
+        };
+        let mut stages = Vec::new();
+        for chunk in &self.kept().chunks {
+            let mut rest = chunk.pieces.iter().peekable();
+            while rest.peek().is_some() {
+                let (mut need, mut some) = (Sizes::default(), Vec::new());
+                while let Some(piece) = rest.next_if(|p| some.is_empty() || need.plus(needs(p)).fits(limit)) {
+                    need = need.plus(needs(piece));
+                    some.push(piece);
+                }
+                let mut stage = Stage::new(&self.device, need, Some(chunk.data.clone()))?;
+                let load = &mut stage.load;
+                load.precision = precision;
+                for piece in some {
+                    let place = piece.place.map(|place| Place {
+                        looks: load.looks.len(),
+                        pivots: load.pivots.len(),
+                        ..place
+                    });
+                    load.looks.extend_from_slice(&piece.looks);
+                    load.pivots.extend_from_slice(&piece.pivots);
+                    packer.tabulate(load, job, (piece.number, piece.block, piece.rows.clone()), place);
+                }
+                let mut memory = stage.memory()?;
+                stage.load.write(&stage.at, &mut memory);
+                drop(memory);
+                stages.push(stage);
+            }
+        }
+        Ok(stages)
     }
 }

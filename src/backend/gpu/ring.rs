@@ -13,7 +13,7 @@ mod fill;
 use super::Options;
 use super::device::Device;
 use super::load::Job;
-use super::resident::Copy;
+use super::resident::{Copy, KeptPiece};
 use super::stage::Stage;
 use crate::error::{Error, Result};
 use crate::summary::Summary;
@@ -38,7 +38,7 @@ enum Order {
 /// What the packer hands on.
 enum Submission {
     Run(Box<Stage>),
-    Keep(Box<Stage>, Arc<Copy>),
+    Keep(Box<Stage>, Vec<KeptPiece>, Arc<Copy>),
     Kept(Arc<Copy>, Sender<Result<Arc<Copy>>>),
     Again(Arc<Job>, Arc<Copy>),
 }

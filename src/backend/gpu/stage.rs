@@ -1,8 +1,9 @@
 //! A stage: the buffers of one submission, and what lies where in them.
 //!
-//! Everything that a submission reads is one buffer of sections: the parameters and the table of each kernel, pivots,
-//! places, masks, weights, data. It is written as a whole into mapped memory, and copied to the device section by
-//! section, as far as each is used. A stage is made once and used again and again; bind groups cover whole sections.
+//! What a submission reads beside its data is one buffer of sections: the parameters and the table of each kernel,
+//! pivots, places, masks, weights. It is written as a whole into mapped memory, the data behind it, and copied to the
+//! device section by section, as far as each is used. A stage is made once and used again and again; bind groups cover
+//! whole sections. Stages over data that stays on the device share its buffer.
 
 use super::device::{Counters, Device};
 use super::kernels::{Element, Entry, KERNELS, Kernel, Params};
@@ -10,6 +11,9 @@ use super::load::Load;
 use crate::error::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Bytes of a section at least: a binding may not be empty.
+const SECTION_BYTES_MIN: u64 = 256;
 
 /// Bytes of each section of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -96,8 +100,9 @@ pub(super) struct Places {
     pub(super) places: u64,
     pub(super) mask: u64,
     pub(super) weights: u64,
+    /// In the staging memory; on the device data has a buffer of its own.
     pub(super) data: u64,
-    input: u64,
+    staging: u64,
     pub(super) out: [u64; KERNELS.len()],
     output: u64,
 }
@@ -114,7 +119,7 @@ impl Places {
         let tables = room.tables.map(&mut take);
         let (pivots, places) = (take(room.pivots), take(room.places));
         let (mask, weights, data) = (take(room.mask), take(room.weights), take(room.data));
-        let input = end;
+        let staging = end;
         end = 0;
         let mut take = |bytes: u64| {
             let start = end;
@@ -130,7 +135,7 @@ impl Places {
             mask,
             weights,
             data,
-            input,
+            staging,
             out,
             output: end,
         }
@@ -158,6 +163,15 @@ impl Mapping {
     }
 }
 
+/// What a submission sends to the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Upload {
+    Nothing,
+    /// Weights, for tables and rows that are there.
+    Weights,
+    All,
+}
+
 /// The buffers of one submission.
 #[derive(Debug)]
 pub(super) struct Stage {
@@ -165,10 +179,8 @@ pub(super) struct Stage {
     pub(super) at: Places,
     /// Mapped while the host writes.
     staging: wgpu::Buffer,
-    /// Where in the input the staging memory begins: the weights where the rest stays on the device.
-    staging_at: u64,
-    kept: bool,
     input: wgpu::Buffer,
+    data: Arc<wgpu::Buffer>,
     output: wgpu::Buffer,
     readback: wgpu::Buffer,
     /// Kept alive by the bind groups too.
@@ -180,8 +192,9 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// A stage with this much room, ready to be written.
-    pub(super) fn new(device: &Device, room: Sizes) -> Result<Self> {
+    /// A stage with this much room, ready to be written; over data that is there already, or with room for its own.
+    pub(super) fn new(device: &Device, room: Sizes, data: Option<Arc<wgpu::Buffer>>) -> Result<Self> {
+        let room = room.max(Sizes::all(SECTION_BYTES_MIN));
         let limit = device.adapter.binding_bytes_max;
         if room.largest() > limit {
             return Err(Error::Limit(format!(
@@ -192,12 +205,16 @@ impl Stage {
         }
         let at = Places::new(&room, device.alignment);
         use wgpu::BufferUsages as Usage;
-        let staging = device.buffer("staging", at.input, Usage::MAP_WRITE | Usage::COPY_SRC, true)?;
+        let staging = device.buffer("staging", at.staging, Usage::MAP_WRITE | Usage::COPY_SRC, true)?;
         let input = Usage::UNIFORM | Usage::STORAGE | Usage::COPY_DST;
-        let input = device.buffer("input", at.input, input, false)?;
+        let input = device.buffer("tables", at.data, input, false)?;
+        let data = match data {
+            Some(data) => data,
+            None => Arc::new(device.buffer("data", room.data, Usage::STORAGE | Usage::COPY_DST, false)?),
+        };
         let output = device.buffer("output", at.output, Usage::STORAGE | Usage::COPY_SRC, false)?;
         let readback = device.buffer("read-back", at.output, Usage::MAP_READ | Usage::COPY_DST, false)?;
-        let scratch = device.buffer("scratch", room.scratch.max(256), Usage::STORAGE, false)?;
+        let scratch = device.buffer("scratch", room.scratch, Usage::STORAGE, false)?;
         let group = |k: usize| {
             let part = |binding, buffer, offset, size: u64| wgpu::BindGroupEntry {
                 binding,
@@ -213,10 +230,10 @@ impl Stage {
                 part(2, &input, at.pivots, room.pivots),
                 part(3, &input, at.places, room.places),
                 part(4, &input, at.mask, room.mask),
-                part(5, &input, at.data, room.data),
+                part(5, &data, 0, data.size()),
                 part(6, &input, at.weights, room.weights),
                 part(7, &output, at.out[k], room.out[k]),
-                part(8, &scratch, 0, room.scratch.max(256)),
+                part(8, &scratch, 0, room.scratch),
             ];
             Counters::add(&device.counters.objects, 1);
             device.device.create_bind_group(&wgpu::BindGroupDescriptor {
@@ -230,9 +247,8 @@ impl Stage {
             room,
             at,
             staging,
-            staging_at: 0,
-            kept: false,
             input,
+            data,
             output,
             readback,
             _scratch: scratch,
@@ -242,23 +258,29 @@ impl Stage {
         })
     }
 
-    /// Submits what is loaded: the copy to the device if `upload`, the kernels and the copy back if `run`.
-    pub(super) fn submit(&mut self, device: &Device, upload: bool, run: bool) -> wgpu::SubmissionIndex {
+    /// Submits what is loaded: to the device what `upload` says, then the kernels and the copy back if `run`.
+    pub(super) fn submit(&mut self, device: &Device, upload: Upload, run: bool) -> wgpu::SubmissionIndex {
         let mut encoder = device
             .device
             .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("stage") });
-        if upload {
+        if upload != Upload::Nothing {
             self.staging.unmap();
-            let mut bytes = 0;
             let weights = (self.at.weights, self.load.sizes.weights);
-            let kept = self.kept.then_some(weights).into_iter();
-            let all = (!self.kept).then(|| self.load.written(&self.at)).into_iter().flatten();
-            for (offset, size) in kept.chain(all) {
-                encoder.copy_buffer_to_buffer(&self.staging, offset - self.staging_at, &self.input, offset, size);
+            let only = (upload == Upload::Weights).then_some(weights).into_iter();
+            let all = (upload == Upload::All)
+                .then(|| self.load.written(&self.at))
+                .into_iter()
+                .flatten();
+            let mut bytes = 0;
+            for (offset, size) in only.chain(all) {
+                encoder.copy_buffer_to_buffer(&self.staging, offset, &self.input, offset, size);
                 bytes += size;
             }
-            if !self.kept {
-                Counters::add(&device.counters.uploaded_bytes, bytes);
+            Counters::add(&device.counters.table_bytes, bytes);
+            let rows = self.load.sizes.data;
+            if upload == Upload::All && rows > 0 {
+                encoder.copy_buffer_to_buffer(&self.staging, self.at.data, &self.data, 0, rows);
+                Counters::add(&device.counters.uploaded_bytes, rows);
             }
             encoder.map_buffer_on_submit(&self.staging, wgpu::MapMode::Write, .., self.staged.begin());
         }
@@ -316,21 +338,16 @@ impl Stage {
             .map_err(|e| Error::Failed(format!("no memory to pack rows into: {e}")))
     }
 
-    /// From now on the data stays, and only weights are written: the large staging memory goes.
-    pub(super) fn keep(&mut self, device: &Device) -> Result<()> {
-        use wgpu::BufferUsages as Usage;
-        let bytes = self.load.sizes.weights.max(8);
-        self.staging = device.buffer("weights", bytes, Usage::MAP_WRITE | Usage::COPY_SRC, true)?;
-        self.staging_at = self.at.weights;
-        self.kept = true;
-        Ok(())
+    /// The buffer of its data.
+    pub(super) fn data(&self) -> &Arc<wgpu::Buffer> {
+        &self.data
     }
 
-    /// Other weights for data that stays.
+    /// Other weights for the same rows.
     pub(super) fn set_weights(&mut self, set: impl FnOnce(&mut Load)) -> Result<()> {
         set(&mut self.load);
         let mut memory = self.memory()?;
-        self.load.write_weights(0, &mut memory);
+        self.load.write_weights(self.at.weights, &mut memory);
         Ok(())
     }
 }

@@ -3,9 +3,9 @@
 use super::super::device::{Counters, Device};
 use super::super::finish::Answers;
 use super::super::load::Job;
-use super::super::pack::set_weights;
-use super::super::resident::Copy;
-use super::super::stage::Stage;
+use super::super::pack::Packer;
+use super::super::resident::{Copy, KeptPiece};
+use super::super::stage::{Stage, Upload};
 use super::super::{Moment, Options};
 use super::{Answer, Submission};
 use crate::error::{Error, Result};
@@ -31,7 +31,7 @@ struct Flight {
 
 enum Cargo {
     Run,
-    Keep(Arc<Copy>),
+    Keep(Vec<KeptPiece>, Arc<Copy>),
     Again(Arc<Job>, Arc<Copy>),
 }
 
@@ -43,6 +43,8 @@ pub(super) struct Driving {
     answers: Sender<Answer>,
     flights: VecDeque<Flight>,
     number: u64,
+    /// Makes tables for rows that stay on the device.
+    packer: Packer,
 }
 
 impl Driving {
@@ -59,6 +61,7 @@ impl Driving {
             answers,
             flights: VecDeque::new(),
             number: 0,
+            packer: Packer::default(),
         }
     }
 
@@ -100,8 +103,8 @@ impl Driving {
 
     fn submit(&mut self, submission: Submission) -> Result<()> {
         match submission {
-            Submission::Run(stage) => self.fly(stage, true, Cargo::Run),
-            Submission::Keep(stage, copy) => self.fly(stage, true, Cargo::Keep(copy)),
+            Submission::Run(stage) => self.fly(stage, Upload::All, Cargo::Run),
+            Submission::Keep(stage, pieces, copy) => self.fly(stage, Upload::All, Cargo::Keep(pieces, copy)),
             Submission::Kept(copy, reply) => {
                 self.land_all()?;
                 let _ = reply.send(Ok(copy));
@@ -110,33 +113,41 @@ impl Driving {
             Submission::Again(job, copy) => {
                 // Its stages may be on their way already.
                 self.land_all()?;
-                for stage in copy.take() {
-                    let mut stage = Box::new(stage);
-                    let uploads = match (&job.work.shape.loss, &job.work.weights) {
-                        (Some(loss), Some(weights)) => {
-                            stage.set_weights(|load| {
-                                for k in 0..load.pieces.len() {
-                                    let looks = load.pieces[k].looks;
-                                    if let Some(at) = load.pieces[k].loss.take() {
-                                        set_weights(load, &at, loss, looks, weights);
-                                        load.pieces[k].loss = Some(at);
-                                    }
-                                }
-                            })?;
-                            true
-                        }
-                        _ => false,
-                    };
-                    self.fly(stage, uploads, Cargo::Again(job.clone(), copy.clone()))?;
-                }
-                Ok(())
+                self.again(&job, &copy)
             }
         }
     }
 
-    fn fly(&mut self, mut stage: Box<Stage>, uploads: bool, cargo: Cargo) -> Result<()> {
-        let runs = !matches!(cargo, Cargo::Keep(_));
-        let index = stage.submit(&self.device, uploads, runs);
+    fn again(&mut self, job: &Arc<Job>, copy: &Arc<Copy>) -> Result<()> {
+        let (upload, stages) = match copy.take(&job.work.shape) {
+            Some(stages) if job.work.weights.is_some() => (Upload::Weights, Ok(stages)),
+            Some(stages) => (Upload::Nothing, Ok(stages)),
+            None => (
+                Upload::All,
+                copy.tabulate(&mut self.packer, job, self.options.precision),
+            ),
+        };
+        let stages = match stages {
+            Ok(stages) => stages,
+            Err(e) => {
+                // No room for the tables: a matter of this work alone.
+                let (seq, why) = (job.seq, e.to_string());
+                let _ = self.answers.send(Answer::Failed { seq, why });
+                return Ok(());
+            }
+        };
+        for mut stage in stages {
+            if let (Some(loss), Some(weights), Upload::Weights) = (&job.work.shape.loss, &job.work.weights, upload) {
+                stage.set_weights(|load| load.set_weights(loss, weights))?;
+            }
+            self.fly(Box::new(stage), upload, Cargo::Again(job.clone(), copy.clone()))?;
+        }
+        Ok(())
+    }
+
+    fn fly(&mut self, mut stage: Box<Stage>, upload: Upload, cargo: Cargo) -> Result<()> {
+        let runs = !matches!(cargo, Cargo::Keep(..));
+        let index = stage.submit(&self.device, upload, runs);
         self.number += 1;
         let number = self.number;
         self.see(Moment::Submitted(number));
@@ -145,7 +156,7 @@ impl Driving {
             index,
             number,
             since: Instant::now(),
-            uploads,
+            uploads: upload != Upload::Nothing,
             cargo,
         });
         self.check()
@@ -185,7 +196,7 @@ impl Driving {
     /// Takes back what has been answered, oldest first.
     fn land(&mut self) -> Result<()> {
         while let Some(oldest) = self.flights.front() {
-            let runs = !matches!(oldest.cargo, Cargo::Keep(_));
+            let runs = !matches!(oldest.cargo, Cargo::Keep(..));
             if !oldest.stage.answered(oldest.uploads, runs)? || !self.see(Moment::Answered(oldest.number)) {
                 return Ok(());
             }
@@ -206,9 +217,8 @@ impl Driving {
 
     fn landed(&mut self, flight: Flight) -> Result<()> {
         let Flight { mut stage, cargo, .. } = flight;
-        if let Cargo::Keep(copy) = cargo {
-            stage.keep(&self.device)?;
-            copy.put(*stage);
+        if let Cargo::Keep(pieces, copy) = cargo {
+            copy.put_data(stage.data().clone(), pieces);
             return Ok(());
         }
         let output = stage.output()?;
@@ -236,7 +246,7 @@ impl Driving {
         drop(output);
         stage.release();
         match cargo {
-            Cargo::Again(_, copy) => copy.put(*stage),
+            Cargo::Again(job, copy) => copy.put(&job.work.shape, *stage),
             _ => {
                 stage.load.clear();
                 let _ = self.release.send(stage);

@@ -4,8 +4,8 @@ use super::super::Options;
 use super::super::device::Device;
 use super::super::load::{Job, Mode, needs};
 use super::super::pack::{Packer, Target};
-use super::super::resident::Copy;
-use super::super::stage::{Sizes, Stage};
+use super::super::resident::{Copy, KeptPiece};
+use super::super::stage::{Sizes, Stage, bytes_of};
 use super::{Answer, Order, Submission};
 use crate::error::{Error, Result};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
@@ -21,6 +21,8 @@ const SECTION_BYTES: u64 = 16 << 20;
 const PATIENCE: Duration = Duration::from_millis(1);
 /// Data of a piece at most: larger blocks go in pieces, so that packing and reducing overlap.
 const PIECE_BYTES_MAX: u64 = 64 << 20;
+/// Data that stays on the device is in buffers of so many bytes at most.
+const CHUNK_BYTES_MAX: u64 = 256 << 20;
 /// Rows of a piece at least.
 const PIECE_ROWS_MIN: usize = 64;
 
@@ -116,7 +118,7 @@ impl Packing {
             pieces: pieces.len(),
         })?;
         for (number, (block, rows)) in pieces.into_iter().enumerate() {
-            match self.piece(job, mode, number, block, rows, true)? {
+            match self.piece(job, mode, number, block, rows)? {
                 Ok(()) => {}
                 Err(why) => {
                     return self.answer(Answer::Failed {
@@ -144,16 +146,12 @@ impl Packing {
         number: usize,
         block: usize,
         rows: Range<usize>,
-        recycled: bool,
     ) -> Result<Result<()>, Stopped> {
         let need = needs(&job.work, mode, self.options.precision, rows.len());
         if let Some(open) = &self.open {
             let load = &open.stage.load;
             let same = load.mode.is_none_or(|own| own == mode);
             if !(same && load.sizes.plus(need).fits(open.stage.room)) {
-                if !recycled {
-                    return Ok(Err(Error::Limit("rows to keep do not fit".into())));
-                }
                 self.flush()?;
             }
         }
@@ -193,7 +191,7 @@ impl Packing {
                 // The new one first takes the place of the old one.
                 self.stages -= usize::from(other.is_some());
                 drop(other);
-                let mut stage = Box::new(Stage::new(&self.device, room).map_err(Failure::Error)?);
+                let mut stage = Box::new(Stage::new(&self.device, room, None).map_err(Failure::Error)?);
                 stage.load.precision = self.options.precision;
                 self.stages += 1;
                 stage
@@ -227,60 +225,66 @@ impl Packing {
         self.send(Submission::Again(job, copy))
     }
 
-    /// Packs a job into stages of its own, which stay on the device.
+    /// Packs the columns of a job into buffers of their own, which stay on the device.
     fn keep(&mut self, job: &Arc<Job>, reply: Sender<Result<Arc<Copy>>>) -> Result<(), Stopped> {
         self.flush()?;
-        let precision = self.options.precision;
-        let mode = Mode::of(&job.work, precision);
-        let copy = Arc::new(Copy::new(&self.device, &job.work));
-        let mut pieces = self.pieces(job, mode).into_iter().enumerate().peekable();
-        while pieces.peek().is_some() {
-            // As many pieces as one stage may hold.
-            let (mut need, mut some) = (Sizes::default(), Vec::new());
-            while let Some((number, (block, rows))) = pieces.peek().cloned() {
-                let more = need.plus(needs(&job.work, mode, precision, rows.len()));
-                if !some.is_empty() && !more.fits(Sizes::all(self.limit().min(4 * PIECE_BYTES_MAX))) {
-                    break;
-                }
-                need = more;
-                some.push((number, block, rows));
-                pieces.next();
+        let mode = Mode::of(&job.work, self.options.precision);
+        let pieces = self.pieces(job, mode);
+        let copy = Arc::new(Copy::new(&self.device, &job.work, pieces.len()));
+        let columns = job.work.batch.columns().len();
+        let data = |rows: &Range<usize>| bytes_of(mode.element, rows.len().next_multiple_of(4) * columns);
+        let most = self.limit().min(CHUNK_BYTES_MAX);
+        let mut rest = pieces.into_iter().enumerate().peekable();
+        while rest.peek().is_some() {
+            let (mut bytes, mut some) = (0, Vec::new());
+            while let Some(next) = rest.next_if(|(_, (_, rows))| some.is_empty() || bytes + data(rows) <= most) {
+                bytes += data(&next.1.1);
+                some.push(next);
             }
-            let opened = Stage::new(&self.device, need.max(Sizes::all(256))).and_then(|mut stage| {
-                stage.load.precision = precision;
-                let memory = stage.memory()?;
-                Ok(Open {
-                    stage: Box::new(stage),
-                    memory,
-                    since: Instant::now(),
-                })
-            });
-            let packed = match opened {
-                Ok(open) => {
-                    self.open = Some(open);
-                    let mut packed = Ok(());
-                    for (number, block, rows) in some {
-                        if packed.is_ok() {
-                            packed = self.piece(job, mode, number, block, rows, false)?;
-                        }
-                    }
-                    packed
-                }
-                Err(e) => Err(e),
-            };
-            match (packed, self.open.take()) {
-                (Ok(()), Some(open)) => self.send(Submission::Keep(closed(open), copy.clone()))?,
-                (Err(e), _) => {
+            match self.chunk(job, bytes, some) {
+                Ok((stage, pieces)) => self.send(Submission::Keep(Box::new(stage), pieces, copy.clone()))?,
+                Err(e) => {
                     // Nobody waiting for it is nobody's loss.
                     let _ = reply.send(Err(e));
                     return Ok(());
                 }
-                (Ok(()), None) => {}
             }
         }
         self.send(Submission::Kept(copy, reply))
     }
+
+    fn chunk(&mut self, job: &Job, bytes: u64, pieces: Vec<Numbered>) -> Result<(Stage, Vec<KeptPiece>)> {
+        let room = Sizes {
+            data: bytes,
+            ..Sizes::default()
+        };
+        let mut stage = Stage::new(&self.device, room, None)?;
+        stage.load.precision = self.options.precision;
+        let mut memory = stage.memory()?;
+        let mut target = Target {
+            load: &mut stage.load,
+            at: &stage.at,
+            memory: &mut memory,
+        };
+        let mut kept = Vec::with_capacity(pieces.len());
+        for (number, (block, rows)) in pieces {
+            let place = self.packer.encode(&mut target, &job.work, rows.clone());
+            kept.push(KeptPiece {
+                number,
+                block,
+                rows,
+                place,
+                looks: target.load.looks.drain(..).collect(),
+                pivots: target.load.pivots.drain(..).collect(),
+            });
+        }
+        drop(memory);
+        Ok((stage, kept))
+    }
 }
+
+/// A piece: its number, its block, its rows.
+type Numbered = (usize, (usize, Range<usize>));
 
 enum Failure {
     Stopped,
