@@ -62,11 +62,18 @@
 //! ([`expr::Expr`]), derives columns ([`expr::Definition`]) and reduces while it reads, in bounded memory. The forms of
 //! a report are in [`report`].
 //!
+//! # CPU or GPU
+//!
+//! [`machine::select`] opens the backend that a run is worth: the [`planner`] weighs what each was measured to take.
+//! [`bench`] measures all of them and verifies what they give. Should a GPU be lost, the CPU does its work, and
+//! [`Engine::fallbacks`] says how often.
+//!
 //! # Features
 //!
 //! | feature | what it adds |
 //! |---|---|
 //! | `cli` (default) | the command `millstream` |
+//! | `gpu` (default) | reductions on a GPU, through wgpu: Vulkan, Metal, Direct3D 12 |
 //! | `parquet` (default) | Parquet input and output |
 //! | `html` (by `cli`) | reports as a page with charts |
 //! | `full` | all of them |

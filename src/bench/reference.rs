@@ -6,6 +6,7 @@
 //! 6 u √(cᵢᵢ cⱼⱼ).
 
 use crate::batch::Batch;
+use std::cell::OnceCell;
 
 /// Sums that run side by side.
 const LANES: usize = 8;
@@ -116,7 +117,12 @@ impl Column {
 pub struct Reference {
     values: Vec<Vec<f64>>,
     columns: Vec<Column>,
+    /// By column: for every one of [`PROBABILITIES`] the two values between which its quantile lies.
+    bounds: Vec<OnceCell<Vec<(f64, f64)>>>,
 }
+
+/// The quantiles that are compared.
+pub(super) const PROBABILITIES: [f64; 7] = [0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0];
 
 impl Reference {
     /// Of a batch with at least one row, without missing values.
@@ -125,6 +131,7 @@ impl Reference {
         let values: Vec<Vec<f64>> = batch.columns().iter().map(column).collect();
         Self {
             columns: values.iter().map(|v| Column::of(v)).collect(),
+            bounds: vec![OnceCell::new(); values.len()],
             values,
         }
     }
@@ -142,6 +149,19 @@ impl Reference {
     /// The moments of a column.
     pub fn column(&self, column: usize) -> &Column {
         &self.columns[column]
+    }
+
+    /// The values between which the quantiles at [`PROBABILITIES`] lie.
+    pub(super) fn quantile_bounds(&self, column: usize) -> &[(f64, f64)] {
+        self.bounds[column].get_or_init(|| {
+            let mut sorted = self.values[column].clone();
+            sorted.sort_unstable_by(f64::total_cmp);
+            let at = |p: f64| {
+                let place = p * (sorted.len() - 1) as f64;
+                (sorted[place.floor() as usize], sorted[place.ceil() as usize])
+            };
+            PROBABILITIES.map(at).to_vec()
+        })
     }
 
     /// The moments of the differences between adjacent rows; `None` for one row.

@@ -10,7 +10,7 @@
 //! - a quantile within 1 % of the two values that it lies between;
 //! - a loss and its gradient within t of the sum of the absolute values of what they are summed from.
 
-use super::reference::{Reference, total};
+use super::reference::{PROBABILITIES, Reference, total};
 use super::result::Verified;
 use crate::backend::Tolerance;
 use crate::machine::runner::Task;
@@ -131,7 +131,7 @@ pub fn verify(summary: &Summary, reference: &Reference, task: &Task, tolerance: 
             shape.columns,
         );
         for (c, found) in summary.quantiles.iter().enumerate().take(shape.columns) {
-            quantiles(&mut worst, c, found, reference.values(c));
+            quantiles(&mut worst, c, found, reference);
         }
     }
     if let Some(of) = &shape.loss {
@@ -232,22 +232,17 @@ fn products(
     }
 }
 
-fn quantiles(worst: &mut Worst, column: usize, found: &crate::summary::Quantiles, values: &[f64]) {
-    worst.equal(
-        || format!("quantiles' count of column {column}"),
-        found.count(),
-        values.len() as u64,
-    );
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let probabilities = [0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0];
-    for (p, found) in probabilities.into_iter().zip(found.at(&probabilities)) {
-        let place = p * (sorted.len() - 1) as f64;
-        let (low, high) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
+fn quantiles(worst: &mut Worst, column: usize, found: &crate::summary::Quantiles, reference: &Reference) {
+    let count = || format!("quantiles' count of column {column}");
+    worst.equal(count, found.count(), reference.rows() as u64);
+    let bounds = reference.quantile_bounds(column);
+    for (i, found) in found.at(&PROBABILITIES).into_iter().enumerate() {
+        let (low, high) = bounds[i];
         let within = (low - SKETCH * low.abs())..=(high + SKETCH * high.abs());
         let found = found.unwrap_or(f64::NAN);
         if !within.contains(&found) {
-            worst.near(|| format!("quantile {p} of column {column}"), found, low, 0.0);
+            let what = || format!("quantile {} of column {column}", PROBABILITIES[i]);
+            worst.near(what, found, low, 0.0);
         }
     }
 }

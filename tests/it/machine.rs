@@ -115,7 +115,7 @@ fn workload(rows: Option<u64>, grouped: bool) -> Workload {
 }
 
 #[test]
-fn nobody_looks_for_a_gpu_where_the_cpu_is_done_before_one_is_found() {
+fn nobody_looks_where_the_cpu_is_done_before_a_device_is_found() {
     // With costs in the cache by which the CPU is always quick enough, the answer is there without a look.
     let directory = tempfile::tempdir().unwrap();
     let cache = Cache::at(directory.path());
@@ -172,7 +172,7 @@ mod command {
     use serde_json::Value;
 
     /// Runs the command where Vulkan finds no driver.
-    fn without_gpu(place: &Place, args: &str) -> Outcome {
+    fn without_adapter(place: &Place, args: &str) -> Outcome {
         let output = place
             .command(&args.split(' ').collect::<Vec<_>>())
             .env("VK_DRIVER_FILES", "/nonexistent")
@@ -197,7 +197,7 @@ mod command {
 
     #[cfg(not(any(target_os = "macos", windows)))]
     #[test]
-    fn a_gpu_that_is_asked_for_by_name_and_not_there() {
+    fn an_adapter_that_is_asked_for_by_name_and_not_there() {
         let place = Place::new();
         table(&place);
         let parts = ["GPU", "--backend cpu"];
@@ -207,24 +207,66 @@ mod command {
             "analyze table.csv --backend gpu --software-adapter",
             "bench --quick --backends cpu,gpu",
         ] {
-            without_gpu(&place, args).fails(1, &parts);
+            without_adapter(&place, args).fails(1, &parts);
         }
         // What does not insist on one goes on, and says so where somebody might wonder.
-        let outcome = without_gpu(&place, "analyze table.csv --format json");
+        let outcome = without_adapter(&place, "analyze table.csv --format json");
         assert_eq!(
             (outcome.json()["backend"].as_str(), outcome.stderr.as_str()),
             (Some("cpu"), "")
         );
-        let outcome = without_gpu(&place, "bench --rows 10 --columns 1 --seconds 0 --format json");
+        let outcome = without_adapter(&place, "bench --rows 10 --columns 1 --seconds 0 --format json");
         assert!(outcome.stderr.contains("only the CPU"), "{}", outcome.stderr);
         assert_eq!(outcome.json()["gpu"], Value::Null);
+    }
+
+    #[cfg(feature = "gpu")]
+    #[test]
+    fn the_adapter_that_is_asked_for_gives_the_same_answer() {
+        use crate::gpu_agreement::{gpu, options};
+        use millstream::Precision;
+        let Some(there) = gpu(options(Precision::Exact)) else {
+            return;
+        };
+        let name = there.adapter().name.clone();
+        drop(there);
+        let place = Place::new();
+        table(&place);
+        let report = |backend: &str| {
+            let args =
+                format!("analyze table.csv --stats moments,covariance,quantiles --format json --backend {backend}");
+            place.run(&args.split(' ').collect::<Vec<_>>()).json()
+        };
+        let cpu = report("cpu");
+        for (precision, allowed) in [("exact", 1e-11), ("fast", 1e-5)] {
+            let found = report(&format!("gpu --software-adapter --precision {precision}"));
+            assert_eq!(
+                (&found["backend"], &found["precision"]),
+                (&"gpu".into(), &precision.into())
+            );
+            assert!(found["device"].as_str().unwrap().contains(&name), "{}", found["device"]);
+            for column in ["a", "b"] {
+                let at = |report: &Value, what: &str| report["groups"][0]["columns"][column][what].as_f64().unwrap();
+                for exact in ["count", "missing", "min", "max"] {
+                    assert_eq!(at(&found, exact), at(&cpu, exact), "{column} {exact}");
+                }
+                for close in ["mean", "variance", "kurtosis"] {
+                    let error = (at(&found, close) / at(&cpu, close) - 1.0).abs();
+                    assert!(error <= allowed, "{precision} {column} {close}: {error:e}");
+                }
+            }
+            let at = |report: &Value| report["groups"][0]["covariance"]["matrix"][0][1].as_f64().unwrap();
+            let spread = |column: &str| cpu["groups"][0]["columns"][column]["std"].as_f64().unwrap();
+            let error = (at(&found) - at(&cpu)).abs() / (spread("a") * spread("b"));
+            assert!(error <= allowed, "{precision}: {error:e}");
+        }
     }
 
     #[cfg(not(any(target_os = "macos", windows)))]
     #[test]
     fn devices_say_what_there_is_and_what_was_measured() {
         let place = Place::new();
-        let outcome = without_gpu(&place, "devices --format json");
+        let outcome = without_adapter(&place, "devices --format json");
         let first = outcome.json();
         assert_eq!(first["schema"], "millstream.devices/1");
         assert_eq!(first["adapters"], Value::Array(Vec::new()));
@@ -248,8 +290,11 @@ mod command {
             assert!(parts.contains(&part.into()), "{parts:?} lacks {part}");
         }
         // Known by now: the same numbers.
-        assert_eq!(&without_gpu(&place, "devices --format json").json()["cpu_costs"], costs);
-        let table = without_gpu(&place, "devices");
+        assert_eq!(
+            &without_adapter(&place, "devices --format json").json()["cpu_costs"],
+            costs
+        );
+        let table = without_adapter(&place, "devices");
         assert!(
             table.text().contains("moments2") && table.text().contains("no GPU adapter"),
             "{}",
