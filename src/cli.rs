@@ -7,6 +7,7 @@ mod analyze;
 mod completions;
 mod places;
 mod progress;
+mod transform;
 
 use crate::error::{Error, Result};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -27,6 +28,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Analyze(Box<analyze::Arguments>),
+    Transform(Box<transform::Arguments>),
     Completions(completions::Arguments),
 }
 
@@ -103,6 +105,7 @@ pub fn main() -> ExitCode {
     };
     let result = match arguments.command {
         Command::Analyze(arguments) => interruptible().and_then(|()| analyze::run(&arguments, log)),
+        Command::Transform(arguments) => interruptible().and_then(|()| transform::run(&arguments, log)),
         Command::Completions(arguments) => completions::run(&arguments),
     };
     match result {

@@ -5,10 +5,13 @@
 //! results are the CPU's own wherever the backend fails, and no row is lost or counted twice.
 
 use crate::backend::cpu::Cpu;
-use crate::backend::{Backend, Partial, Work};
+use crate::backend::{Backend, Partial, Resident, Work};
+use crate::batch::Batch;
 use crate::error::Result;
+use crate::summary::Shape;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// Work and, by cell of its batch, the cell of the engine (empty where there is one cell).
 #[derive(Debug)]
@@ -46,6 +49,12 @@ impl Queue {
 
     pub(super) fn backend(&self) -> &dyn Backend {
         &*self.backend
+    }
+
+    /// Has the backend take rows to keep; where it panics they stay on the host.
+    pub(super) fn upload(&mut self, batch: &Batch, shape: &Arc<Shape>) -> Result<Resident> {
+        let uploaded = catch_unwind(AssertUnwindSafe(|| self.backend.upload(batch, shape)));
+        uploaded.unwrap_or_else(|_| Ok(Resident::on_host(batch.clone())))
     }
 
     /// Whether the oldest work has to be taken back before the next is handed out.

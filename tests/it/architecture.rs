@@ -44,6 +44,12 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "fit",
+        &["backend", "batch", "engine", "regression", "report", "spec", "summary"],
+    ),
+    ("learner", &["batch", "engine", "spec", "summary"]),
+    ("predictor", &["batch", "regression", "report", "spec", "summary"]),
+    (
         "pipeline",
         &[
             "backend",
@@ -51,7 +57,9 @@ const EDGES: &[(&str, &[&str])] = &[
             "checkpoint",
             "engine",
             "expr",
+            "fit",
             "io",
+            "predictor",
             "report",
             "spec",
             "summary",
@@ -66,8 +74,10 @@ const EDGES: &[(&str, &[&str])] = &[
             "checkpoint",
             "engine",
             "expr",
+            "fit",
             "io",
             "pipeline",
+            "predictor",
             "regression",
             "report",
             "spec",

@@ -19,6 +19,7 @@ mod edges;
 mod exact_keys;
 mod examples;
 mod faulty_backend;
+mod fitting;
 #[cfg(feature = "cli")]
 mod formats;
 mod group_edges;
