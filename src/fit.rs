@@ -119,11 +119,13 @@ pub fn fit(engine: &mut Engine, resident: &Resident, spec: &ModelSpec) -> Result
         )));
     }
     let (mut phi, iterations) = minimise(&mut objective, start, tolerance)?;
-    let hessian = match spec.model {
-        Model::Linear => Hessian::linear(&standard, &moments, &kept),
-        Model::Logistic => Hessian::logistic(&standard, resident, &independent, &standard.weights(&phi))?,
+    let hessian_at = |phi: &[f64]| match spec.model {
+        Model::Linear => Ok(Hessian::linear(&standard, &moments, &kept)),
+        Model::Logistic => Hessian::logistic(&standard, resident, &independent, &standard.weights(phi)),
     };
-    let gradient = polish(&mut objective, &hessian, &mut phi)?;
+    let near = hessian_at(&phi)?;
+    let gradient = polish(&mut objective, &near, &mut phi)?;
+    let hessian = hessian_at(&phi)?;
     let step = largest(&hessian.step(&standard, &gradient));
     let flat = norm(&gradient) <= tolerance;
     let settled = hessian.regular && step <= STEP_TOLERANCE * (1.0 + largest(&phi));

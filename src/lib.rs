@@ -56,6 +56,12 @@
 //! Groups come from [`Spec::by`] (distinct keys, [`Batch::with_keys`]) and [`Spec::window`] (event time,
 //! [`Batch::with_time_ns`]).
 //!
+//! # Models
+//!
+//! A [`Spec::regression`] is least squares in one pass. Models that need many, such as the logistic one, are [`fit`] to rows
+//! that [`Engine::upload`] keeps where they are reduced; a [`predictor::Predictor`] predicts with either, and a
+//! [`learner::Learner`] learns from rows that keep arriving.
+//!
 //! # Files
 //!
 //! [`io::open`] reads csv, tsv, ndjson, Arrow and Parquet, plain or compressed; [`pipeline::analyze`] filters
@@ -88,6 +94,7 @@ pub mod error;
 pub mod expr;
 pub mod fit;
 pub mod io;
+pub mod learner;
 pub mod pipeline;
 pub mod predictor;
 pub mod regression;

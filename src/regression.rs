@@ -154,11 +154,13 @@ fn solve<R: Real>(regression: &Regression, moments: &Products<R>, tolerance: f64
         inverse
     };
     let offset = usize::from(intercept);
+    let centre = |i: usize| if intercept { mean(i).scaled(unit[i]).hi } else { 0.0 };
+    // The means are rounded to make the centre; the value is that of the fit exactly there.
+    let beside = |i: usize| (mean(i) - Dd::from(centre(i)).scaled(-unit[i])).scaled(-scale[i]);
+    let value = factor.kept().fold(mean(p), |value, i| value - beta[i] * beside(i));
     fit.centred = Some(Centred {
-        centre: (0..p)
-            .map(|i| if intercept { mean(i).scaled(unit[i]).hi } else { 0.0 })
-            .collect(),
-        value: if intercept { mean(p).scaled(unit[p]).hi } else { 0.0 },
+        centre: (0..p).map(centre).collect(),
+        value: if intercept { value.scaled(unit[p]).hi } else { 0.0 },
         covariance: sigma2.map_or(Vec::new(), |s| {
             let mut matrix = vec![vec![0.0; coefficients]; coefficients];
             if intercept {

@@ -11,7 +11,7 @@ use crate::predictor::Models;
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 
-/// The rows of files or of standard input (-) with columns made from them: predictions of a saved model
+/// Rows with columns made from them: the predictions of a saved model
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {

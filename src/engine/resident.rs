@@ -11,7 +11,7 @@ use crate::cells::Cells;
 use crate::error::{Error, Result};
 use crate::report::{Closed, Report};
 use crate::spec::{LEAF_ROWS, ModelSpec, Precision, Spec};
-use crate::summary::{LeafRun, Loss, Merge, RegressionMoments, Shape, Summary};
+use crate::summary::{LeafRun, Loss, Merge, Moments, Order, RegressionMoments, Shape, Summary};
 use std::sync::Arc;
 
 impl Engine {
@@ -98,6 +98,21 @@ impl Engine {
         let summary = self.reduce_resident(resident, Arc::new(shape), leaf_rows, None);
         let missing = || Error::Failed("the co-moments of the model did not come back".into());
         summary.regression.ok_or_else(missing)
+    }
+
+    /// The moments of the finite values of every column.
+    pub(crate) fn moments_of(&mut self, resident: &Resident) -> Vec<Moments> {
+        let shape = Shape {
+            columns: resident.batch().columns().len(),
+            order: Order::Second,
+            ..Shape::default()
+        };
+        let leaf_rows = self.suiting(&shape, LEAF_ROWS);
+        let mut moments = self.reduce_resident(resident, Arc::new(shape), leaf_rows, None).columns;
+        for column in &mut moments {
+            (column.positive_infinite, column.negative_infinite) = (0, 0);
+        }
+        moments
     }
 
     /// The same backend for another spec; rows that were pushed and not finished are forgotten.

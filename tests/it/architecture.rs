@@ -47,7 +47,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "fit",
         &["backend", "batch", "engine", "regression", "report", "spec", "summary"],
     ),
-    ("learner", &["batch", "engine", "spec", "summary"]),
+    ("learner", &["backend", "batch", "engine", "spec", "summary"]),
     ("predictor", &["batch", "regression", "report", "spec", "summary"]),
     (
         "pipeline",

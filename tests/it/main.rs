@@ -31,6 +31,8 @@ mod input_notes;
 mod integers;
 mod ladder;
 mod laws;
+mod learning;
+mod losses;
 mod magnitudes;
 mod matrices;
 mod nist;
@@ -38,6 +40,9 @@ mod oracle;
 mod oracle_checks;
 #[cfg(feature = "cli")]
 mod overwriting;
+mod precise;
+#[cfg(feature = "cli")]
+mod predicting;
 mod random;
 #[cfg(feature = "cli")]
 mod refusals;
