@@ -22,6 +22,10 @@ fn sum4_add(a: Sum4, x: Real4) -> Sum4 {
     return a + x;
 }
 
+fn sum4_value(a: Sum4) -> Real4 {
+    return a;
+}
+
 fn sum4_part(a: Sum4, i: u32) -> Sum {
     return a[i];
 }

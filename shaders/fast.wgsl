@@ -50,6 +50,10 @@ fn sum4_add(a: Sum4, x: Real4) -> Sum4 {
     return Sum4(total, a.low + error);
 }
 
+fn sum4_value(a: Sum4) -> Real4 {
+    return a.high + a.low;
+}
+
 fn sum4_part(a: Sum4, i: u32) -> Sum {
     return Sum(a.high[i], a.low[i]);
 }

@@ -30,6 +30,8 @@ struct Rows {
 override LOGISTIC: bool = false;
 
 const LANES: u32 = 256u;
+// Terms that are added up before they go into a sum.
+const RUN: u32 = 8u;
 // Lanes of a column.
 const TEAM: u32 = 32u;
 
@@ -100,10 +102,15 @@ fn loss(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         var cost = Real4();
         var slope = Real4();
         if (lane < item.count) {
-            var z = Real4(weights[item.weights]);
-            for (var i = 0u; i < item.columns; i++) {
-                z += weights[item.weights + 1u + i] * deviation(item, i, lane);
+            var sum = sum4_add(Sum4(), Real4(weights[item.weights]));
+            for (var first = 0u; first < item.columns; first += RUN) {
+                var run = Real4();
+                for (var i = first; i < min(item.columns, first + RUN); i++) {
+                    run += weights[item.weights + 1u + i] * deviation(item, i, lane);
+                }
+                sum = sum4_add(sum, run);
             }
+            let z = sum4_value(sum);
             let target_at = item.weights + 1u + item.columns;
             let rest = deviation(item, item.columns, lane) * weights[target_at + 1u];
             if (LOGISTIC) {

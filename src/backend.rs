@@ -2,8 +2,8 @@
 //!
 //! A backend takes work and gives it back in order, one partial result a block. It owns nothing: the engine keeps its
 //! own cheap clone of every work in flight and gives it to another backend when one fails. Whatever the backend,
-//! counts, missing counts, minima and maxima are exact, moments and co-moments lie within [`Backend::tolerance`], and
-//! the same work gives the same bits.
+//! counts, missing counts, minima and maxima are exact, moments, co-moments and losses lie within
+//! [`Backend::tolerance`], and the same work gives the same bits.
 
 pub mod cpu;
 #[cfg(feature = "gpu")]
@@ -30,7 +30,8 @@ pub struct Work {
     /// Whether blocks of many cells that do not end their leaf come back open. Otherwise every block comes back as a
     /// leaf of its own.
     pub open: bool,
-    /// The weights of the loss, where the shape has one.
+    /// The weights of the loss, where the shape has one. Such works are of one cell: a loss has no place in a leaf that
+    /// goes on.
     pub weights: Option<Arc<[f64]>>,
     /// Where the rows lie already, if they were uploaded.
     pub resident: Option<Resident>,
@@ -106,6 +107,10 @@ pub struct Tolerance {
     pub moments: f64,
     /// Of a co-moment, relative to the root of the product of its two variances.
     pub comoments: f64,
+    /// Of the loss of a leaf and of its gradient, relative to the sum of the magnitudes of what they are sums of: with
+    /// a = |w₀| + Σ|wⱼ xⱼ| + |y| of a row, Σ a² and Σ a |xⱼ| over the rows for the linear loss, Σ (1 + a) and
+    /// Σ (1 + a) |xⱼ| for the logistic.
+    pub loss: f64,
 }
 
 /// Reduces rows to summaries.

@@ -11,9 +11,11 @@
 //! | co-moments, regression | u8 kind (0 none, 1 f64, 2 double-double), then u32 d, rows u64, d present u8, d infinite u64, d scale i32, d sums, d(d+1)/2 products |
 //! | differences | u32 n, then n moments, unordered u64, edges u8 (1: first and last as u8 has time, i64 ns, f64 value) |
 //! | quantiles | u32 n, then n of u8 kind (0: u32 m, m f64; 1: buckets −, zero, buckets +, −∞, +∞ u64, range u8 + 2 f64) |
+//! | loss | in version 2 alone: rows u64, loss f64, u32 n, then n gradient f64 |
 //! | checksum | u32 |
 //!
-//! A summary has one form only: what a flag says is absent holds zeros. Reading checks every length against what is
+//! A summary has one form only: what a flag says is absent holds zeros, and version 2 is for summaries with a loss, which
+//! the others do without. Reading checks every length against what is
 //! there before it allocates, and the counts against one another (no part may count more than there are rows), so
 //! damaged bytes give an error and nothing worse.
 
@@ -22,12 +24,14 @@ use crate::summary::comoments::{Products, Real};
 use crate::summary::dd::Dd;
 use crate::summary::differences::{Differences, Edge};
 use crate::summary::quantiles::{Buckets, EXACT_MAX, Quantiles, Sketch};
-use crate::summary::{Moments, Order, RegressionMoments, Summary};
+use crate::summary::{Loss, Moments, Order, RegressionMoments, Summary};
 
 /// What every byte form begins with.
 const MAGIC: &[u8; 4] = b"MSUM";
-/// The version that is written, and the only one that is read.
+/// The version of summaries without a loss …
 const VERSION: u16 = 1;
+/// … and of those with one; no other is read.
+const VERSION_WITH_LOSS: u16 = 2;
 /// Bytes of magic, version and checksum.
 const FRAME_BYTES: usize = 4 + 2 + 4;
 /// No bucket lies farther from that of 1: the map reaches from the least subnormal to the greatest value, which is less
@@ -46,7 +50,8 @@ impl Summary {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Writer(Vec::with_capacity(256));
         out.0.extend_from_slice(MAGIC);
-        out.0.extend_from_slice(&VERSION.to_le_bytes());
+        let version = self.loss.as_ref().map_or(VERSION, |_| VERSION_WITH_LOSS);
+        out.0.extend_from_slice(&version.to_le_bytes());
         out.u64(self.rows);
         out.each(&self.columns, |out, m| out.moments(m));
         match &self.comoments {
@@ -60,6 +65,11 @@ impl Summary {
         }
         out.each(&self.differences, Writer::differences);
         out.each(&self.quantiles, Writer::quantiles);
+        if let Some(loss) = &self.loss {
+            out.u64(loss.rows);
+            out.f64(loss.loss);
+            out.each(&loss.gradient, |out, x| out.f64(*x));
+        }
         let checksum = crc32fast::hash(&out.0);
         out.u32(checksum);
         out.0
@@ -78,9 +88,9 @@ impl Summary {
             return Err(damaged("they are cut short"));
         }
         let version = u16::from_le_bytes([body[0], body[1]]);
-        if version != VERSION {
+        if ![VERSION, VERSION_WITH_LOSS].contains(&version) {
             return Err(damaged(&format!(
-                "they are of version {version}, this program reads version {VERSION}"
+                "they are of version {version}, this program reads versions {VERSION} and {VERSION_WITH_LOSS}"
             )));
         }
         let (content, checksum) = bytes.split_at(bytes.len() - 4);
@@ -104,7 +114,14 @@ impl Summary {
             },
             differences: input.each(Reader::differences)?,
             quantiles: input.each(Reader::quantiles)?,
-            loss: None,
+            loss: match version {
+                VERSION_WITH_LOSS => Some(Box::new(Loss {
+                    rows: input.u64()?,
+                    loss: input.f64()?,
+                    gradient: input.each(Reader::f64)?,
+                })),
+                _ => None,
+            },
         };
         if !input.0.is_empty() {
             return Err(damaged("there is something behind the last part"));

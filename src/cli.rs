@@ -10,6 +10,7 @@ mod computing;
 mod devices;
 mod places;
 mod progress;
+mod transform;
 
 use crate::error::{Error, Result};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -32,6 +33,7 @@ enum Command {
     Analyze(Box<analyze::Arguments>),
     Bench(bench::Arguments),
     Devices(devices::Arguments),
+    Transform(Box<transform::Arguments>),
     Completions(completions::Arguments),
 }
 
@@ -110,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Analyze(arguments) => interruptible().and_then(|()| analyze::run(&arguments, log)),
         Command::Bench(arguments) => interruptible().and_then(|()| bench::run(&arguments, log)),
         Command::Devices(arguments) => interruptible().and_then(|()| devices::run(&arguments, log)),
+        Command::Transform(arguments) => interruptible().and_then(|()| transform::run(&arguments, log)),
         Command::Completions(arguments) => completions::run(&arguments),
     };
     match result {

@@ -9,6 +9,7 @@
 mod grouped;
 mod keys;
 mod queue;
+mod resident;
 
 use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Partial, Work};
@@ -97,15 +98,19 @@ impl Engine {
     /// # Errors
     /// [`Error::Usage`] if the spec makes no sense.
     pub fn with_backend(spec: Spec, backend: Box<dyn Backend>) -> Result<Self> {
-        Ok(Self {
-            spec: spec.checked()?,
-            queue: Queue::new(backend),
+        Ok(Self::over(spec.checked()?, Queue::new(backend)))
+    }
+
+    fn over(spec: Spec, queue: Queue) -> Self {
+        Self {
+            spec,
+            queue,
             layout: None,
             batches: 0,
             single: Single::default(),
             grouped: Grouped::default(),
             rows: 0,
-        })
+        }
     }
 
     /// The spec.
@@ -297,11 +302,15 @@ impl Engine {
         let rows = self.rows;
         let names = self.layout.as_ref().map_or(Vec::new(), |l| l.reported.clone());
         let closed = self.closing()?;
-        let mut report = build::report(&self.spec, &names, closed);
+        Ok(self.report(rows, &names, closed))
+    }
+
+    fn report(&self, rows: u64, names: &[String], closed: impl IntoIterator<Item = Closed>) -> Report {
+        let mut report = build::report(&self.spec, names, closed);
         report.rows = rows;
         report.backend = self.queue.backend().name().to_owned();
         report.device = self.queue.backend().device();
-        Ok(report)
+        report
     }
 
     /// Closes every window: what there is, ordered by window, then key; the engine is then as new.

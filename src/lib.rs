@@ -56,6 +56,12 @@
 //! Groups come from [`Spec::by`] (distinct keys, [`Batch::with_keys`]) and [`Spec::window`] (event time,
 //! [`Batch::with_time_ns`]).
 //!
+//! # Models
+//!
+//! A [`Spec::regression`] is least squares in one pass. Models that need many, such as the logistic one, are [`fit`] to rows
+//! that [`Engine::upload`] keeps where they are reduced; a [`predictor::Predictor`] predicts with either, and a
+//! [`learner::Learner`] learns from rows that keep arriving.
+//!
 //! # Files
 //!
 //! [`io::open`] reads csv, tsv, ndjson, Arrow and Parquet, plain or compressed; [`pipeline::analyze`] filters
@@ -94,10 +100,13 @@ pub mod cli;
 pub mod engine;
 pub mod error;
 pub mod expr;
+pub mod fit;
 pub mod io;
+pub mod learner;
 pub mod machine;
 pub mod pipeline;
 pub mod planner;
+pub mod predictor;
 pub mod regression;
 pub mod report;
 pub mod spec;
@@ -115,6 +124,7 @@ pub use backend::cpu::Cpu;
 pub use batch::Batch;
 pub use engine::Engine;
 pub use error::{Error, Result};
+pub use fit::fit;
 pub use report::{Closed, Report};
-pub use spec::{Precision, Spec, Window};
-pub use summary::{Merge, Summary};
+pub use spec::{ModelSpec, Precision, Spec, Window};
+pub use summary::{Merge, Model, Summary};

@@ -4,9 +4,13 @@
 //! use does not grow with the input. Every row ends up in exactly one count: aggregated, filtered or rejected.
 
 mod differences;
+mod fitting;
 mod outline;
+mod predict;
 mod quarantine;
 mod sample;
+
+pub use predict::{Predict, Predicted, predict};
 
 use crate::backend::Backend;
 use crate::batch::{Batch, is_numeric};
@@ -17,7 +21,7 @@ use crate::io::{About, Read, Source};
 use crate::planner::Workload;
 use crate::report::text::counted;
 use crate::report::{Report, Sample};
-use crate::spec::{Spec, Window, places, unknown_column};
+use crate::spec::{ModelSpec, Spec, Window, places, unknown_column};
 use arrow::array::RecordBatch;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -37,6 +41,8 @@ pub struct Query {
     pub definitions: Vec<Definition>,
     /// The column of the event time, as the source was told it.
     pub time: Option<String>,
+    /// The model to fit. Its columns are kept in memory to the end; there are no groups then.
+    pub fit: Option<ModelSpec>,
     /// Where rows go that cannot be read.
     pub quarantine: Option<PathBuf>,
     /// Where the row-by-row differences go (csv or parquet by extension).
@@ -99,6 +105,7 @@ pub fn analyze(
         None => None,
     };
     let mut sampler = query.samples.then(sample::Sampler::default);
+    let mut fitting = query.fit.clone().map(fitting::Fitting::new);
     let (mut filtered, mut rejected, mut read) = (0, 0, 0);
     loop {
         let rows = match source.read()? {
@@ -123,7 +130,8 @@ pub fn analyze(
             sampler.take(&batch, plan.reported);
         }
         engine.push(&batch)?;
-        check_memory(&engine, query.memory_bytes_max)?;
+        let kept = fitting.as_mut().map_or(Ok(0), |fitting| fitting.take(&batch))?;
+        check_memory(&engine, kept, query.memory_bytes_max)?;
     }
     let about = source.about();
     if let Some(name) = plan.numeric.iter().find(|name| about.absent.contains(name)) {
@@ -132,7 +140,9 @@ pub fn analyze(
     if read == 0 {
         // The schema alone decides what an empty report looks like.
         let empty = RecordBatch::new_empty(Arc::new(plan.source_schema(&source.schema())?));
-        engine.push(&plan.batch(&steps.apply(&empty)?)?)?;
+        let batch = plan.batch(&steps.apply(&empty)?)?;
+        engine.push(&batch)?;
+        fitting.as_mut().map_or(Ok(0), |fitting| fitting.take(&batch))?;
     }
     if let Some(differences) = differences {
         differences.finish()?;
@@ -141,6 +151,11 @@ pub fn analyze(
         quarantine.finish()?;
     }
     let mut report = engine.finish()?;
+    if let (Some(fitting), Some(group)) = (fitting, report.groups.first_mut()) {
+        let fit;
+        (fit, engine) = fitting.finish(engine)?;
+        group.fit = Some(fit);
+    }
     let fell_back = fell_back(engine.fallbacks(), &report.backend);
     report.filtered_rows = filtered;
     report.rejected_rows = rejected;
@@ -168,6 +183,8 @@ pub fn analyze(
     }
     notes.extend(left_out_of_matrices(&report));
     notes.extend(left_out_of_regressions(&report));
+    let fits = report.groups.iter().filter_map(|group| group.fit.as_ref());
+    notes.extend(fits.filter_map(|fit| Some(format!("the fit has not converged: {}", fit.why.as_ref()?))));
     Ok(Analysis {
         report,
         samples: sampler.map_or(Vec::new(), sample::Sampler::finish),
@@ -204,8 +221,13 @@ fn fell_back(fallbacks: &Fallbacks, backend: &str) -> Option<String> {
     Some(format!("the backend {backend} failed on {works} instead: {reason}"))
 }
 
-fn check_memory(engine: &Engine, limit: Option<u64>) -> Result<()> {
-    match (limit, engine.memory_bytes()) {
+/// `kept`: bytes of the rows that are kept for a fit.
+fn check_memory(engine: &Engine, kept: u64, limit: Option<u64>) -> Result<()> {
+    match (limit, engine.memory_bytes() + kept) {
+        (Some(limit), bytes) if bytes > limit && kept > 0 => Err(Error::Limit(format!(
+            "the rows of a fit are kept in memory to the end, and with them the statistics take {bytes} bytes, more than \
+             the {limit} bytes of --max-memory: raise it, keep fewer rows with --where, or use --regress, which keeps none"
+        ))),
         (Some(limit), bytes) if bytes > limit => Err(Error::Limit(format!(
             "the statistics and the report of {} take {bytes} bytes, more than the {limit} bytes of --max-memory: raise it, or \
              ask for fewer groups or columns",
@@ -235,8 +257,9 @@ fn left_out_of_matrices(report: &Report) -> Option<String> {
 fn left_out_of_regressions(report: &Report) -> Option<String> {
     let mut names = BTreeSet::new();
     for group in &report.groups {
-        let regression = group.regression.iter();
-        for name in regression.flat_map(|r| r.terms.iter().chain([&r.target])) {
+        let of_regression = group.regression.iter().flat_map(|r| r.terms.iter().chain([&r.target]));
+        let of_fit = group.fit.iter().flat_map(|f| f.terms.iter().chain([&f.target]));
+        for name in of_regression.chain(of_fit) {
             let column = group.columns.get(name);
             if column.is_some_and(|c| [c.min, c.max].into_iter().flatten().any(f64::is_infinite)) {
                 names.insert(name.as_str());
@@ -257,7 +280,7 @@ struct Plan {
     spec: Spec,
     /// Columns to read from the source.
     needed: Vec<String>,
-    /// Numeric columns of a batch: the reported ones, then what only the regression needs.
+    /// Numeric columns of a batch: the reported ones, then what only a regression or a fit needs.
     numeric: Vec<String>,
     /// How many of them are reported.
     reported: usize,
@@ -281,6 +304,12 @@ impl Plan {
         if matches!(spec.window, Some(Window::Time { .. })) && query.time.is_none() {
             return Err(Error::Usage(
                 "a window of time needs the column of the time (--time)".into(),
+            ));
+        }
+        if query.fit.is_some() && spec.is_grouped() {
+            return Err(Error::Usage(
+                "a fit is over all rows: leave out the keys and windows, or use a regression, which has one a group"
+                    .into(),
             ));
         }
         let is_defined = |name: &String| defined.contains(&name);
@@ -321,7 +350,8 @@ impl Plan {
         let mut numeric = Vec::new();
         let mut taken = HashSet::new();
         let of_regression = spec.regression.iter().flat_map(|r| r.terms.iter().chain([&r.target]));
-        for name in columns.iter().chain(of_regression) {
+        let of_fit = query.fit.iter().flat_map(|f| f.terms.iter().chain([&f.target]));
+        for name in columns.iter().chain(of_regression).chain(of_fit) {
             if taken.insert(name) {
                 numeric.push(name.clone());
             } else if numeric.len() < columns.len() {

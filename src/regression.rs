@@ -10,6 +10,7 @@ use crate::spec::Regression;
 use crate::summary::RegressionMoments;
 use crate::summary::comoments::{Products, Real};
 use crate::summary::dd::{Dd, exponent};
+use serde::{Deserialize, Serialize};
 
 /// A pivot of the equilibrated matrix below this is rounding: 2⁻⁹⁰ where products carry 106 bits (residuals of columns
 /// that depend on others up to `f64` rounding lie near 2⁻¹⁰⁶) …
@@ -36,6 +37,23 @@ pub struct Fit {
     pub rank: usize,
     /// Rows in which target and terms all have values.
     pub rows: u64,
+    /// The same fit around the means of its terms: what predictions and their intervals are made from.
+    pub centred: Option<Centred>,
+}
+
+/// A fit around the centre of its terms: value + Σ βⱼ (xⱼ − centreⱼ). Far from zero this keeps the digits of a
+/// prediction's variance, which intercept and slopes lose as they vary against each other.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Centred {
+    /// One a term: its mean with an intercept, else 0.
+    pub centre: Vec<f64>,
+    /// The linear predictor there; 0 without an intercept.
+    pub value: f64,
+    /// The covariance of (value, β₁, β₂, …) with an intercept, else of β alone: a matrix by rows, 0 where a term is left
+    /// out; empty where it does not exist.
+    pub covariance: Vec<Vec<f64>>,
+    /// Complete rows less the rank.
+    pub degrees_of_freedom: u64,
 }
 
 /// The fit of a regression from its co-moments (terms first, then the target).
@@ -136,6 +154,28 @@ fn solve<R: Real>(regression: &Regression, moments: &Products<R>, tolerance: f64
         inverse
     };
     let offset = usize::from(intercept);
+    let centre = |i: usize| if intercept { mean(i).scaled(unit[i]).hi } else { 0.0 };
+    // The means are rounded to make the centre; the value is that of the fit exactly there.
+    let beside = |i: usize| (mean(i) - Dd::from(centre(i)).scaled(-unit[i])).scaled(-scale[i]);
+    let value = factor.kept().fold(mean(p), |value, i| value - beta[i] * beside(i));
+    fit.centred = Some(Centred {
+        centre: (0..p).map(centre).collect(),
+        value: if intercept { value.scaled(unit[p]).hi } else { 0.0 },
+        covariance: sigma2.map_or(Vec::new(), |s| {
+            let mut matrix = vec![vec![0.0; coefficients]; coefficients];
+            if intercept {
+                matrix[0][0] = (s / n).scaled(2 * unit[p]).hi;
+            }
+            let back = |i: usize| unit[p] - unit[i] - scale[i] - excess[i];
+            for i in factor.kept() {
+                for j in factor.kept() {
+                    matrix[i + offset][j + offset] = (s * covariance[i][j]).scaled(back(i) + back(j)).hi;
+                }
+            }
+            matrix
+        }),
+        degrees_of_freedom: moments.rows.saturating_sub(fit.rank as u64),
+    });
     for i in factor.kept() {
         let back = unit[p] - unit[i] - scale[i];
         fit.coefficients[i + offset] = Some(beta[i].scaled(back).hi);
@@ -169,7 +209,7 @@ fn sandwich(factor: &Factor, b: impl Fn(usize, usize) -> Dd, a: impl Fn(usize, u
 }
 
 /// A Cholesky factor over the terms that are independent of the ones before them.
-struct Factor {
+pub(crate) struct Factor {
     /// By rows; row i has entries 0..=i.
     l: Vec<Vec<Dd>>,
     kept: Vec<bool>,
@@ -177,7 +217,7 @@ struct Factor {
 
 impl Factor {
     /// Of the matrix `a`; a term whose pivot is not above its `floor` depends on the ones before it.
-    fn new(p: usize, floor: impl Fn(usize) -> f64, a: impl Fn(usize, usize) -> Dd) -> Self {
+    pub(crate) fn new(p: usize, floor: impl Fn(usize) -> f64, a: impl Fn(usize, usize) -> Dd) -> Self {
         let mut this = Self {
             l: Vec::with_capacity(p),
             kept: Vec::with_capacity(p),
@@ -204,12 +244,12 @@ impl Factor {
     }
 
     /// The independent terms.
-    fn kept(&self) -> impl DoubleEndedIterator<Item = usize> + Clone + '_ {
+    pub(crate) fn kept(&self) -> impl DoubleEndedIterator<Item = usize> + Clone + '_ {
         (0..self.kept.len()).filter(|i| self.kept[*i])
     }
 
     /// x with A x = v over the independent terms; 0 elsewhere.
-    fn solve(&self, v: &[Dd]) -> Vec<Dd> {
+    pub(crate) fn solve(&self, v: &[Dd]) -> Vec<Dd> {
         let mut x = vec![Dd::ZERO; v.len()];
         for i in self.kept() {
             let mut sum = v[i];
@@ -228,7 +268,7 @@ impl Factor {
         x
     }
 
-    fn inverse(&self) -> Vec<Vec<Dd>> {
+    pub(crate) fn inverse(&self) -> Vec<Vec<Dd>> {
         let p = self.kept.len();
         // Symmetric: columns serve as rows.
         (0..p)

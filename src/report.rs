@@ -13,6 +13,7 @@ pub mod build;
 mod charts;
 #[cfg(test)]
 pub(crate) mod example;
+mod fit;
 mod grid;
 #[cfg(feature = "html")]
 pub mod html;
@@ -24,11 +25,13 @@ pub mod number;
 pub mod table;
 pub mod text;
 
+use crate::regression::Centred;
 use crate::spec::Window;
 use crate::summary::Summary;
 use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 
+pub use fit::FitReport;
 pub use named::Named;
 
 /// The name and version of the JSON form.
@@ -109,6 +112,9 @@ pub struct Group {
     /// The least-squares fit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub regression: Option<RegressionReport>,
+    /// The model that was fitted by its loss.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fit: Option<FitReport>,
 }
 
 /// The statistics of one column.
@@ -210,6 +216,9 @@ pub struct RegressionReport {
     pub rank: usize,
     /// Rows in which target and terms all have finite values.
     pub rows: u64,
+    /// The fit around the means of its terms: what a saved model has beside the rest.
+    #[serde(skip)]
+    pub centred: Option<Centred>,
 }
 
 /// One value of a key.

@@ -1,5 +1,9 @@
 //! What to compute: which columns, which statistics, grouped how, in which precision.
 
+mod model;
+
+pub use model::ModelSpec;
+
 use crate::error::{Error, Result};
 use crate::summary::{Order, Shape};
 use std::collections::{HashMap, HashSet};

@@ -159,6 +159,10 @@ impl Shape {
             + self.columns * per_column
             + if self.comoments { products(self.columns, 8) } else { 0 }
             + products(self.regression.len(), size_of::<Dd>())
+            + self
+                .loss
+                .as_ref()
+                .map_or(0, |loss| size_of::<Loss>() + loss.weights() * 8)
     }
 }
 
@@ -262,7 +266,12 @@ impl LeafRun {
             }),
             differences: self.differences.iter().map(DifferenceRun::finish).collect(),
             quantiles: self.quantiles.clone(),
-            loss: None,
+            // Without rows it is 0, whatever the weights; rows that come one at a time bring none.
+            loss: shape
+                .loss
+                .as_ref()
+                .filter(|_| self.rows == 0)
+                .map(|loss| Box::new(Loss::new(loss.weights()))),
         }
     }
 }

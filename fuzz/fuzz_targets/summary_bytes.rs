@@ -22,6 +22,7 @@ fn sane(columns: usize, exact: bool) -> Summary {
         exact_regression: exact,
         differences: true,
         quantiles: true,
+        loss: None,
     };
     let mut run = LeafRun::new(&shape);
     for i in 0..5 {

@@ -9,15 +9,16 @@ use crate::io::{self, BadRows, Format, OutputFile, ReadOptions, TimeUnit};
 use crate::machine::{Cache, select};
 use crate::pipeline::{Analysis, Query, analyze, workload};
 use crate::report::{self, table::Style};
-use crate::spec::{Regression, Spec};
+use crate::spec::{ModelSpec, Spec};
+use crate::summary::Model;
 use crate::units;
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 /// Statistics of files or of standard input (-)
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, group = ArgGroup::new("formula").args(["regress", "fit"]))]
 pub(super) struct Arguments {
     /// Files, or - for standard input; several are one table, so their columns must agree
     #[arg(required = true, value_name = "INPUT")]
@@ -82,8 +83,15 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FORMULA", help_heading = STATISTICS)]
     #[arg(allow_hyphen_values = true, value_parser = value)]
     regress: Option<String>,
-    /// The ridge penalty of the regression
-    #[arg(long, value_name = "LAMBDA", requires = "regress", default_value_t = 0.0, help_heading = STATISTICS)]
+    /// A model fitted step by step to rows that are kept in memory, as "y ~ x1 + x2"; one fit of all rows
+    #[arg(long, value_name = "FORMULA", conflicts_with_all = ["by", "window"], help_heading = STATISTICS)]
+    #[arg(allow_hyphen_values = true, value_parser = value)]
+    fit: Option<String>,
+    /// Which model; the target of a logistic one lies between 0 and 1
+    #[arg(long, value_enum, requires = "fit", default_value_t = ModelName::Linear, help_heading = STATISTICS)]
+    model: ModelName,
+    /// The ridge penalty of the regression or the fit
+    #[arg(long, value_name = "LAMBDA", requires = "formula", default_value_t = 0.0, help_heading = STATISTICS)]
     #[arg(allow_negative_numbers = true)]
     ridge: f64,
     /// The divisor of variances and covariances is n - ddof: 1 for a sample, 0 for a population
@@ -97,8 +105,8 @@ pub(super) struct Arguments {
     /// Where the report goes [default: standard output]
     #[arg(short, long, value_name = "FILE", help_heading = WRITING)]
     output: Option<PathBuf>,
-    /// Where the regression goes too, as JSON
-    #[arg(long, value_name = "FILE", requires = "regress", help_heading = WRITING)]
+    /// Where the regression or the fit goes too, as JSON that transform --predict reads
+    #[arg(long, value_name = "FILE", requires = "formula", help_heading = WRITING)]
     save_model: Option<PathBuf>,
     /// Where the difference of every row from the one before it goes (of its key), csv or parquet by extension. With
     /// --time it is per second. The first row of a window has none; windows that overlap are ignored here
@@ -107,7 +115,7 @@ pub(super) struct Arguments {
 
     #[command(flatten)]
     computing: Computing,
-    /// Stop when the statistics and their report take more memory, as in 512MiB, 2G or 1048576 (bytes)
+    /// Stop when the statistics and their report (and the rows of --fit) take more memory, as in 512MiB, 2G or 1048576 (bytes)
     #[arg(long, value_name = "SIZE", help_heading = computing::HEADING)]
     #[arg(allow_hyphen_values = true, value_parser = value)]
     max_memory: Option<String>,
@@ -115,17 +123,18 @@ pub(super) struct Arguments {
 
 const EXAMPLES: &str = "The report has, of every numeric column: count, missing values, sum, mean, variance, \
     standard deviation, \
-    skewness, kurtosis, minimum and maximum, and whatever --stats, --quantiles and --regress add.\n\n\
+    skewness, kurtosis, minimum and maximum, and whatever --stats, --quantiles, --regress and --fit add.\n\n\
     Examples:\n  \
     millstream analyze weather.csv\n  \
     millstream analyze *.csv.gz --columns temp,wind --by station --format json\n  \
     millstream analyze ticks.parquet --time ts --window 1m --stats moments,quantiles -o report.html\n  \
-    millstream analyze weather.csv --where \"weather <> 'fog'\" --regress \"temp_max ~ temp_min + wind\"\n\n\
+    millstream analyze weather.csv --where \"weather <> 'fog'\" --regress \"temp_max ~ temp_min + wind\"\n  \
+    millstream analyze students.csv --fit \"passed ~ hours\" --model logistic --save-model model.json\n\n\
     Exit status: 0 done, 1 failed while running, 2 wrong usage, 65 bad data, 66 an input cannot be opened, \
     74 an output cannot be written";
 
 // The headings of the help.
-const READING: &str = "Reading";
+pub(super) const READING: &str = "Reading";
 const CHOOSING: &str = "Choosing columns, rows and groups";
 const STATISTICS: &str = "Statistics";
 const WRITING: &str = "Writing";
@@ -136,6 +145,12 @@ enum Unit {
     Ms,
     Us,
     Ns,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ModelName {
+    Linear,
+    Logistic,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -179,7 +194,7 @@ fn probability(text: &str) -> Result<f64, String> {
         .ok_or_else(|| format!("the quantile `{text}` is not between 0 and 1; expected numbers such as 0.25,0.5,0.75"))
 }
 
-fn bad_rows(text: &str) -> Result<BadRows, String> {
+pub(super) fn bad_rows(text: &str) -> Result<BadRows, String> {
     match text.split_once('=') {
         None if text == "fail" => Ok(BadRows::Fail),
         None if text == "skip" => Ok(BadRows::Skip),
@@ -253,29 +268,13 @@ impl Arguments {
             (true, true) => QUARTILES.to_vec(),
             _ => self.quantiles.clone(),
         };
-        let regression = match &self.regress {
-            Some(text) => {
-                let Formula {
-                    target,
-                    terms,
-                    intercept,
-                } = Formula::parse(text)?;
-                Some(Regression {
-                    target,
-                    terms,
-                    intercept,
-                    ridge: self.ridge,
-                })
-            }
-            None => None,
-        };
         let spec = Spec {
             columns: self.columns.as_deref().map(units::names).transpose()?,
             covariance: has(Statistic::Covariance),
             correlation: has(Statistic::Correlation),
             differences: has(Statistic::Differences),
             quantiles,
-            regression,
+            regression: self.formula(self.regress.as_deref())?.map(|model| model.regression()),
             ddof: self.ddof,
             keys: self.by.as_deref().map(units::names).transpose()?.unwrap_or_default(),
             window: self
@@ -295,6 +294,7 @@ impl Arguments {
                 .map(|text| Definition::parse(text))
                 .collect::<Result<_>>()?,
             time: self.time.clone(),
+            fit: self.formula(self.fit.as_deref())?.map(ModelSpec::checked).transpose()?,
             quarantine: match &self.bad_rows {
                 BadRows::Quarantine(path) => Some(path.clone()),
                 _ => None,
@@ -303,6 +303,21 @@ impl Arguments {
             samples: format == OutputFormat::Html,
             memory_bytes_max: self.max_memory.as_deref().map(units::size_bytes).transpose()?,
         })
+    }
+
+    /// The model that a formula and the options beside it say.
+    fn formula(&self, text: Option<&str>) -> Result<Option<ModelSpec>> {
+        let formula = text.map(Formula::parse).transpose()?;
+        Ok(formula.map(|formula| ModelSpec {
+            model: match self.model {
+                ModelName::Linear => Model::Linear,
+                ModelName::Logistic => Model::Logistic,
+            },
+            target: formula.target,
+            terms: formula.terms,
+            intercept: formula.intercept,
+            ridge: self.ridge,
+        }))
     }
 
     fn read_options(&self, query: &Query) -> ReadOptions {
@@ -317,6 +332,9 @@ impl Arguments {
         let mut numeric = spec.columns.clone().unwrap_or_default();
         if let Some(regression) = &spec.regression {
             numeric.extend(regression.terms.iter().chain([&regression.target]).cloned());
+        }
+        if let Some(fit) = &query.fit {
+            numeric.extend(fit.terms.iter().chain([&fit.target]).cloned());
         }
         numeric.retain(|name| query.definitions.iter().all(|d| d.name != *name));
         ReadOptions {

@@ -159,7 +159,7 @@ impl KeyTable {
     }
 
     /// The values of every key.
-    pub(super) fn values(&self) -> Result<KeyValues> {
+    pub(crate) fn values(&self) -> Result<KeyValues> {
         Ok(KeyValues {
             names: self.names.as_slice().into(),
             columns: self.held.iter().cloned().zip(self.columns()?).collect(),
@@ -194,7 +194,7 @@ impl KeyTable {
 
 /// Keys as they are reported.
 #[derive(Debug)]
-pub(super) struct KeyValues {
+pub(crate) struct KeyValues {
     names: Arc<[String]>,
     /// One value a key, by number.
     columns: Vec<(Held, ArrayRef)>,
@@ -202,7 +202,7 @@ pub(super) struct KeyValues {
 
 impl KeyValues {
     /// The key of this number.
-    pub(super) fn get(&self, number: u32) -> Named<KeyValue> {
+    pub(crate) fn get(&self, number: u32) -> Named<KeyValue> {
         let value = |(held, column): &(Held, ArrayRef)| held.value(column, number as usize);
         Named::new(Arc::clone(&self.names), self.columns.iter().map(value).collect())
     }

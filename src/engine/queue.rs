@@ -6,7 +6,8 @@
 //! counted, with the first reason.
 
 use crate::backend::cpu::Cpu;
-use crate::backend::{Backend, Partial, Work};
+use crate::backend::{Backend, Partial, Resident, Work};
+use crate::batch::Batch;
 use crate::error::Result;
 use std::any::Any;
 use std::collections::VecDeque;
@@ -68,6 +69,14 @@ impl Queue {
 
     pub(super) fn backend(&self) -> &dyn Backend {
         &*self.backend
+    }
+
+    /// Has the backend take rows to keep; where it fails they stay on the host.
+    pub(super) fn upload(&mut self, batch: &Batch) -> Resident {
+        guarded(|| self.backend.upload(batch)).unwrap_or_else(|reason| {
+            self.fell_back(reason);
+            Resident::on_host(batch.clone())
+        })
     }
 
     /// Whether the oldest work has to be taken back before the next is handed out.

@@ -7,7 +7,7 @@ use crate::summary::{CoMoments, Differences, Moments, Summary};
 use std::sync::Arc;
 
 /// The name of the constant term.
-const INTERCEPT: &str = "intercept";
+pub const INTERCEPT: &str = "intercept";
 
 /// The report of closed windows over columns of these names. Rows, backend and device are the caller's to fill in.
 ///
@@ -40,6 +40,7 @@ pub fn group_bytes(spec: &Spec, columns: usize) -> usize {
         + usize::from(spec.correlation) * matrix
         + usize::from(spec.differences) * columns * size_of::<DifferenceReport>()
         + terms * 2 * (size_of::<Option<f64>>() + size_of::<String>())
+        + terms * (size_of::<Vec<f64>>() + (terms + 1) * size_of::<f64>())
 }
 
 /// Makes the groups of one report, which share the names.
@@ -100,6 +101,7 @@ impl<'a> Builder<'a> {
                 .zip(regression.as_ref())
                 .filter(|(r, m)| m.dimension() == r.terms.len() + 1)
                 .map(|(r, m)| fitted(r, regression::fit(r, m))),
+            fit: None,
         }
     }
 
@@ -124,6 +126,7 @@ fn fitted(regression: &Regression, fit: Fit) -> RegressionReport {
         residual_std: fit.residual_std,
         rank: fit.rank,
         rows: fit.rows,
+        centred: fit.centred,
     }
 }
 

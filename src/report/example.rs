@@ -91,7 +91,9 @@ pub(crate) fn single() -> Report {
             residual_std: Some(1.5),
             rank: 2,
             rows: 98,
+            centred: None,
         }),
+        fit: None,
     }])
 }
 
@@ -118,6 +120,7 @@ pub(crate) fn keyed_windows() -> Report {
                 correlation: None,
                 differences: None,
                 regression: None,
+                fit: None,
             });
         }
     }

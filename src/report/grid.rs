@@ -6,7 +6,8 @@
 
 use super::number::{self, shortest, shown, shown_beside};
 use super::text::{clean, counted};
-use super::{ColumnReport, Group, KeyValue, Matrix, Named, RegressionReport, Report, WindowBounds};
+use super::{ColumnReport, FitReport, Group, KeyValue, Matrix, Named, RegressionReport, Report, WindowBounds};
+use crate::summary::Model;
 use std::fmt::Write as _;
 
 mod columns;
@@ -106,6 +107,8 @@ pub(crate) enum Kind {
     Differences,
     /// Coefficients of the fit, or its quality.
     Regression,
+    /// Coefficients of a model that was fitted by its loss.
+    Fit,
 }
 
 /// A table with its caption and a line below it.
@@ -222,10 +225,12 @@ fn wide(groups: &[Group]) -> Block {
     }
 }
 
+/// What has no place in a table of many groups.
 fn matrices(group: &Group) -> impl Iterator<Item = Part> + '_ {
     let covariance = group.covariance.as_ref().map(|m| matrix(Kind::Covariance, m));
     let correlation = group.correlation.as_ref().map(|m| matrix(Kind::Correlation, m));
-    covariance.into_iter().chain(correlation)
+    let fit = group.fit.as_ref().map(fit);
+    covariance.into_iter().chain(correlation).chain(fit)
 }
 
 fn matrix(kind: Kind, matrix: &Matrix) -> Part {
@@ -256,10 +261,10 @@ fn matrix(kind: Kind, matrix: &Matrix) -> Part {
 }
 
 /// `target ~ term + …`, as `--regress` takes it.
-pub(crate) fn formula(regression: &RegressionReport) -> String {
-    let (intercept, columns) = match regression.terms.split_first() {
+pub(crate) fn formula(target: &str, terms: &[String]) -> String {
+    let (intercept, columns) = match terms.split_first() {
         Some((first, rest)) if first == "intercept" => (true, rest),
-        _ => (false, regression.terms.as_slice()),
+        _ => (false, terms),
     };
     let terms: Vec<String> = columns.iter().map(|t| formula_name(t)).collect();
     let terms = if terms.is_empty() {
@@ -268,7 +273,7 @@ pub(crate) fn formula(regression: &RegressionReport) -> String {
         terms.join(" + ")
     };
     let without = if intercept { "" } else { " - 1" };
-    format!("{} ~ {terms}{without}", formula_name(&regression.target))
+    format!("{} ~ {terms}{without}", formula_name(target))
 }
 
 /// A name as formulas want it: in double quotes where it is no plain word.
@@ -286,10 +291,11 @@ fn regression(regression: &RegressionReport) -> Part {
         .collect();
     Part {
         kind: Kind::Regression,
-        caption: Some(format!("Regression {}", formula(regression))),
+        caption: Some(format!("Regression {}", formula(&regression.target, &regression.terms))),
         grid: Grid {
             heads,
-            rows: columns::coefficient_rows(regression).collect(),
+            rows: columns::coefficient_rows(&regression.terms, &regression.coefficients, &regression.standard_errors)
+                .collect(),
         },
         note: Some(format!(
             "R² {} · residual std {} · rank {} of {} · {}",
@@ -299,6 +305,53 @@ fn regression(regression: &RegressionReport) -> Part {
             regression.terms.len(),
             counted(regression.rows, "row")
         )),
+    }
+}
+
+fn fit(fit: &FitReport) -> Part {
+    let [estimate, error, ratio] = columns::COEFFICIENT_HEADS;
+    let ratio = match fit.model {
+        Model::Linear => ratio,
+        Model::Logistic => "z value",
+    };
+    let heads = std::iter::once(Head::label("term"))
+        .chain([estimate, error, ratio].map(|h| Head::number(h, Need::Core)))
+        .collect();
+    let name = match fit.model {
+        Model::Linear => "Linear",
+        Model::Logistic => "Logistic",
+    };
+    let mut note = match fit.model {
+        Model::Linear => format!(
+            "R² {} · residual std {} · ",
+            shown(fit.r_squared),
+            shown(fit.residual_std)
+        ),
+        Model::Logistic => String::new(),
+    };
+    let _ = write!(
+        note,
+        "loss {} · rank {} of {} · {} · {}",
+        shown(fit.loss),
+        fit.rank,
+        fit.terms.len(),
+        counted(fit.iterations, "iteration"),
+        counted(fit.rows, "row"),
+    );
+    if fit.ridge > 0.0 {
+        let _ = write!(note, " · ridge {}", shown(Some(fit.ridge)));
+    }
+    if !fit.converged {
+        let _ = write!(note, " · not converged: {}", fit.why.as_deref().unwrap_or("unknown"));
+    }
+    Part {
+        kind: Kind::Fit,
+        caption: Some(format!("{name} fit {}", formula(&fit.target, &fit.terms))),
+        grid: Grid {
+            heads,
+            rows: columns::coefficient_rows(&fit.terms, &fit.coefficients, &fit.standard_errors).collect(),
+        },
+        note: Some(note),
     }
 }
 

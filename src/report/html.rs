@@ -95,12 +95,19 @@ fn heading(kind: Kind) -> &'static str {
         Kind::Covariance | Kind::Correlation => "Matrices",
         Kind::Differences => "Differences of adjacent rows",
         Kind::Regression => "Regression",
+        Kind::Fit => "Fit",
     }
 }
 
 /// The tables of the wanted kinds, under one heading a kind.
 fn write_tables(report: &Report, out: &mut dyn Write, wanted: impl Fn(Kind) -> bool) -> io::Result<()> {
-    for heading_now in ["Columns", "Regression", "Differences of adjacent rows", "Matrices"] {
+    for heading_now in [
+        "Columns",
+        "Regression",
+        "Fit",
+        "Differences of adjacent rows",
+        "Matrices",
+    ] {
         let here = |part: &Part| wanted(part.kind) && heading(part.kind) == heading_now;
         let mut begun = false;
         for Block { title, parts } in grid::blocks(report) {

@@ -1,9 +1,11 @@
-//! JSON reports: one document, or one group object a line; and the regressions of a report alone, as a model to keep.
+//! JSON reports: one document, or one group object a line; and the models of a report alone, to keep.
 //!
 //! The document is indented, except that arrays of plain values stay on one line, so that a matrix looks like one.
 //! Numbers print as the shortest text that reads back as the same f64.
 
-use super::{Group, KeyValue, Named, RegressionReport, Report, WindowBounds};
+use super::{FitReport, Group, KeyValue, Named, RegressionReport, Report, WindowBounds};
+use crate::regression::Centred;
+use crate::summary::Model as Kind;
 use serde::Serialize;
 use serde_json::ser::{CharEscape, Formatter};
 use std::io::{self, Write};
@@ -25,48 +27,68 @@ fn document(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// The regressions of a report.
+/// The models of a report.
 #[derive(Debug, Serialize)]
 struct Models<'a> {
     schema: &'static str,
     models: Vec<Model<'a>>,
 }
 
-/// One group's regression, with what says which group.
-#[derive(Debug, Serialize)]
+/// One group's regression or fit, with what says which group, and what predictions need besides.
+#[derive(Debug, Clone, Copy, Serialize)]
 struct Model<'a> {
     key: Option<&'a Named<KeyValue>>,
     window: Option<WindowBounds>,
+    /// That of a regression; a fit says its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'static str>,
     #[serde(flatten)]
-    regression: &'a RegressionReport,
+    regression: Option<&'a RegressionReport>,
+    #[serde(flatten)]
+    fit: Option<&'a FitReport>,
+    centred: Option<&'a Centred>,
 }
 
-/// Writes the regressions alone, one of each group, as one indented document (`millstream.model/1`).
+/// Writes the regressions and fits alone, one of each group, as one indented document (`millstream.model/1`).
+///
+/// Beside what the report has, a model has `model` (`linear` or `logistic`) and `centred`: the fit around the `centre`
+/// of its terms (one number a term: its mean, or 0 without an intercept), with the `value` of the linear predictor
+/// there, the `covariance` of that value (with an intercept) and the slopes as a matrix by rows, and the
+/// `degrees_of_freedom`. [`Predictor`](crate::predictor::Predictor) reads it back.
 ///
 /// # Errors
 /// What `out` says.
 pub fn write_models(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    let model = |group| {
-        let Group {
-            key,
-            window,
-            regression,
-            ..
-        }: &Group = group;
-        let regression = regression.as_ref()?;
-        Some(Model {
-            key: key.as_ref(),
-            window: *window,
-            regression,
-        })
-    };
     document(
         &Models {
             schema: MODEL_SCHEMA,
-            models: report.groups.iter().filter_map(model).collect(),
+            models: report.groups.iter().flat_map(models).collect(),
         },
         out,
     )
+}
+
+fn models(group: &Group) -> impl Iterator<Item = Model<'_>> {
+    let empty = Model {
+        key: group.key.as_ref(),
+        window: group.window,
+        model: None,
+        regression: None,
+        fit: None,
+        centred: None,
+    };
+    let regression = group.regression.as_ref().map(|regression| Model {
+        model: Some(Kind::Linear.name()),
+        regression: Some(regression),
+        centred: regression.centred.as_ref(),
+        ..empty
+    });
+    let fit = group.fit.as_ref().map(|fit| Model {
+        fit: Some(fit),
+        centred: fit.centred.as_ref(),
+        ..empty
+    });
+    regression.into_iter().chain(fit)
 }
 
 /// Writes each group as one line: exactly the group objects of the document.
@@ -244,6 +266,8 @@ mod tests {
         let mut want = report["groups"][0]["regression"].clone();
         want["key"] = serde_json::Value::Null;
         want["window"] = serde_json::Value::Null;
+        want["model"] = "linear".into();
+        want["centred"] = serde_json::Value::Null;
         assert_eq!(document["models"], serde_json::json!([want]));
     }
 

@@ -60,6 +60,7 @@ pub fn left_out(report: &Report) -> Vec<&'static str> {
         ("covariances", any(|g| g.covariance.is_some())),
         ("correlations", any(|g| g.correlation.is_some())),
         ("the regression", any(|g| g.regression.is_some())),
+        ("the fit", any(|g| g.fit.is_some())),
     ];
     sections.into_iter().filter(|s| s.1).map(|s| s.0).collect()
 }

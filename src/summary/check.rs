@@ -6,7 +6,7 @@
 
 use super::comoments::{Products, Real};
 use super::quantiles::Sketch;
-use super::{Differences, Merge, Moments, Quantiles, RegressionMoments, Shape, Summary};
+use super::{Differences, LossShape, Merge, Moments, Quantiles, RegressionMoments, Shape, Summary};
 use crate::error::{Error, Result};
 
 /// The most rows of a summary that is read or merged with a check: up to it every count is exact as the `f64` that
@@ -52,7 +52,7 @@ impl Summary {
     }
 
     /// Which parts there are, over how many columns; parts of one layout can be merged.
-    fn layout(&self) -> [Option<usize>; 6] {
+    fn layout(&self) -> [Option<usize>; 7] {
         let (exact, fast) = match &self.regression {
             None => (None, None),
             Some(RegressionMoments::Exact(m)) => (Some(m.dimension()), None),
@@ -65,6 +65,7 @@ impl Summary {
             fast,
             Some(self.differences.len()),
             Some(self.quantiles.len()),
+            self.loss.as_ref().map(|loss| loss.gradient.len()),
         ]
     }
 
@@ -80,6 +81,7 @@ impl Summary {
                 d.filter(|_| !shape.exact_regression),
                 Some(part(shape.differences)),
                 Some(part(shape.quantiles)),
+                shape.loss.as_ref().map(LossShape::weights),
             ]
     }
 
@@ -119,6 +121,7 @@ impl Summary {
             || !products
             || !self.differences.iter().all(pair)
             || !self.quantiles.iter().all(values)
+            || self.loss.as_ref().is_some_and(|loss| loss.rows > self.rows)
         {
             return Err("a part counts more than there are rows");
         }

@@ -18,6 +18,16 @@ pub enum Model {
     Logistic,
 }
 
+impl Model {
+    /// `linear` or `logistic`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Linear => "linear",
+            Self::Logistic => "logistic",
+        }
+    }
+}
+
 /// What a loss is computed from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LossShape {

@@ -87,7 +87,7 @@ fn weather_regression_stores_weeks_and_fits_them() {
     }
 }
 
-#[cfg(feature = "cli")]
+#[cfg(all(feature = "cli", unix))]
 #[test]
 fn every_command_of_the_readme_runs() {
     let readme = std::fs::read_to_string(root().join("README.md"))
@@ -95,19 +95,33 @@ fn every_command_of_the_readme_runs() {
         .replace("\\\n", " ");
     let commands: Vec<&str> = readme
         .lines()
-        .filter(|line| line.starts_with("millstream analyze examples/"))
+        .filter(|line| line.starts_with("millstream ") && line.contains(" examples/"))
         .collect();
-    assert!(commands.len() >= 4, "{commands:?}");
+    assert!(commands.len() >= 6, "{commands:?}");
+    // What they write stays in a place of its own.
+    let place = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(root().join("examples"), place.path().join("examples")).unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_millstream"));
     let path = std::env::join_paths([program.parent().unwrap()]).unwrap();
     for command in commands {
         let output = Command::new("/bin/sh")
             .args(["-c", command])
             .env("PATH", &path)
-            .current_dir(root())
+            .current_dir(place.path())
             .output()
             .unwrap();
         let text = succeeded(command, &output);
-        assert!(text.lines().count() > 3, "{command}: {text}");
+        assert!(
+            command.contains(" -o ") || text.lines().count() > 3,
+            "{command}: {text}"
+        );
     }
+    let predicted = std::fs::read_to_string(place.path().join("predicted.csv")).unwrap();
+    assert!(
+        predicted
+            .lines()
+            .next()
+            .unwrap()
+            .ends_with(",prediction,prediction_low,prediction_high")
+    );
 }

@@ -20,6 +20,7 @@ mod edges;
 mod exact_keys;
 mod examples;
 mod faulty_backend;
+mod fitting;
 #[cfg(feature = "cli")]
 mod formats;
 #[cfg(feature = "gpu")]
@@ -33,6 +34,8 @@ mod input_notes;
 mod integers;
 mod ladder;
 mod laws;
+mod learning;
+mod losses;
 mod machine;
 mod magnitudes;
 mod matrices;
@@ -41,6 +44,9 @@ mod oracle;
 mod oracle_checks;
 #[cfg(feature = "cli")]
 mod overwriting;
+mod precise;
+#[cfg(feature = "cli")]
+mod predicting;
 mod random;
 #[cfg(feature = "cli")]
 mod refusals;

@@ -310,12 +310,22 @@ fn a_saved_model_is_the_regression_of_each_group() {
     let model: Value = serde_json::from_slice(&std::fs::read(forms.place.path("m.json")).unwrap()).unwrap();
     assert_eq!(model["schema"], "millstream.model/1");
     let report = outcome.json();
-    let with_key = |group: &Value| {
-        let mut regression = group["regression"].clone();
-        regression["key"] = group["key"].clone();
-        regression["window"] = Value::Null;
-        regression
-    };
-    let want: Vec<Value> = report["groups"].as_array().unwrap().iter().map(with_key).collect();
-    assert_eq!(model["models"], json!(want));
+    let groups = report["groups"].as_array().unwrap();
+    let models = model["models"].as_array().unwrap();
+    assert_eq!(models.len(), groups.len());
+    for (model, group) in models.iter().zip(groups) {
+        let mut want = group["regression"].clone();
+        want["key"] = group["key"].clone();
+        want["window"] = Value::Null;
+        want["model"] = json!("linear");
+        want["centred"] = model["centred"].clone();
+        assert_eq!(*model, want);
+        // Value and slopes at the means of the terms, with their covariance.
+        let centred = &model["centred"];
+        assert_eq!(centred["centre"].as_array().unwrap().len(), 2);
+        for (i, row) in centred["covariance"].as_array().unwrap().iter().enumerate().skip(1) {
+            let error = want["standard_errors"][i].as_f64().unwrap();
+            assert!((row[i].as_f64().unwrap().sqrt() / error - 1.0).abs() < 1e-12);
+        }
+    }
 }

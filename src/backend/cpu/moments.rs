@@ -12,10 +12,10 @@ use pulp::{Arch, NullaryFnOnce};
 use std::ops::Range;
 
 /// Sums side by side: two AVX-512 registers, enough independent chains to hide the latency of an addition.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// A number that widens to `f64` exactly.
-trait Lane: Copy + Default {
+pub(super) trait Lane: Copy + Default {
     fn widen(self) -> f64;
 }
 
@@ -191,7 +191,7 @@ fn careful_sum<T: Lane>(values: &[T], pivot: f64) -> (f64, f64) {
 
 /// Combines the lanes in a fixed tree: halves upon halves.
 #[inline(always)]
-fn tree(mut lanes: [f64; LANES], combine: impl Fn(f64, f64) -> f64) -> f64 {
+pub(super) fn tree(mut lanes: [f64; LANES], combine: impl Fn(f64, f64) -> f64) -> f64 {
     let mut width = LANES / 2;
     while width > 0 {
         for l in 0..width {

@@ -301,10 +301,14 @@ impl<'a> Spreads<'a> {
 }
 
 /// One row a term: name, estimate, standard error, t value.
-pub(super) fn coefficient_rows(regression: &RegressionReport) -> impl Iterator<Item = Vec<Cell>> + '_ {
-    regression.terms.iter().enumerate().map(|(i, term)| {
-        let estimate = regression.coefficients.get(i).copied().flatten();
-        let error = regression.standard_errors.get(i).copied().flatten();
+pub(super) fn coefficient_rows<'a>(
+    terms: &'a [String],
+    coefficients: &'a [Option<f64>],
+    standard_errors: &'a [Option<f64>],
+) -> impl Iterator<Item = Vec<Cell>> + 'a {
+    terms.iter().enumerate().map(|(i, term)| {
+        let estimate = coefficients.get(i).copied().flatten();
+        let error = standard_errors.get(i).copied().flatten();
         vec![
             Cell::Text(term.clone()),
             Cell::Number(estimate),
@@ -329,7 +333,7 @@ pub(super) fn regressions(groups: &[Group], labels: &Labels) -> Vec<Part> {
     let Some((_, first)) = fits.first() else {
         return Vec::new();
     };
-    let caption = format!("Regression {}", super::formula(first));
+    let caption = format!("Regression {}", super::formula(&first.target, &first.terms));
     let mut quality = labels.heads();
     quality.extend(["R²", "residual std", "rank", "rows"].map(|n| Head::number(n, Need::Core)));
     let quality_rows = fits.iter().map(|(group, fit)| {
@@ -341,9 +345,10 @@ pub(super) fn regressions(groups: &[Group], labels: &Labels) -> Vec<Part> {
     let mut heads = labels.heads();
     heads.push(Head::label("term"));
     heads.extend(COEFFICIENT_HEADS.map(|h| Head::number(h, Need::Core)));
-    let rows = fits
-        .iter()
-        .flat_map(|(group, fit)| coefficient_rows(fit).map(|row| labels.cells(group).into_iter().chain(row).collect()));
+    let rows = fits.iter().flat_map(|(group, fit)| {
+        coefficient_rows(&fit.terms, &fit.coefficients, &fit.standard_errors)
+            .map(|row| labels.cells(group).into_iter().chain(row).collect())
+    });
     let part = |caption, heads, rows| Part {
         kind: Kind::Regression,
         caption: Some(caption),
