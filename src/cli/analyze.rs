@@ -126,7 +126,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = COMPUTING)]
     #[arg(allow_negative_numbers = true)]
     threads: Option<u16>,
-    /// Stop when the statistics and their report (and the rows of --fit) take more memory, as in 512MiB, 2G or 1048576 (bytes)
+    /// Stop when the statistics and their report (and the rows of --fit) take more memory, as in 512MiB, 2G or 1048576
+    /// (bytes)
     #[arg(long, value_name = "SIZE", help_heading = COMPUTING)]
     #[arg(allow_hyphen_values = true, value_parser = value)]
     max_memory: Option<String>,

@@ -59,8 +59,8 @@ fn without_noise_it_finds_the_weights() {
     }
 }
 
-/// With noise the weights end about √(ηₜ / 2L) standard errors of a micro-batch from those of the fit (of all rows, whose
-/// own error is far smaller): five of these in none of three weights.
+/// With noise the weights end about √(ηₜ / 2L) standard errors of a micro-batch from those of the fit (of all rows,
+/// whose own error is far smaller): five of these in none of three weights.
 #[test]
 fn on_steady_rows_it_tends_to_the_fit_of_all_rows() {
     let (steps, each) = (2500, 80);
