@@ -14,10 +14,9 @@
 //! | loss | in version 2 alone: rows u64, loss f64, u32 n, then n gradient f64 |
 //! | checksum | u32 |
 //!
-//! A summary has one form only: what a flag says is absent holds zeros, and version 2 is for summaries with a loss, which
-//! the others do without. Reading checks every length against what is
-//! there before it allocates, and the counts against one another (no part may count more than there are rows), so
-//! damaged bytes give an error and nothing worse.
+//! A summary has one form only: what a flag says is absent holds zeros, and version 2 is for summaries with a loss,
+//! which the others do without. Reading checks every length against what is there before it allocates, and the counts
+//! against one another (no part may count more than there are rows), so damaged bytes give an error and nothing worse.
 
 use crate::error::{Error, Result};
 use crate::summary::comoments::{Products, Real};

@@ -1,18 +1,19 @@
 //! Linear and logistic models fitted to rows that were uploaded: full batch, by L-BFGS.
 //!
 //! The optimiser asks the engine for the loss of all rows and its gradient again and again; which backend computes them
-//! makes no difference to it. It works on standardised weights, so that columns of any size and place converge alike, and
-//! the rows are not touched. Near the optimum, where values of the objective no longer differ, a few steps of Newton's
-//! method take over, with the Hessian that the standard errors need anyway; they are kept while the gradient falls.
+//! makes no difference to it. It works on standardised weights, so that columns of any size and place converge alike,
+//! and the rows are not touched. Near the optimum, where values of the objective no longer differ, a few steps of
+//! Newton's method take over, with the Hessian that the standard errors need anyway; they are kept while the gradient
+//! falls.
 //!
 //! A fit has converged where the norm of the gradient (of the mean loss, in standardised weights) is at most
-//! 10⁻⁸, or what rounding leaves of it, *and* Newton's method would not move the weights further. The second part is what
-//! tells a maximum of the likelihood from none: where terms separate the target (Albert & Anderson 1984) the gradient
-//! goes to 0 while each step of Newton's method moves the weights on by about as much as the one before.
+//! 10⁻⁸, or what rounding leaves of it, *and* Newton's method would not move the weights further. The second part is
+//! what tells a maximum of the likelihood from none: where terms separate the target (Albert & Anderson 1984) the
+//! gradient goes to 0 while each step of Newton's method moves the weights on by about as much as the one before.
 //!
-//! Standard errors, R² and the residual standard deviation of a linear model are those of [`crate::regression`]. Those of
-//! a logistic model are the roots of the diagonal of (XᵀVX)⁻¹, V = p (1 − p) (McCullagh & Nelder 1989, section 4.4); with
-//! a penalty of (H + Λ)⁻¹ H (H + Λ)⁻¹ for H = XᵀVX, as for ridge regression.
+//! Standard errors, R² and the residual standard deviation of a linear model are those of [`crate::regression`]. Those
+//! of a logistic model are the roots of the diagonal of (XᵀVX)⁻¹, V = p (1 − p) (McCullagh & Nelder 1989, section 4.4);
+//! with a penalty of (H + Λ)⁻¹ H (H + Λ)⁻¹ for H = XᵀVX, as for ridge regression.
 
 mod hessian;
 mod optimise;
@@ -32,8 +33,8 @@ use standard::Standard;
 /// The norm of the gradient of the mean loss in standardised weights, which is below 1 at the start, at a fit that has
 /// converged.
 pub const GRADIENT_TOLERANCE: f64 = 1e-8;
-/// The step of Newton's method, relative to 1 + the largest standardised weight, at a fit that has converged; where terms
-/// separate the target it is about 1 over that.
+/// The step of Newton's method, relative to 1 + the largest standardised weight, at a fit that has converged; where
+/// terms separate the target it is about 1 over that.
 const STEP_TOLERANCE: f64 = 1e-3;
 /// Steps of Newton's method at most: from the gradient where L-BFGS stops two are enough.
 const NEWTON_STEPS_MAX: usize = 4;
@@ -53,9 +54,9 @@ const NEWTON_STEPS_MAX: usize = 4;
 /// ```
 ///
 /// # Errors
-/// [`Error::Usage`] for a column that was not uploaded or a model that makes no sense, [`Error::Data`] for a target of a
-/// logistic model outside 0 to 1 and for values whose loss leaves the range of `f64`. A fit that does not converge is no
-/// error: the report says so, and why.
+/// [`Error::Usage`] for a column that was not uploaded or a model that makes no sense, [`Error::Data`] for a target of
+/// a logistic model outside 0 to 1 and for values whose loss leaves the range of `f64`. A fit that does not converge is
+/// no error: the report says so, and why.
 pub fn fit(engine: &mut Engine, resident: &Resident, spec: &ModelSpec) -> Result<FitReport> {
     let spec = spec.clone().checked()?;
     if spec.model == Model::Logistic {

@@ -1,17 +1,18 @@
 //! A model that learns while rows arrive: one gradient step a micro-batch.
 //!
 //! Stochastic gradient descent (Robbins & Monro 1951) on standardised columns, with a normalised step. With the means m
-//! and standard deviations s of the terms over all rows so far, and g the gradient of the mean loss of the micro-batch in
-//! the weights of (x − m) / s, step t moves these weights by
+//! and standard deviations s of the terms over all rows so far, and g the gradient of the mean loss of the micro-batch
+//! in the weights of (x − m) / s, step t moves these weights by
 //!
 //! −(ηₜ / L) g, ηₜ = max(t^−½, floor), L = c (1 + Σⱼ mean((xⱼ − mⱼ)² / sⱼ²)), c = 1 (linear) or ¼ (logistic).
 //!
 //! L is the trace of the greatest Hessian that the loss of the micro-batch can have, so no less than its largest
-//! eigenvalue: a step never overshoots its own rows, whatever their size (the normalisation of NLMS, Haykin 2014, chapter
-//! 6). On rows that all come from one place the weights tend to those of the fit of all rows, as Σηₜ diverges and ηₜ
-//! falls; they end about √(ηₜ / 2L) standard errors of a micro-batch from them. With a floor above 0 the step stays large
-//! enough to follow a model that drifts: what was learnt fades by a factor of about 1 − floor · μ / L a step, for the
-//! least curvature μ (1 for columns that do not depend on each other), and the noise that goes with it stays too.
+//! eigenvalue: a step never overshoots its own rows, whatever their size (the normalisation of NLMS, Haykin 2014,
+//! chapter 6). On rows that all come from one place the weights tend to those of the fit of all rows, as Σηₜ diverges
+//! and ηₜ falls; they end about √(ηₜ / 2L) standard errors of a micro-batch from them. With a floor above 0 the step
+//! stays large enough to follow a model that drifts: what was learnt fades by a factor of about 1 − floor · μ / L a
+//! step, for the least curvature μ (1 for columns that do not depend on each other), and the noise that goes with it
+//! stays too.
 
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
@@ -116,12 +117,12 @@ impl Learner {
     }
 
     /// Takes one step along the gradient of these rows; gives their loss under the weights before it, which tells how
-    /// well rows are predicted that the learner had not seen. Rows without a value of the target or a term are left out,
-    /// and without any other there is no step.
+    /// well rows are predicted that the learner had not seen. Rows without a value of the target or a term are left
+    /// out, and without any other there is no step.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a column that is not there, [`Error::Data`] for a target of a logistic model outside 0 to 1 and
-    /// for values whose loss leaves the range of `f64`; the learner is as before then.
+    /// [`Error::Usage`] for a column that is not there, [`Error::Data`] for a target of a logistic model outside 0 to 1
+    /// and for values whose loss leaves the range of `f64`; the learner is as before then.
     pub fn step(&mut self, batch: &Batch) -> Result<Loss> {
         let places = self.model.places(batch.names())?;
         let batch = batch.project(&places);
@@ -183,8 +184,8 @@ impl Learner {
         }
     }
 
-    /// The predictions for rows: values of a linear model, probabilities of a logistic one; none where a term is missing
-    /// or infinite.
+    /// The predictions for rows: values of a linear model, probabilities of a logistic one; none where a term is
+    /// missing or infinite.
     ///
     /// # Errors
     /// [`Error::Usage`] for a term that is not there.

@@ -58,9 +58,9 @@
 //!
 //! # Models
 //!
-//! A [`Spec::regression`] is least squares in one pass. Models that need many, such as the logistic one, are [`fit`] to rows
-//! that [`Engine::upload`] keeps where they are reduced; a [`predictor::Predictor`] predicts with either, and a
-//! [`learner::Learner`] learns from rows that keep arriving.
+//! A [`Spec::regression`] is least squares in one pass. Models that need many, such as the logistic one, are
+//! fitted ([`fit()`]) to rows that [`Engine::upload`] keeps where they are reduced; a [`predictor::Predictor`] predicts
+//! with either, and a [`learner::Learner`] learns from rows that keep arriving.
 //!
 //! # Files
 //!

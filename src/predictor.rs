@@ -6,9 +6,9 @@
 //! - A linear model predicts η; the interval is η ± t · √(s² + v), where a new observation lies with the probability of
 //!   the level, with the residual standard deviation s and the quantile t of Student's distribution with the fit's
 //!   degrees of freedom (Draper & Smith 1998, section 3.1).
-//! - A logistic model predicts p = 1 / (1 + e^−η); the interval is that of η, η ± z · √v with the normal quantile z, taken
-//!   to probabilities: it covers p, not the observation, which is 0 or 1 (Hosmer, Lemeshow & Sturdivant 2013, section
-//!   1.4).
+//! - A logistic model predicts p = 1 / (1 + e^−η); the interval is that of η, η ± z · √v with the normal quantile z,
+//!   taken to probabilities: it covers p, not the observation, which is 0 or 1 (Hosmer, Lemeshow & Sturdivant 2013,
+//!   section 1.4).
 //!
 //! With a ridge penalty the intervals are those of the penalised estimate around its own mean; its bias is not in them.
 
@@ -263,7 +263,8 @@ struct Saved {
 }
 
 impl Models {
-    /// The models in the text of a file that a report was saved to ([`write_models`](crate::report::json::write_models)).
+    /// The models in the text of a file that a report was saved to
+    /// ([`write_models`](crate::report::json::write_models)).
     ///
     /// # Errors
     /// [`Error::Data`] for anything else, another version, no model that predicts, or models of windows, which say

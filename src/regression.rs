@@ -49,8 +49,8 @@ pub struct Centred {
     pub centre: Vec<f64>,
     /// The linear predictor there; 0 without an intercept.
     pub value: f64,
-    /// The covariance of (value, β₁, β₂, …) with an intercept, else of β alone: a matrix by rows, 0 where a term is left
-    /// out; empty where it does not exist.
+    /// The covariance of (value, β₁, β₂, …) with an intercept, else of β alone: a matrix by rows, 0 where a term is
+    /// left out; empty where it does not exist.
     pub covariance: Vec<Vec<f64>>,
     /// Complete rows less the rank.
     pub degrees_of_freedom: u64,

@@ -40,8 +40,8 @@ impl Engine {
         Ok(self.queue.upload(&batch))
     }
 
-    /// The report of rows that were uploaded: that of [`Engine::analyze`] for them. What was pushed before is left as it
-    /// is.
+    /// The report of rows that were uploaded: that of [`Engine::analyze`] for them. What was pushed before is left as
+    /// it is.
     ///
     /// # Errors
     /// [`Error::Usage`] if the rows lack what the spec names; for a grouped spec while rows that were pushed are not

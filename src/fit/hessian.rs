@@ -1,8 +1,9 @@
 //! The Hessian of the objective at given weights, for the last steps and for standard errors.
 //!
 //! In standardised columns (centred, divided by their scales) the Hessian of the summed loss is XᵀVX: V = 1 for the
-//! linear model, so that the co-moments of the rows are all it takes, and V = p (1 − p) for the logistic, where one pass
-//! makes the columns √V X and reduces them to co-moments like any others. The penalty adds λ / sⱼ² to the diagonal.
+//! linear model, so that the co-moments of the rows are all it takes, and V = p (1 − p) for the logistic, where one
+//! pass makes the columns √V X and reduces them to co-moments like any others. The penalty adds λ / sⱼ² to the
+//! diagonal.
 
 use super::standard::Standard;
 use crate::backend::Resident;

@@ -1,8 +1,8 @@
 //! The weights of a model in units in which all of them are alike.
 //!
 //! L-BFGS wants a problem whose curvature is about the same in all directions. So the optimiser sees φ, the weights of
-//! standardised columns, while the rows stay as they are: with means mⱼ (0 without an intercept), scales sⱼ and the unit
-//! u of the target,
+//! standardised columns, while the rows stay as they are: with means mⱼ (0 without an intercept), scales sⱼ and the
+//! unit u of the target,
 //!
 //! - wⱼ = u φⱼ / sⱼ, w₀ = u φ₀ − Σ wⱼ mⱼ;
 //! - objective: (Σ loss + ½ λ Σ wⱼ²) / (n u²);

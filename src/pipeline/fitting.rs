@@ -1,7 +1,7 @@
 //! The rows of a model that is fitted: its columns, kept in memory until the input ends.
 //!
-//! Each step of a fit reads all rows, so they are gathered into one batch that the engine's backend takes once. While it
-//! grows it may take twice the memory of its values, which is what is counted.
+//! Each step of a fit reads all rows, so they are gathered into one batch that the engine's backend takes once. While
+//! it grows it may take twice the memory of its values, which is what is counted.
 
 use crate::batch::{Batch, BatchBuilder};
 use crate::engine::Engine;

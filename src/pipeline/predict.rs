@@ -2,8 +2,8 @@
 //!
 //! Rows go through in batches, so the memory does not grow with the input. Behind the columns of the input come
 //! `prediction`, `residual` (the target less the prediction, where the input has the target), and `prediction_low` and
-//! `prediction_high` where the model has intervals. A cell is empty where a term is missing or infinite, or the key has no
-//! model.
+//! `prediction_high` where the model has intervals. A cell is empty where a term is missing or infinite, or the key has
+//! no model.
 
 use super::outline;
 use super::quarantine::Quarantine;
@@ -59,8 +59,8 @@ pub struct Predicted {
 /// Reads a source to its end and writes its rows with their predictions. `progress` hears the bytes read so far.
 ///
 /// # Errors
-/// [`Error::Usage`] for columns that are not there, do not fit or are in the way, [`Error::Data`] and [`Error::Row`] for
-/// bad input, [`Error::Output`] where the table cannot be written.
+/// [`Error::Usage`] for columns that are not there, do not fit or are in the way, [`Error::Data`] and [`Error::Row`]
+/// for bad input, [`Error::Output`] where the table cannot be written.
 pub fn predict(
     mut source: Box<dyn Source>,
     models: &Models,

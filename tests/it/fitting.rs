@@ -1,5 +1,5 @@
-//! Models fitted by their loss, against the exact normal equations, an independent Newton's method in 320 binary places,
-//! and published numbers.
+//! Models fitted by their loss, against the exact normal equations, an independent Newton's method in 320 binary
+//! places, and published numbers.
 
 use crate::losses::{How, Wrong};
 use crate::oracle;

@@ -5,11 +5,13 @@ use crate::precise::{self, Fixed};
 use crate::random::Random;
 use crate::support::{bits, closed, table};
 use arrow::buffer::NullBuffer;
-use millstream::backend::{Backend, Partial, Tolerance, Work};
+use millstream::backend::{Backend, Partial, Resident, Tolerance, Work};
 use millstream::batch::{Column, Values};
 use millstream::summary::{Loss, Shape};
 use millstream::{Batch, Cpu, Engine, Error, Model, ModelSpec, Spec, Summary};
 use num_traits::{Signed, Zero};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const MODELS: [Model; 2] = [Model::Linear, Model::Logistic];
 
@@ -305,11 +307,11 @@ impl Backend for Wrong {
     fn depth(&self) -> usize {
         1
     }
-    fn upload(&mut self, batch: &Batch) -> millstream::Result<millstream::backend::Resident> {
+    fn upload(&mut self, batch: &Batch) -> millstream::Result<Resident> {
         match self.how {
             How::NoRoom => Err(Error::Limit("no room, on purpose".into())),
             How::PanicsAtUpload => std::panic::resume_unwind(Box::new("on purpose")),
-            _ => Ok(millstream::backend::Resident::on_host(batch.clone())),
+            _ => Ok(Resident::on_host(batch.clone())),
         }
     }
 }
@@ -336,7 +338,69 @@ fn a_backend_that_fails_changes_no_bit() {
     }
     let (cpu, how) = (Cpu::new(), How::NoRoom);
     let mut engine = Engine::with_backend(Spec::new(), Box::new(Wrong { cpu, how })).unwrap();
-    assert!(matches!(engine.upload(&batch), Err(Error::Limit(_))));
+    let resident = engine.upload(&batch).unwrap();
+    assert_eq!(engine.fallbacks().count, 1, "the rows stayed on the host");
+    assert_eq!(engine.loss(&resident, &spec, &weights).unwrap(), right);
+}
+
+/// Knows the rows again that it has taken.
+struct Keeps {
+    cpu: Cpu,
+    copies: Arc<AtomicUsize>,
+    known: Arc<AtomicUsize>,
+}
+
+/// The number of a copy.
+struct Copied(usize);
+
+impl Backend for Keeps {
+    fn name(&self) -> &str {
+        "keeps"
+    }
+    fn device(&self) -> String {
+        "a device that keeps rows".into()
+    }
+    fn tolerance(&self) -> Tolerance {
+        self.cpu.tolerance()
+    }
+    fn submit(&mut self, seq: u64, work: Work) -> millstream::Result<()> {
+        let resident = work.resident.as_ref().expect("rows that were uploaded");
+        assert_eq!(resident.copy::<Copied>().expect("the copy").0, 1);
+        assert_eq!(work.batch.rows(), resident.batch().rows());
+        self.known.fetch_add(1, Ordering::Relaxed);
+        self.cpu.submit(seq, work)
+    }
+    fn collect(&mut self) -> millstream::Result<(u64, Vec<Partial>)> {
+        self.cpu.collect()
+    }
+    fn depth(&self) -> usize {
+        1
+    }
+    fn upload(&mut self, batch: &Batch, _: &Arc<Shape>) -> millstream::Result<Resident> {
+        let copy = Copied(self.copies.fetch_add(1, Ordering::Relaxed) + 1);
+        Ok(Resident::on_device(batch.clone(), Arc::new(copy)))
+    }
+}
+
+/// Rows go over once, and every question names them.
+#[test]
+fn a_device_takes_the_rows_once() {
+    let [copies, known] = [Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0))];
+    let backend = Keeps {
+        cpu: Cpu::new(),
+        copies: copies.clone(),
+        known: known.clone(),
+    };
+    let mut engine = Engine::with_backend(Spec::new(), Box::new(backend)).unwrap();
+    let resident = engine.upload(&rows(5000, true)).unwrap();
+    engine.analyze_resident(&resident).unwrap();
+    let spec = spec(Model::Linear, &["near", "far"], true);
+    engine.loss(&resident, &spec, &[0.0; 3]).unwrap();
+    let fit = millstream::fit(&mut engine, &resident, &spec).unwrap();
+    assert!(fit.converged);
+    assert_eq!(copies.load(Ordering::Relaxed), 1);
+    // An analysis, a loss, co-moments, and more than one evaluation an iteration.
+    assert!(known.load(Ordering::Relaxed) as u64 > 3 + fit.iterations, "{fit:?}");
 }
 
 #[test]
