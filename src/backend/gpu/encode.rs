@@ -61,10 +61,11 @@ pub(super) fn encode<T: Number>(target: &mut Target<'_>, mode: Mode, values: &[T
     }
     // A column that the device centres in f32, or one that the host centres.
     let as_it_is = precision == Precision::Exact || T::ELEMENT == Element::F32;
+    if T::ELEMENT == Element::F32 {
+        // It also stands for what is missing.
+        look.pivot = f64::from(look.pivot as f32);
+    }
     if precision == Precision::Fast {
-        if as_it_is {
-            look.pivot = f64::from(look.pivot as f32);
-        }
         let farthest = (look.max - look.pivot).abs().max((look.min - look.pivot).abs());
         if look.count > 0 && farthest > 0.0 {
             look.exponent = exponent(farthest) + 1;
