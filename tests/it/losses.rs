@@ -7,7 +7,7 @@ use crate::support::{bits, closed, table};
 use arrow::buffer::NullBuffer;
 use millstream::backend::{Backend, Partial, Resident, Tolerance, Work};
 use millstream::batch::{Column, Values};
-use millstream::summary::{Loss, Shape};
+use millstream::summary::Loss;
 use millstream::{Batch, Cpu, Engine, Error, Model, ModelSpec, Spec, Summary};
 use num_traits::{Signed, Zero};
 use std::sync::Arc;
@@ -376,9 +376,9 @@ impl Backend for Keeps {
     fn depth(&self) -> usize {
         1
     }
-    fn upload(&mut self, batch: &Batch, _: &Arc<Shape>) -> millstream::Result<Resident> {
+    fn upload(&mut self, batch: &Batch) -> millstream::Result<Resident> {
         let copy = Copied(self.copies.fetch_add(1, Ordering::Relaxed) + 1);
-        Ok(Resident::on_device(batch.clone(), Arc::new(copy)))
+        Ok(Resident::on_device(batch.clone(), Arc::new(copy), 4096))
     }
 }
 

@@ -25,6 +25,14 @@ mod fitting;
 mod formats;
 #[cfg(feature = "gpu")]
 mod gpu_agreement;
+#[cfg(feature = "gpu")]
+mod gpu_judge;
+#[cfg(feature = "gpu")]
+mod gpu_losses;
+#[cfg(feature = "gpu")]
+mod gpu_shaders;
+#[cfg(feature = "gpu")]
+mod gpu_shapes;
 mod group_edges;
 mod grouped;
 #[cfg(feature = "cli")]

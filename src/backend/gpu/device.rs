@@ -144,7 +144,7 @@ impl Device {
             Precision::Exact => (pipelines(Element::F32), Some(pipelines(Element::F64))),
             Precision::Fast => (pipelines(Element::F32), None),
         };
-        let probe = probe::run(&device, &queue, about.f64);
+        let probe = probe::run(&device, &queue, texts, about.f64);
         if let Some(failure) = probe.failure_for(options.precision) {
             return Err(Error::Unavailable(format!(
                 "{} does not compute as this program needs it: {failure}",
@@ -257,7 +257,7 @@ pub fn adapters() -> Vec<Adapter> {
         let mut about = describe(adapter);
         about.probe = request(adapter)
             .ok()
-            .map(|(device, queue)| probe::run(&device, &queue, about.f64));
+            .map(|(device, queue)| probe::run(&device, &queue, &Texts::default(), about.f64));
         about
     };
     found(&instance).iter().map(tried).collect()

@@ -20,6 +20,15 @@ fn distance_max(precision: Precision) -> f64 {
     }
 }
 
+/// A sum of squares over the complete rows at least: what is lost in squares below the range of the device's numbers is
+/// then less than 2⁻³⁰ of it in `fast`, and 2⁻²⁰⁰ in `exact`, whatever else is in the column.
+fn squares_min(precision: Precision) -> f64 {
+    match precision {
+        Precision::Exact => ldexp(1.0, -800),
+        Precision::Fast => ldexp(1.0, -80),
+    }
+}
+
 /// The output of a submission.
 pub(super) struct Answers<'a> {
     pub(super) load: &'a Load,
@@ -177,6 +186,11 @@ impl Answers<'_> {
         let pivots: Vec<f64> = looks.iter().map(|look| look.pivot).collect();
         if matrix.gaps.is_some() {
             let most = distance_max(self.load.precision);
+            let least = squares_min(self.load.precision);
+            let lost = |i: usize| {
+                let squares = ldexp(s2[triangle(i, i, d)], -2 * looks[i].exponent);
+                squares < least && looks[i].min < looks[i].max
+            };
             let far = |i: usize| {
                 let sums = PivotSums {
                     count: rows,
@@ -187,7 +201,7 @@ impl Answers<'_> {
                 let distance = sums.s1 / rows as f64;
                 distance * distance > most * most * (sums.m2() / rows as f64)
             };
-            if (0..d).any(far) {
+            if (0..d).any(|i| lost(i) || far(i)) {
                 return None;
             }
         }

@@ -150,6 +150,10 @@ pub struct Texts {
     pub differences: String,
     /// Losses.
     pub loss: String,
+    /// What tries two-sums.
+    pub probe_two_sum: String,
+    /// What tries `f64`.
+    pub probe_f64: String,
 }
 
 impl Default for Texts {
@@ -163,6 +167,8 @@ impl Default for Texts {
             fold: include_str!("../../../shaders/fold.wgsl").into(),
             differences: include_str!("../../../shaders/differences.wgsl").into(),
             loss: include_str!("../../../shaders/loss.wgsl").into(),
+            probe_two_sum: include_str!("../../../shaders/probe_two_sum.wgsl").into(),
+            probe_f64: include_str!("../../../shaders/probe_f64.wgsl").into(),
         }
     }
 }
@@ -174,7 +180,10 @@ impl Texts {
             Precision::Exact => &[Element::F32, Element::F64],
             Precision::Fast => &[Element::F32],
         };
-        let mut modules = Vec::new();
+        let mut modules = vec![("probe of two-sums".to_owned(), self.probe_two_sum.clone())];
+        if precision == Precision::Exact {
+            modules.push(("probe of f64".to_owned(), self.probe_f64.clone()));
+        }
         for element in elements {
             for (name, body) in [
                 ("moments", &self.moments),
@@ -314,3 +323,6 @@ pub(super) fn bind_group_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout 
         entries: &entries,
     })
 }
+
+#[cfg(test)]
+mod tests;

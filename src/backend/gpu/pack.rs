@@ -19,8 +19,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Packs pieces; keeps its scratch memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Packer {
+    /// Whether the device's quotients are correctly rounded, as extremes of differences per second have to be.
+    divides: bool,
     complete: Vec<bool>,
 }
 
@@ -32,6 +34,13 @@ pub(super) struct Target<'a> {
 }
 
 impl Packer {
+    pub(super) fn new(divides: bool) -> Self {
+        Self {
+            divides,
+            complete: Vec::new(),
+        }
+    }
+
     /// Packs rows of a job as its piece `number`; there is room for it.
     pub(super) fn pack(
         &mut self,
@@ -130,7 +139,8 @@ impl Packer {
             piece.loss = Some(self.loss(load, work, &rows, place, loss));
         }
         let clean = load.looks[place.looks..][..shape.columns].iter().all(Look::is_clean);
-        if differs(shape, precision) && clean && n > 1 {
+        let divisible = self.divides || work.batch.time_ns().is_none();
+        if differs(shape, precision) && divisible && clean && n > 1 {
             piece.differences = Some(self.differences(load, work, &rows, place));
         }
         if let Some(rest) = host_shape(shape, precision, piece.differences.is_some()) {
@@ -260,11 +270,13 @@ impl Packer {
         let clean = taking().all(|i| load.looks[looks + i].is_clean());
         let mask = load.mask.len();
         let mut complete_rows = rows.len() as u64;
-        if !clean {
+        // What fills up the last group of four has deviations of 0, but a loss.
+        let unmasked = clean && rows.len().is_multiple_of(4);
+        if !unmasked {
             let order = work.cells.order.as_deref();
             self.complete.clear();
             self.complete.resize(rows.len(), true);
-            for i in taking() {
+            for i in taking().filter(|_| !clean) {
                 let column = &work.batch.columns()[*i];
                 for (complete, k) in self.complete.iter_mut().zip(rows.clone()) {
                     *complete &= column.get(row(order, k)).is_finite();
@@ -285,7 +297,7 @@ impl Packer {
                 columns: loss.terms.len() as u32,
                 pivots: place.pivots as u32,
                 places,
-                mask: if clean { NONE } else { (mask + start / 32) as u32 },
+                mask: if unmasked { NONE } else { (mask + start / 32) as u32 },
                 weights: weights as u32,
                 to: (load.partial + run * entries) as u32,
             });

@@ -1,5 +1,6 @@
 //! What an adapter's arithmetic does, tried once when it is opened: drivers may reassociate, flush and fold.
 
+use super::kernels::Texts;
 use crate::spec::Precision;
 use wgpu::util::{BufferInitDescriptor, DeviceExt};
 
@@ -34,31 +35,8 @@ impl Probe {
     }
 }
 
-const TWO_SUM: &str = "
-@group(0) @binding(0) var<storage, read> pairs: array<vec2<f32>>;
-@group(0) @binding(1) var<storage, read_write> found: array<vec2<f32>>;
-@group(0) @binding(2) var<uniform> zero: vec4<u32>;
-fn hold(x: f32) -> f32 { return bitcast<f32>(bitcast<u32>(x) ^ zero.x); }
-@compute @workgroup_size(64)
-fn probe(@builtin(global_invocation_id) id: vec3<u32>) {
-    let p = pairs[id.x];
-    let total = hold(p.x + p.y);
-    let added = hold(total - p.x);
-    found[id.x] = vec2<f32>(total, hold(p.x - hold(total - added)) + hold(p.y - added));
-}";
-
-const NATIVE: &str = "
-@group(0) @binding(0) var<storage, read> pairs: array<vec2<f64>>;
-@group(0) @binding(1) var<storage, read_write> found: array<vec4<f64>>;
-@group(0) @binding(2) var<uniform> zero: vec4<u32>;
-@compute @workgroup_size(64)
-fn probe(@builtin(global_invocation_id) id: vec3<u32>) {
-    let p = pairs[id.x];
-    found[id.x] = vec4<f64>(p.x + p.y, p.x * p.y, p.x / p.y, f64(zero.x));
-}";
-
 /// Runs the checks.
-pub(super) fn run(device: &wgpu::Device, queue: &wgpu::Queue, f64: bool) -> Probe {
+pub(super) fn run(device: &wgpu::Device, queue: &wgpu::Queue, texts: &Texts, f64: bool) -> Probe {
     let mut probe = Probe {
         two_sum: false,
         native_f64: false,
@@ -66,7 +44,7 @@ pub(super) fn run(device: &wgpu::Device, queue: &wgpu::Queue, f64: bool) -> Prob
         failure: None,
     };
     let pairs: Vec<[f32; 2]> = numbers().map(|(a, b)| [a as f32, b as f32]).collect();
-    match launch::<[f32; 2]>(device, queue, TWO_SUM, bytemuck::cast_slice(&pairs)) {
+    match launch::<[f32; 2]>(device, queue, &texts.probe_two_sum, bytemuck::cast_slice(&pairs)) {
         Ok(found) => {
             // The error of an f32 sum is exact in f64.
             let right = |(p, s): (&[f32; 2], &[f32; 2])| {
@@ -78,7 +56,7 @@ pub(super) fn run(device: &wgpu::Device, queue: &wgpu::Queue, f64: bool) -> Prob
     }
     if f64 && probe.failure.is_none() {
         let pairs: Vec<[f64; 2]> = numbers().map(|(a, b)| [a, b]).collect();
-        match launch::<[f64; 4]>(device, queue, NATIVE, bytemuck::cast_slice(&pairs)) {
+        match launch::<[f64; 4]>(device, queue, &texts.probe_f64, bytemuck::cast_slice(&pairs)) {
             Ok(found) => {
                 let both = || pairs.iter().zip(&found);
                 probe.native_f64 = both().all(|(p, f)| f[0] == p[0] + p[1] && f[1] == p[0] * p[1]);

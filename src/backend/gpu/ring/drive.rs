@@ -54,6 +54,7 @@ impl Driving {
         release: Sender<Box<Stage>>,
         answers: Sender<Answer>,
     ) -> Self {
+        let divides = device.adapter.probe.as_ref().is_some_and(|probe| probe.division);
         Self {
             device,
             options: options.clone(),
@@ -61,7 +62,7 @@ impl Driving {
             answers,
             flights: VecDeque::new(),
             number: 0,
-            packer: Packer::default(),
+            packer: Packer::new(divides),
         }
     }
 

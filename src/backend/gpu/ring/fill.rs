@@ -59,7 +59,7 @@ impl Packing {
         Self {
             device: device.clone(),
             options: options.clone(),
-            packer: Packer::default(),
+            packer: Packer::new(device.adapter.probe.as_ref().is_some_and(|probe| probe.division)),
             submissions,
             free,
             answers,
