@@ -36,12 +36,12 @@ pub(super) struct Target<'a> {
 }
 
 impl Packer {
-    /// Packs rows of a job as its piece `number`; there is room for it.
+    /// Packs rows of a job as a piece, by its number and how many there are; there is room for it.
     pub(super) fn pack(
         &mut self,
         target: &mut Target<'_>,
         job: &Arc<Job>,
-        number: usize,
+        (number, of): (usize, usize),
         block: usize,
         rows: Range<usize>,
     ) {
@@ -59,6 +59,7 @@ impl Packer {
         let mut piece = Piece {
             job: job.clone(),
             number,
+            of,
             block,
             rows: rows.clone(),
             looks: before.0,

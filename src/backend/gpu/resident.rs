@@ -3,12 +3,13 @@
 use super::device::Device;
 use super::stage::Stage;
 use crate::summary::Shape;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// A copy of a batch on a device, cut and tabulated for works of one shape.
 #[derive(Debug)]
 pub(super) struct Copy {
-    device: Arc<Device>,
+    /// Not kept alive by what lies on it: a device that is lost goes.
+    device: Weak<Device>,
     shape: Arc<Shape>,
     /// In the order of their pieces; out of here while the device has them.
     stages: Mutex<Vec<Stage>>,
@@ -18,7 +19,7 @@ pub(super) struct Copy {
 impl Copy {
     pub(super) fn new(device: &Arc<Device>, shape: Arc<Shape>) -> Self {
         Self {
-            device: device.clone(),
+            device: Arc::downgrade(device),
             shape,
             stages: Mutex::default(),
             pieces: 0.into(),
@@ -27,7 +28,7 @@ impl Copy {
 
     /// Whether works of this shape on this device can use it.
     pub(super) fn serves(&self, device: &Arc<Device>, shape: &Shape) -> bool {
-        Arc::ptr_eq(&self.device, device) && *self.shape == *shape
+        std::ptr::eq(self.device.as_ptr(), Arc::as_ptr(device)) && *self.shape == *shape
     }
 
     pub(super) fn pieces(&self) -> usize {
@@ -41,6 +42,11 @@ impl Copy {
         stages.insert(at, stage);
         let pieces = stages.iter().map(|stage| stage.load.pieces.len()).sum();
         self.pieces.fetch_max(pieces, std::sync::atomic::Ordering::AcqRel);
+    }
+
+    /// Gives the memory back; the device is lost.
+    pub(super) fn forget(&self) {
+        drop(self.take());
     }
 
     pub(super) fn take(&self) -> Vec<Stage> {

@@ -4,7 +4,7 @@
 //! places, masks, weights, data. It is written as a whole into mapped memory, and copied to the device section by
 //! section, as far as each is used. A stage is made once and used again and again; bind groups cover whole sections.
 
-use super::device::{Counters, Device};
+use super::device::{Buffer, Counters, Device};
 use super::kernels::{Element, Entry, KERNELS, Kernel, Params};
 use super::load::Load;
 use crate::error::{Error, Result};
@@ -99,6 +99,8 @@ pub(super) struct Places {
     pub(super) data: u64,
     input: u64,
     pub(super) out: [u64; KERNELS.len()],
+    /// When the kernels began and ended, where that is measured.
+    times: u64,
     output: u64,
 }
 
@@ -122,6 +124,7 @@ impl Places {
             start
         };
         let out = room.out.map(&mut take);
+        let times = take(TIMES_BYTES);
         Self {
             params,
             tables,
@@ -132,10 +135,14 @@ impl Places {
             data,
             input,
             out,
+            times,
             output: end,
         }
     }
 }
+
+/// Bytes of the two times of a submission.
+const TIMES_BYTES: u64 = 16;
 
 /// How far the mapping of a buffer has come.
 #[derive(Debug, Clone, Default)]
@@ -161,19 +168,23 @@ impl Mapping {
 /// The buffers of one submission.
 #[derive(Debug)]
 pub(super) struct Stage {
+    /// Of the submission that it is packed for.
+    pub(super) number: u64,
     pub(super) room: Sizes,
     pub(super) at: Places,
-    /// Mapped while the host writes.
-    staging: wgpu::Buffer,
+    /// Memory to write into, while the host has it.
+    pub(super) memory: Option<wgpu::BufferViewMut>,
+    staging: Buffer,
     /// Where in the input the staging memory begins: the weights where the rest stays on the device.
     staging_at: u64,
     kept: bool,
-    input: wgpu::Buffer,
-    output: wgpu::Buffer,
-    readback: wgpu::Buffer,
+    input: Buffer,
+    output: Buffer,
+    readback: Buffer,
     /// Kept alive by the bind groups too.
-    _scratch: wgpu::Buffer,
+    _scratch: Buffer,
     groups: [wgpu::BindGroup; KERNELS.len()],
+    times: Option<wgpu::QuerySet>,
     staged: Mapping,
     read: Mapping,
     pub(super) load: Load,
@@ -195,7 +206,8 @@ impl Stage {
         let staging = device.buffer("staging", at.input, Usage::MAP_WRITE | Usage::COPY_SRC, true)?;
         let input = Usage::UNIFORM | Usage::STORAGE | Usage::COPY_DST;
         let input = device.buffer("input", at.input, input, false)?;
-        let output = device.buffer("output", at.output, Usage::STORAGE | Usage::COPY_SRC, false)?;
+        let output = Usage::STORAGE | Usage::COPY_SRC | Usage::QUERY_RESOLVE;
+        let output = device.buffer("output", at.output, output, false)?;
         let readback = device.buffer("read-back", at.output, Usage::MAP_READ | Usage::COPY_DST, false)?;
         let scratch = device.buffer("scratch", room.scratch.max(256), Usage::STORAGE, false)?;
         let group = |k: usize| {
@@ -225,10 +237,21 @@ impl Stage {
                 entries: &entries,
             })
         };
-        Ok(Self {
+        let times = device.timed.then(|| {
+            Counters::add(&device.counters.objects, 1);
+            device.device.create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("times"),
+                ty: wgpu::QueryType::Timestamp,
+                count: 2,
+            })
+        });
+        let mut this = Self {
             groups: std::array::from_fn(group),
+            times,
+            number: 0,
             room,
             at,
+            memory: None,
             staging,
             staging_at: 0,
             kept: false,
@@ -239,7 +262,9 @@ impl Stage {
             staged: Mapping::default(),
             read: Mapping::default(),
             load: Load::default(),
-        })
+        };
+        this.map()?;
+        Ok(this)
     }
 
     /// Submits what is loaded: the copy to the device if `upload`, the kernels and the copy back if `run`.
@@ -248,6 +273,7 @@ impl Stage {
             .device
             .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("stage") });
         if upload {
+            self.memory = None;
             self.staging.unmap();
             let mut bytes = 0;
             let weights = (self.at.weights, self.load.sizes.weights);
@@ -268,6 +294,11 @@ impl Stage {
                 let at = self.at.out[k];
                 encoder.copy_buffer_to_buffer(&self.output, at, &self.readback, at, *bytes);
             }
+            if let Some(times) = &self.times {
+                let at = self.at.times;
+                encoder.resolve_query_set(times, 0..2, &self.output, at);
+                encoder.copy_buffer_to_buffer(&self.output, at, &self.readback, at, TIMES_BYTES);
+            }
             encoder.map_buffer_on_submit(&self.readback, wgpu::MapMode::Read, .., self.read.begin());
         }
         Counters::add(&device.counters.submits, 1);
@@ -278,7 +309,11 @@ impl Stage {
         let pipelines = device.pipelines(self.load.element);
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
             label: Some("stage"),
-            timestamp_writes: None,
+            timestamp_writes: self.times.as_ref().map(|times| wgpu::ComputePassTimestampWrites {
+                query_set: times,
+                beginning_of_pass_write_index: Some(0),
+                end_of_pass_write_index: Some(1),
+            }),
         });
         for (k, kernel) in KERNELS.into_iter().enumerate() {
             let params = self.load.params(kernel);
@@ -309,28 +344,45 @@ impl Stage {
         self.readback.unmap();
     }
 
-    /// Memory to write into.
-    pub(super) fn memory(&self) -> Result<wgpu::BufferViewMut> {
-        self.staging
-            .get_mapped_range_mut(..)
-            .map_err(|e| Error::Failed(format!("no memory to pack rows into: {e}")))
+    /// When the kernels began and ended, in nanoseconds of the device's clock, where that was measured.
+    pub(super) fn times_ns(&self, device: &Device, output: &[u8]) -> Option<(u64, u64)> {
+        self.times.as_ref()?;
+        let at = self.at.times as usize;
+        let time = |k: usize| {
+            let bytes = output.get(at + 8 * k..at + 8 * k + 8)?;
+            let ticks = u64::from_le_bytes(bytes.try_into().ok()?);
+            Some((ticks as f64 * f64::from(device.queue.get_timestamp_period())) as u64)
+        };
+        Some((time(0)?, time(1)?))
+    }
+
+    /// Makes the memory to write into available; the device does not have it.
+    pub(super) fn map(&mut self) -> Result<()> {
+        if self.memory.is_none() {
+            let memory = self.staging.get_mapped_range_mut(..);
+            self.memory = Some(memory.map_err(|e| Error::Failed(format!("no memory to pack rows into: {e}")))?);
+        }
+        Ok(())
     }
 
     /// From now on the data stays, and only weights are written: the large staging memory goes.
     pub(super) fn keep(&mut self, device: &Device) -> Result<()> {
         use wgpu::BufferUsages as Usage;
         let bytes = self.load.sizes.weights.max(8);
+        self.memory = None;
         self.staging = device.buffer("weights", bytes, Usage::MAP_WRITE | Usage::COPY_SRC, true)?;
         self.staging_at = self.at.weights;
         self.kept = true;
-        Ok(())
+        self.map()
     }
 
     /// Other weights for data that stays.
     pub(super) fn set_weights(&mut self, set: impl FnOnce(&mut Load)) -> Result<()> {
         set(&mut self.load);
-        let mut memory = self.memory()?;
-        self.load.write_weights(0, &mut memory);
+        self.map()?;
+        if let Some(memory) = &mut self.memory {
+            self.load.write_weights(0, memory);
+        }
         Ok(())
     }
 }

@@ -1,31 +1,31 @@
 //! The thread that packs: works become pieces, pieces fill stages, full stages go to the device.
 
-use super::super::Options;
 use super::super::device::Device;
 use super::super::load::{Job, Mode, needs};
 use super::super::pack::{Packer, Target};
 use super::super::resident::Copy;
 use super::super::stage::{Sizes, Stage};
-use super::{Answer, Order, Submission};
+use super::super::{Moment, Options};
+use super::{Answer, Order, State, Stopped, Submission};
 use crate::error::{Error, Result};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A submission of so many bytes leaves at once: sending it takes longer than submitting it.
 const ENOUGH_BYTES: u64 = 1 << 20;
-/// A submission waits so long for more works.
-const PATIENCE: Duration = Duration::from_millis(1);
 /// Data of a piece at most: larger blocks go in pieces, so that packing and reducing overlap.
 const PIECE_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of a section at least: bindings are not empty.
+const SECTION_BYTES_MIN: u64 = 256;
 /// Rows of a piece at least.
 const PIECE_ROWS_MIN: usize = 64;
 
 /// The stage that is being packed.
 struct Open {
     stage: Box<Stage>,
-    memory: wgpu::BufferViewMut,
     since: Instant,
 }
 
@@ -33,21 +33,22 @@ struct Open {
 pub(super) struct Packing {
     device: Arc<Device>,
     options: Options,
+    state: Arc<State>,
     packer: Packer,
     submissions: Sender<Submission>,
     free: Receiver<Box<Stage>>,
     answers: Sender<Answer>,
+    /// Those that it has made for the ring, and how many there may be.
     stages: usize,
+    stages_max: usize,
     open: Option<Open>,
 }
-
-/// The other thread has ended.
-struct Stopped;
 
 impl Packing {
     pub(super) fn new(
         device: &Arc<Device>,
         options: &Options,
+        state: &Arc<State>,
         submissions: Sender<Submission>,
         free: Receiver<Box<Stage>>,
         answers: Sender<Answer>,
@@ -55,20 +56,31 @@ impl Packing {
         Self {
             device: device.clone(),
             options: options.clone(),
+            state: state.clone(),
             packer: Packer::default(),
             submissions,
             free,
             answers,
             stages: 0,
+            stages_max: options.depth.max(1),
             open: None,
         }
     }
 
-    pub(super) fn run(mut self, orders: &Receiver<Order>) {
-        loop {
+    pub(super) fn run(mut self, orders: Receiver<Order>) {
+        if catch_unwind(AssertUnwindSafe(|| self.serve(&orders))).is_err() {
+            self.device.give_up("packing rows for the GPU failed");
+        }
+    }
+
+    fn serve(&mut self, orders: &Receiver<Order>) {
+        while !self.state.is_closing() {
             let order = match &self.open {
                 None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(open) => orders.recv_deadline(open.since + PATIENCE),
+                Some(open) => match open.since.checked_add(self.options.patience) {
+                    Some(end) => orders.recv_deadline(end),
+                    None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                },
             };
             let done = match order {
                 Ok(Order::Work(job)) => self.work(&job),
@@ -91,36 +103,34 @@ impl Packing {
         self.answers.send(answer).map_err(|_| Stopped)
     }
 
-    /// The pieces of a job: block and rows.
-    fn pieces(&self, job: &Job, mode: Mode) -> Vec<(usize, Range<usize>)> {
+    /// After a failure: not every one of them is a loss.
+    fn alive(&self) -> Result<(), Stopped> {
+        if self.device.is_lost() { Err(Stopped) } else { Ok(()) }
+    }
+
+    /// Rows of a piece of this job at most.
+    fn rows_max(&self, job: &Job, mode: Mode) -> usize {
         let work = &job.work;
         let longest = work.cells.blocks.iter().map(|b| b.rows.len()).max().unwrap_or(0);
-        let limit = self.device.adapter.binding_bytes_max.min(PIECE_BYTES_MAX);
-        let most = piece_rows(longest, |rows| needs(work, mode, self.options.precision, rows), limit);
-        let mut pieces = Vec::with_capacity(work.cells.blocks.len());
-        for (k, block) in work.cells.blocks.iter().enumerate() {
-            let starts = block.rows.clone().step_by(most);
-            pieces.extend(starts.map(|start| (k, start..block.rows.end.min(start + most))));
-        }
-        pieces
+        let limit = self.limit().min(PIECE_BYTES_MAX);
+        piece_rows(longest, |rows| needs(work, mode, self.options.precision, rows), limit)
     }
 
     fn work(&mut self, job: &Arc<Job>) -> Result<(), Stopped> {
         let mode = Mode::of(&job.work, self.options.precision);
-        let pieces = self.pieces(job, mode);
+        let most = self.rows_max(job, mode);
+        let of = pieces(job, most).count();
         let seq = job.seq;
-        self.answer(Answer::Begun {
-            seq,
-            pieces: pieces.len(),
-        })?;
-        for (number, (block, rows)) in pieces.into_iter().enumerate() {
-            match self.piece(job, mode, number, block, rows, true)? {
+        if of == 0 {
+            return self.answer(Answer::Empty { seq });
+        }
+        for (number, (block, rows)) in pieces(job, most).enumerate() {
+            match self.piece(job, mode, (number, of), block, rows, true)? {
                 Ok(()) => {}
                 Err(why) => {
-                    return self.answer(Answer::Failed {
-                        seq,
-                        why: why.to_string(),
-                    });
+                    let why = why.to_string();
+                    self.answer(Answer::Failed { seq, why })?;
+                    return self.alive();
                 }
             }
             if self
@@ -139,7 +149,7 @@ impl Packing {
         &mut self,
         job: &Arc<Job>,
         mode: Mode,
-        number: usize,
+        (number, of): (usize, usize),
         block: usize,
         rows: Range<usize>,
         recycled: bool,
@@ -157,52 +167,86 @@ impl Packing {
         }
         if self.open.is_none() {
             match self.stage(need) {
-                Ok(open) => self.open = Some(open),
+                Ok(stage) => self.open = Some(self.opened(stage)),
                 Err(Failure::Stopped) => return Err(Stopped),
                 Err(Failure::Error(e)) => return Ok(Err(e)),
             }
         }
         if let Some(open) = &mut self.open {
-            let mut target = Target {
-                load: &mut open.stage.load,
-                at: &open.stage.at,
-                memory: &mut open.memory,
+            let stage = &mut *open.stage;
+            let Some(memory) = &mut stage.memory else {
+                return Ok(Err(Error::Failed("no memory to pack rows into".into())));
             };
-            self.packer.pack(&mut target, job, number, block, rows);
+            let number_of_stage = stage.number;
+            see(&self.options, Moment::Packing(number_of_stage));
+            let mut target = Target {
+                load: &mut stage.load,
+                at: &stage.at,
+                memory,
+            };
+            self.packer.pack(&mut target, job, (number, of), block, rows);
+            let bytes = stage.load.sizes.data;
+            see(
+                &self.options,
+                Moment::Packed {
+                    number: number_of_stage,
+                    bytes,
+                },
+            );
         }
         Ok(Ok(()))
     }
 
+    fn opened(&self, mut stage: Box<Stage>) -> Open {
+        stage.number = self.device.counters.number();
+        Open {
+            stage,
+            since: Instant::now(),
+        }
+    }
+
     /// A stage with this much room: one that has come back, or a new one.
-    fn stage(&mut self, need: Sizes) -> Result<Open, Failure> {
-        let stage = match self.free.try_recv() {
+    fn stage(&mut self, need: Sizes) -> Result<Box<Stage>, Failure> {
+        let mut stage = match self.free.try_recv() {
             Ok(stage) => Some(stage),
-            Err(_) if self.stages < self.options.depth => None,
+            Err(_) if self.stages < self.stages_max => None,
             Err(_) => Some(self.free.recv().map_err(|_| Failure::Stopped)?),
         };
-        let room = match &stage {
-            Some(stage) if need.fits(stage.room) => stage.room,
-            Some(stage) => stage.room.max(roomy(need, self.limit())),
-            None => roomy(need, self.limit()),
-        };
-        let stage = match stage {
-            Some(stage) if stage.room == room => stage,
-            other => {
-                // The new one first takes the place of the old one.
-                self.stages -= usize::from(other.is_some());
-                drop(other);
-                let mut stage = Box::new(Stage::new(&self.device, room).map_err(Failure::Error)?);
-                stage.load.precision = self.options.precision;
-                self.stages += 1;
-                stage
+        loop {
+            let mut room = roomy(need, self.limit());
+            match stage.take() {
+                Some(stage) if need.fits(stage.room) => return Ok(stage),
+                Some(small) => {
+                    // The new one takes the place of the old one.
+                    self.stages -= 1;
+                    room = room.max(small.room);
+                }
+                None => {}
             }
-        };
-        let memory = stage.memory().map_err(Failure::Error)?;
-        Ok(Open {
-            stage,
-            memory,
-            since: Instant::now(),
-        })
+            match self.new_stage(room, need) {
+                Ok(stage) => {
+                    self.stages += 1;
+                    return Ok(stage);
+                }
+                // There is no room for so many: from now on those that there are have to do.
+                Err(_) if self.stages > 0 => {
+                    self.stages_max = self.stages;
+                    stage = Some(self.free.recv().map_err(|_| Failure::Stopped)?);
+                }
+                Err(e) => return Err(Failure::Error(e)),
+            }
+        }
+    }
+
+    /// A stage with some room to spare, or at least with as much as is needed.
+    fn new_stage(&self, room: Sizes, need: Sizes) -> Result<Box<Stage>> {
+        self.state.packing.begin(self.state.start);
+        let made = Stage::new(&self.device, room);
+        let made = made.or_else(|_| Stage::new(&self.device, need.max(Sizes::all(SECTION_BYTES_MIN))));
+        self.state.packing.end();
+        let mut stage = made?;
+        stage.load.precision = self.options.precision;
+        Ok(Box::new(stage))
     }
 
     fn limit(&self) -> u64 {
@@ -218,10 +262,9 @@ impl Packing {
 
     fn again(&mut self, job: Arc<Job>, copy: Arc<Copy>) -> Result<(), Stopped> {
         self.flush()?;
-        self.answer(Answer::Begun {
-            seq: job.seq,
-            pieces: copy.pieces(),
-        })?;
+        if copy.pieces() == 0 {
+            return self.answer(Answer::Empty { seq: job.seq });
+        }
         self.send(Submission::Again(job, copy))
     }
 
@@ -231,7 +274,9 @@ impl Packing {
         let precision = self.options.precision;
         let mode = Mode::of(&job.work, precision);
         let copy = Arc::new(Copy::new(&self.device, job.work.shape.clone()));
-        let mut pieces = self.pieces(job, mode).into_iter().enumerate().peekable();
+        let most = self.rows_max(job, mode);
+        let of = pieces(job, most).count();
+        let mut pieces = pieces(job, most).enumerate().peekable();
         while pieces.peek().is_some() {
             // As many pieces as one stage may hold.
             let (mut need, mut some) = (Sizes::default(), Vec::new());
@@ -244,22 +289,13 @@ impl Packing {
                 some.push((number, block, rows));
                 pieces.next();
             }
-            let opened = Stage::new(&self.device, need.max(Sizes::all(256))).and_then(|mut stage| {
-                stage.load.precision = precision;
-                let memory = stage.memory()?;
-                Ok(Open {
-                    stage: Box::new(stage),
-                    memory,
-                    since: Instant::now(),
-                })
-            });
-            let packed = match opened {
-                Ok(open) => {
-                    self.open = Some(open);
+            let packed = match self.new_stage(need.max(Sizes::all(SECTION_BYTES_MIN)), need) {
+                Ok(stage) => {
+                    self.open = Some(self.opened(stage));
                     let mut packed = Ok(());
                     for (number, block, rows) in some {
                         if packed.is_ok() {
-                            packed = self.piece(job, mode, number, block, rows, false)?;
+                            packed = self.piece(job, mode, (number, of), block, rows, false)?;
                         }
                     }
                     packed
@@ -271,7 +307,7 @@ impl Packing {
                 (Err(e), _) => {
                     // Nobody waiting for it is nobody's loss.
                     let _ = reply.send(Err(e));
-                    return Ok(());
+                    return self.alive();
                 }
                 (Ok(()), None) => {}
             }
@@ -285,10 +321,29 @@ enum Failure {
     Error(Error),
 }
 
+/// A stage with its tables written.
 fn closed(open: Open) -> Box<Stage> {
-    let Open { stage, mut memory, .. } = open;
-    stage.load.write(&stage.at, &mut memory);
+    let mut stage = open.stage;
+    if let Some(memory) = &mut stage.memory {
+        stage.load.write(&stage.at, memory);
+    }
     stage
+}
+
+fn see(options: &Options, moment: Moment) {
+    if let Some(watch) = &options.watch {
+        watch(moment);
+    }
+}
+
+/// The pieces of a job, none of more rows than this: block and rows.
+fn pieces(job: &Job, rows_max: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let blocks = job.work.cells.blocks.iter().enumerate();
+    blocks.flat_map(move |(k, block)| {
+        let (rows, end) = (block.rows.clone(), block.rows.end);
+        rows.step_by(rows_max)
+            .map(move |start| (k, start..end.min(start + rows_max)))
+    })
 }
 
 /// Room for this, and for as many more of its kind as make a submission of a good size.
