@@ -20,6 +20,7 @@ mod probe;
 mod resident;
 mod ring;
 mod stage;
+pub mod trace;
 
 pub use device::{Adapter, Counters, adapters};
 pub use kernels::Texts;

@@ -114,6 +114,10 @@ pub(super) struct Arguments {
     /// Let a software Vulkan adapter count as a GPU (for tests)
     #[arg(long, help_heading = COMPUTING)]
     software_adapter: bool,
+    /// Where a trace of what the GPU did when goes, for chrome://tracing or Perfetto
+    #[cfg(feature = "gpu")]
+    #[arg(long, value_name = "FILE", help_heading = COMPUTING)]
+    profile: Option<PathBuf>,
     /// CPU threads [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = COMPUTING)]
     #[arg(allow_negative_numbers = true)]
@@ -217,6 +221,8 @@ fn bad_rows(text: &str) -> Result<BadRows, String> {
 pub(super) fn run(arguments: &Arguments, log: Log) -> Result<()> {
     let query = arguments.query()?;
     let format = arguments.output_format()?;
+    #[cfg(feature = "gpu")]
+    let recorder = std::sync::Arc::new(crate::backend::gpu::trace::Recorder::default());
     let backend = arguments.backend()?;
     let inputs = &arguments.inputs;
     places::distinct(inputs, &arguments.outputs())?;
@@ -224,6 +230,8 @@ pub(super) fn run(arguments: &Arguments, log: Log) -> Result<()> {
     // Before the long work: a report that cannot be written is not worth computing.
     let output = OutputFile::create(arguments.report_path())?;
     let model = arguments.save_model.as_deref().map(OutputFile::create).transpose()?;
+    #[cfg(feature = "gpu")]
+    let profile = arguments.profile.as_deref().map(OutputFile::create).transpose()?;
     let mut progress = Progress::begin(io::bytes_total(inputs));
     let analysis = analyze(source, &query, backend, &mut |bytes| progress.at(bytes));
     progress.finish();
@@ -240,11 +248,27 @@ pub(super) fn run(arguments: &Arguments, log: Log) -> Result<()> {
             ));
         }
     }
+    #[cfg(feature = "gpu")]
+    if let Some(file) = profile {
+        write_profile(&recorder, file, log)?;
+    }
     if let Some(mut model) = model {
         report::json::write_models(&analysis.report, &mut model).map_err(|e| model.error(e))?;
         model.finish()?;
     }
     arguments.write(&analysis, format, output)
+}
+
+/// Writes what the GPU did when, and says how much of it happened at the same time.
+#[cfg(feature = "gpu")]
+fn write_profile(recorder: &crate::backend::gpu::trace::Recorder, mut file: OutputFile, log: Log) -> Result<()> {
+    if recorder.is_empty() {
+        log.note("the trace of --profile is empty: nothing was computed on a GPU");
+    } else {
+        log.note(&recorder.overlap().to_string());
+    }
+    recorder.write(&mut file).map_err(|e| file.error(e))?;
+    file.finish()
 }
 
 impl Arguments {
@@ -261,6 +285,8 @@ impl Arguments {
                 .as_deref()
                 .map(|path| ("--differences-output", path)),
         );
+        #[cfg(feature = "gpu")]
+        outputs.extend(self.profile.as_deref().map(|path| ("--profile", path)));
         if let BadRows::Quarantine(path) = &self.bad_rows {
             outputs.push(("--bad-rows quarantine=", path));
         }

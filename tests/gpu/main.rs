@@ -6,3 +6,4 @@
 mod losing;
 mod overlap;
 mod support;
+mod trace;

@@ -26,6 +26,7 @@ pub(super) struct Packer {
     wide: Vec<f64>,
     narrow: Vec<f32>,
     complete: Vec<bool>,
+    places: Vec<usize>,
 }
 
 /// Where a piece goes.
@@ -100,8 +101,11 @@ impl Packer {
             place.runs(&mut target.load.items, i, NONE as usize);
         }
         if shape.comoments {
-            let places: Vec<usize> = (0..shape.columns).collect();
+            let mut places = std::mem::take(&mut self.places);
+            places.clear();
+            places.extend(0..shape.columns);
             piece.comoments = Some(self.matrix(target.load, mode, work, &rows, place, &places, before.0));
+            self.places = places;
         }
         if regresses(shape, precision) {
             piece.regression = Some(self.matrix(target.load, mode, work, &rows, place, &shape.regression, before.0));
