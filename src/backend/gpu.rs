@@ -66,7 +66,9 @@ pub enum Moment {
         /// Bytes of rows in it so far.
         bytes: u64,
     },
-    /// It was handed to the device.
+    /// It is about to be handed to the device.
+    Submitting(u64),
+    /// It was.
     Submitted(u64),
     /// Its answer is there.
     Answered(u64),

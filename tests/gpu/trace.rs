@@ -12,6 +12,27 @@ const LARGE: usize = 1 << 17;
 const WORKS: u64 = 6;
 
 #[test]
+fn with_one_stage_a_trace_shows_that_nothing_overlaps() {
+    let recorder = Arc::new(Recorder::default());
+    let watched = Options {
+        depth: 1,
+        watch: Some(recorder.watch()),
+        ..options()
+    };
+    let Some(mut gpu) = open(watched) else { return };
+    for k in 0..WORKS {
+        gpu.submit(k, work(numbers(k, LARGE))).unwrap();
+    }
+    for _ in 0..WORKS {
+        gpu.collect().unwrap();
+    }
+    drop(gpu);
+    let overlap = recorder.overlap();
+    assert!(overlap.packing_ns > 0 && overlap.device_ns > 0);
+    assert_eq!(overlap.both_ns, 0, "{overlap}");
+}
+
+#[test]
 fn a_trace_shows_what_overlaps() {
     let recorder = Arc::new(Recorder::default());
     assert!(recorder.is_empty());

@@ -351,7 +351,13 @@ impl Stage {
         let time = |k: usize| {
             let bytes = output.get(at + 8 * k..at + 8 * k + 8)?;
             let ticks = u64::from_le_bytes(bytes.try_into().ok()?);
-            Some((ticks as f64 * f64::from(device.queue.get_timestamp_period())) as u64)
+            let period_ns = f64::from(device.queue.get_timestamp_period());
+            // Ticks since 1970 have more digits than an f64.
+            Some(if period_ns == 1.0 {
+                ticks
+            } else {
+                (ticks as f64 * period_ns) as u64
+            })
         };
         Some((time(0)?, time(1)?))
     }

@@ -1,8 +1,9 @@
 //! What the ring did when: a trace for people, and how much of it happened at the same time.
 //!
 //! A recorder is a [`Watch`]. It notes when each [`Moment`] was seen, and where the adapter can time its kernels also when
-//! they ran, in a clock of the device that begins anywhere: it is laid so that no submission begins before it was made.
-//! Without such times a submission counts as running from when it was made to when its answer was seen.
+//! they ran, in a clock of the device that begins anywhere: it is laid as early as it can be without any kernel running
+//! before its submission was made. Kernels are shown no later than they ran, then, and no earlier than by the shortest
+//! time that a submission took to begin. Without such times a submission counts as running until its answer was seen.
 
 use super::{Moment, Watch};
 use serde_json::{Value, json};
@@ -39,6 +40,7 @@ type Span = (u64, u64);
 struct Submission {
     packing: Vec<Span>,
     bytes: u64,
+    submitting: Option<u64>,
     submitted: Option<u64>,
     answered: Option<u64>,
     read: Option<u64>,
@@ -100,6 +102,7 @@ impl Recorder {
                     submission.packing.push((begun, time_ns));
                     submission.bytes = bytes;
                 }
+                Moment::Submitting(number) => all.entry(number).or_default().submitting = Some(time_ns),
                 Moment::Submitted(number) => all.entry(number).or_default().submitted = Some(time_ns),
                 Moment::Answered(number) => all.entry(number).or_default().answered = Some(time_ns),
                 Moment::Read(number) => all.entry(number).or_default().read = Some(time_ns),
@@ -143,7 +146,7 @@ impl Recorder {
     /// If it cannot be written.
     pub fn write(&self, mut out: impl Write) -> std::io::Result<()> {
         let mut events = Vec::new();
-        for (tid, name) in [(1, "packing"), (2, "device"), (3, "reading")] {
+        for (tid, name) in [(1, "packing"), (2, "device"), (3, "submitting and reading")] {
             events.push(json!({"ph": "M", "name": "thread_name", "pid": 1, "tid": tid, "args": {"name": name}}));
         }
         for (number, submission) in &self.submissions() {
@@ -162,7 +165,7 @@ impl Recorder {
 impl Submission {
     /// When the device was at work for it, as far as is known.
     fn running(&self) -> Option<Span> {
-        self.computed.or(self.submitted.zip(self.answered))
+        self.computed.or(self.submitting.zip(self.answered))
     }
 
     fn events(&self, number: u64, events: &mut Vec<Value>) {
@@ -180,11 +183,14 @@ impl Submission {
         if let Some(computed) = self.computed {
             span(2, "compute", computed);
         }
+        if let Some(submitting) = self.submitting.zip(self.submitted) {
+            span(3, "submit", submitting);
+        }
         if let Some(reading) = self.answered.zip(self.read) {
             span(3, "read", reading);
         }
         // Submissions are in flight side by side: each on a line of its own.
-        if let Some((start, end)) = self.submitted.zip(self.answered) {
+        if let Some((start, end)) = self.submitting.zip(self.answered) {
             for (phase, time) in [("b", start), ("e", end)] {
                 events.push(json!({
                     "ph": phase, "cat": "submission", "name": "in flight", "id": number, "pid": 1, "tid": 2,
@@ -214,9 +220,9 @@ impl fmt::Display for Overlap {
     }
 }
 
-/// Lays the device's clock so that no submission begins before it was made.
+/// Lays the device's clock so that no kernel runs before its submission was made.
 fn align(all: &mut BTreeMap<u64, Submission>) {
-    let late = |s: &Submission| Some(i128::from(s.submitted?) - i128::from(s.computed?.0));
+    let late = |s: &Submission| Some(i128::from(s.submitting?) - i128::from(s.computed?.0));
     let Some(shift) = all.values().filter_map(late).max() else {
         return;
     };
@@ -276,7 +282,7 @@ mod tests {
     #[test]
     fn the_clock_of_a_device_is_laid_behind_the_submissions() {
         let one = |submitted, computed| Submission {
-            submitted: Some(submitted),
+            submitting: Some(submitted),
             computed: Some(computed),
             ..Submission::default()
         };

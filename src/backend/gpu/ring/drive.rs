@@ -146,6 +146,7 @@ impl Driving {
 
     fn fly(&mut self, mut stage: Box<Stage>, uploads: bool, cargo: Cargo) -> Result<()> {
         let runs = !matches!(cargo, Cargo::Keep(_));
+        self.see(Moment::Submitting(stage.number));
         let index = stage.submit(&self.device, uploads, runs);
         self.see(Moment::Submitted(stage.number));
         self.flights.push_back(Flight {
