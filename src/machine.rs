@@ -27,4 +27,4 @@ mod select;
 pub use cache::Cache;
 pub use device::{Device, DeviceFigures, Machine, NumericsProbe, machine};
 pub use gpu::Opened;
-pub use select::{LOOKING_SECONDS, Request, Selection, Wanted, select};
+pub use select::{LOOKING_SECONDS, Request, Selection, Wanted, select, select_traced};

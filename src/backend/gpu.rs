@@ -5,6 +5,11 @@
 //! in double-double (no GPU has 106 bits), in `fast` all regressions and differences (`f32` does not bear what cancels
 //! there), and rows whose magnitudes are beyond the device's numbers. A block comes back
 //! as a leaf of its own: nothing is carried from one work to the next, so works overlap.
+//!
+//! A device can be lost: reset, out of memory, hung, or with a driver that panics. Every work that it has, and that is not
+//! answered in whole, is then answered with an error, and so is every work until the device is opened again. Nothing of
+//! the lost device is used any more: its threads end, its memory is given back, and copies of rows that lay on it are
+//! forgotten, so that works that name them are packed like any other.
 
 mod costs;
 mod device;
@@ -17,6 +22,7 @@ mod probe;
 mod resident;
 mod ring;
 mod stage;
+pub mod trace;
 
 pub use costs::DeviceCosts;
 pub use device::{Adapter, Counters, adapters};
@@ -34,7 +40,7 @@ use load::Job;
 use resident::Copy;
 use ring::{Answer, Ring};
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// Data of a block that suits the device: a few of them make a submission.
@@ -44,24 +50,49 @@ const BLOCK_ROWS_MAX: usize = 1 << 16;
 /// Data of a block that stays on the device, and its rows at most: there is nothing to overlap with.
 const RESIDENT_BLOCK_BYTES: usize = 16 << 20;
 const RESIDENT_BLOCK_ROWS_MAX: usize = 1 << 18;
+/// A submission waits so long for more works.
+const PATIENCE: Duration = Duration::from_millis(1);
 /// Works in flight for each stage: small ones share a submission.
 const WORKS_PER_STAGE: usize = 4;
-/// A lost device is tried again after this long, and after twice as long each time it is lost again.
+/// A lost device is tried again after this long, and after twice as long each time it is lost again soon.
 const RETRY: Duration = Duration::from_secs(1);
-/// But not later than this.
+/// But not later than this; a device that has held for as long is as good as new.
 const RETRY_MAX: Duration = Duration::from_secs(60);
 
 /// What happens to a submission, by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Moment {
-    /// It was handed to the device.
+    /// Rows are being packed for it: once for each run of rows.
+    Packing(u64),
+    /// They have been.
+    Packed {
+        /// Of the submission.
+        number: u64,
+        /// Bytes of rows in it so far.
+        bytes: u64,
+    },
+    /// It is about to be handed to the device.
+    Submitting(u64),
+    /// It was.
     Submitted(u64),
     /// Its answer is there.
     Answered(u64),
+    /// The device has computed it, where the adapter can tell: in nanoseconds of a clock of its own.
+    Computed {
+        /// Of the submission.
+        number: u64,
+        /// When the kernels began.
+        start_ns: u64,
+        /// When they ended.
+        end_ns: u64,
+    },
+    /// Its answer was read, and its memory can be used again.
+    Read(u64),
 }
 
-/// Sees what happens. An answer for which it gives `false` is left where it is, and seen again soon.
+/// Sees what happens, on the thread that does it. An answer for which it gives `false` is left where it is, and seen
+/// again soon.
 pub type Watch = Arc<dyn Fn(Moment) -> bool + Send + Sync>;
 
 /// How to open a GPU.
@@ -75,6 +106,10 @@ pub struct Options {
     pub timeout: Duration,
     /// Submissions in flight.
     pub depth: usize,
+    /// A submission waits so long for more works to go with it, unless it is large or somebody waits for an answer.
+    pub patience: Duration,
+    /// Bytes of memory that buffers may take; works that need more are not taken. As much as there is where it is `None`.
+    pub memory_bytes_max: Option<u64>,
     /// A lost device is tried again after this long.
     pub retry: Duration,
     /// Who sees what happens.
@@ -90,6 +125,8 @@ impl std::fmt::Debug for Options {
             .field("software", &self.software)
             .field("timeout", &self.timeout)
             .field("depth", &self.depth)
+            .field("patience", &self.patience)
+            .field("memory_bytes_max", &self.memory_bytes_max)
             .finish_non_exhaustive()
     }
 }
@@ -101,6 +138,8 @@ impl Default for Options {
             software: false,
             timeout: Duration::from_secs(10),
             depth: 3,
+            patience: PATIENCE,
+            memory_bytes_max: None,
             retry: RETRY,
             watch: None,
             texts: Arc::default(),
@@ -115,6 +154,10 @@ pub struct Gpu {
     /// What it was when it was opened.
     adapter: Adapter,
     open: Option<(Arc<Device>, Ring)>,
+    /// When it was opened.
+    since: Instant,
+    /// What lies on the device.
+    copies: Vec<Weak<Copy>>,
     pending: VecDeque<Pending>,
     /// When to try again, and how long to wait after that.
     retry: (Instant, Duration),
@@ -176,6 +219,8 @@ impl Gpu {
             retry: (Instant::now(), options.retry),
             adapter: device.adapter.clone(),
             open: Some((device, ring)),
+            since: Instant::now(),
+            copies: Vec::new(),
             options,
             counters,
             pending: VecDeque::new(),
@@ -213,6 +258,7 @@ impl Gpu {
             let device = Arc::new(Device::open(&self.options, &self.options.texts, &self.counters)?);
             let ring = Ring::start(device.clone(), &self.options)?;
             self.open = Some((device, ring));
+            self.since = Instant::now();
         }
         self.open
             .as_ref()
@@ -225,13 +271,64 @@ impl Gpu {
 
     /// Forgets the device; all that it has fails.
     fn lose(&mut self, why: &str) {
-        if self.open.take().is_some() {
+        let mut why = why.to_owned();
+        if let Some((device, ring)) = self.open.take() {
+            why = device.failure().unwrap_or(why);
             Counters::add(&self.counters.losses, 1);
+            // What was answered before is as good as ever.
+            while let Some(answer) = ring.answered() {
+                self.take(answer);
+            }
+            for copy in self.copies.drain(..).filter_map(|copy| copy.upgrade()) {
+                copy.forget();
+            }
+            // The threads come last: dropping a device waits for it, for ever where it hangs.
+            drop(device);
+            drop(ring);
+            if self.since.elapsed() > RETRY_MAX {
+                self.retry.1 = self.options.retry;
+            }
             self.retry.0 = Instant::now() + self.retry.1;
         }
-        for pending in &mut self.pending {
-            pending.failed.get_or_insert_with(|| why.to_owned());
+        for pending in self.pending.iter_mut().filter(|pending| !pending.is_done()) {
+            pending.failed = Some(why.clone());
         }
+    }
+
+    /// The device stopped without a word.
+    fn stopped(&mut self) -> Error {
+        self.lose("the GPU has stopped");
+        Error::Failed("the GPU has stopped".into())
+    }
+
+    /// Notes an answer; why, if the device is lost.
+    fn take(&mut self, answer: Answer) -> Option<String> {
+        match answer {
+            Answer::Empty { seq } => {
+                if let Some(pending) = self.find(seq) {
+                    pending.expected = Some(0);
+                }
+            }
+            Answer::Piece {
+                seq,
+                block,
+                number,
+                of,
+                summary,
+            } => {
+                if let Some(pending) = self.find(seq) {
+                    pending.expected = Some(of);
+                    pending.pieces.push((block, number, summary));
+                }
+            }
+            Answer::Failed { seq, why } => {
+                if let Some(pending) = self.find(seq) {
+                    pending.failed = Some(why);
+                }
+            }
+            Answer::Lost(why) => return Some(why),
+        }
+        None
     }
 }
 
@@ -281,10 +378,11 @@ impl Backend for Gpu {
         let copy = work.resident.as_ref().and_then(Resident::copy::<Copy>);
         let copy = copy.filter(|copy| copy.serves(device, &work));
         let job = Arc::new(Job { seq, work });
-        match copy {
-            Some(copy) => ring.again(job, copy)?,
-            None => ring.submit(job)?,
-        }
+        let sent = match copy {
+            Some(copy) => ring.again(job, copy),
+            None => ring.submit(job),
+        };
+        sent.map_err(|_| self.stopped())?;
         self.pending.push_back(Pending {
             seq,
             blocks,
@@ -308,28 +406,8 @@ impl Backend for Gpu {
                 Some((_, ring)) => ring.answer(),
                 None => Answer::Lost("the GPU was lost".into()),
             };
-            match answer {
-                Answer::Begun { seq, pieces } => {
-                    if let Some(pending) = self.find(seq) {
-                        pending.expected = Some(pieces);
-                    }
-                }
-                Answer::Piece {
-                    seq,
-                    block,
-                    number,
-                    summary,
-                } => {
-                    if let Some(pending) = self.find(seq) {
-                        pending.pieces.push((block, number, summary));
-                    }
-                }
-                Answer::Failed { seq, why } => {
-                    if let Some(pending) = self.find(seq) {
-                        pending.failed = Some(why);
-                    }
-                }
-                Answer::Lost(why) => self.lose(&why),
+            if let Some(why) = self.take(answer) {
+                self.lose(&why);
             }
         }
         let done = self.pending.pop_front();
@@ -369,7 +447,10 @@ impl Backend for Gpu {
             resident: None,
         };
         let (_, ring) = self.ring()?;
-        let copy = ring.keep(Arc::new(Job { seq: 0, work }))?;
+        let kept = ring.keep(Arc::new(Job { seq: 0, work }));
+        let copy = kept.map_err(|_| self.stopped())??;
+        self.copies.retain(|copy| copy.strong_count() > 0);
+        self.copies.push(Arc::downgrade(&copy));
         Ok(Resident::on_device(batch.clone(), copy, rows))
     }
 }

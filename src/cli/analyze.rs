@@ -6,7 +6,7 @@ use super::{Log, places};
 use crate::error::{Error, Result, STANDARD_INPUT};
 use crate::expr::{Definition, Expr, Formula};
 use crate::io::{self, BadRows, Format, OutputFile, ReadOptions, TimeUnit};
-use crate::machine::{Cache, select};
+use crate::machine::{Cache, select_traced};
 use crate::pipeline::{Analysis, Query, analyze, workload};
 use crate::report::{self, table::Style};
 use crate::spec::{ModelSpec, Spec};
@@ -115,6 +115,10 @@ pub(super) struct Arguments {
 
     #[command(flatten)]
     computing: Computing,
+    /// Where a trace of what the GPU did when goes, for chrome://tracing or Perfetto
+    #[cfg(feature = "gpu")]
+    #[arg(long, value_name = "FILE", help_heading = computing::HEADING)]
+    profile: Option<PathBuf>,
     /// Stop when the statistics and their report (and the rows of --fit) take more memory, as in 512MiB, 2G or 1048576 (bytes)
     #[arg(long, value_name = "SIZE", help_heading = computing::HEADING)]
     #[arg(allow_hyphen_values = true, value_parser = value)]
@@ -208,17 +212,26 @@ pub(super) fn run(arguments: &Arguments, log: Log) -> Result<()> {
     let mut query = arguments.query()?;
     let format = arguments.output_format()?;
     arguments.computing.set_threads()?;
+    #[cfg(feature = "gpu")]
+    let recorder = std::sync::Arc::new(crate::backend::gpu::trace::Recorder::default());
     let inputs = &arguments.inputs;
     places::distinct(inputs, &arguments.outputs())?;
     let source = io::open(inputs, &arguments.read_options(&query))?;
     // A query that does not fit its input fails later, with all that there is to say.
     let workload = workload(&*source, &query, io::bytes_total(inputs)).ok();
-    let selection = select(&arguments.computing.request(), &Cache::of_user(), workload.as_ref())?;
+    let request = arguments.computing.request();
+    #[cfg(feature = "gpu")]
+    let traced = arguments.profile.as_ref().map(|_| &recorder);
+    #[cfg(not(feature = "gpu"))]
+    let traced = None;
+    let selection = select_traced(&request, &Cache::of_user(), workload.as_ref(), traced)?;
     selection.notes.iter().for_each(|note| log.note(note));
     query.spec.precision = selection.precision;
     // Before the long work: a report that cannot be written is not worth computing.
     let output = OutputFile::create(arguments.report_path())?;
     let model = arguments.save_model.as_deref().map(OutputFile::create).transpose()?;
+    #[cfg(feature = "gpu")]
+    let profile = arguments.profile.as_deref().map(OutputFile::create).transpose()?;
     let mut progress = Progress::begin(io::bytes_total(inputs));
     let analysis = analyze(source, &query, selection.backend, &mut |bytes| progress.at(bytes));
     progress.finish();
@@ -235,11 +248,27 @@ pub(super) fn run(arguments: &Arguments, log: Log) -> Result<()> {
             ));
         }
     }
+    #[cfg(feature = "gpu")]
+    if let Some(file) = profile {
+        write_profile(&recorder, file, log)?;
+    }
     if let Some(mut model) = model {
         report::json::write_models(&analysis.report, &mut model).map_err(|e| model.error(e))?;
         model.finish()?;
     }
     arguments.write(&analysis, format, output)
+}
+
+/// Writes what the GPU did when, and says how much of it happened at the same time.
+#[cfg(feature = "gpu")]
+fn write_profile(recorder: &crate::backend::gpu::trace::Recorder, mut file: OutputFile, log: Log) -> Result<()> {
+    if recorder.is_empty() {
+        log.note("the trace of --profile is empty: nothing was computed on a GPU");
+    } else {
+        log.note(&recorder.overlap().to_string());
+    }
+    recorder.write(&mut file).map_err(|e| file.error(e))?;
+    file.finish()
 }
 
 impl Arguments {
@@ -256,6 +285,8 @@ impl Arguments {
                 .as_deref()
                 .map(|path| ("--differences-output", path)),
         );
+        #[cfg(feature = "gpu")]
+        outputs.extend(self.profile.as_deref().map(|path| ("--profile", path)));
         if let BadRows::Quarantine(path) = &self.bad_rows {
             outputs.push(("--bad-rows quarantine=", path));
         }

@@ -225,7 +225,7 @@ impl Arguments {
             return Ok(None);
         }
         let precision = self.precision.map(PrecisionName::precision);
-        match gpu::open(self.software_adapter, precision) {
+        match gpu::open(self.software_adapter, precision, None) {
             Ok(opened) => Ok(Some(opened)),
             Err(error) if self.backends.is_empty() => {
                 log.note(&format!("only the CPU is measured: {error}"));

@@ -102,7 +102,7 @@ pub const SCHEMA: &str = "millstream.devices/1";
 pub fn machine(cache: &Cache, software: bool, again: bool) -> Result<Machine> {
     let mut notes = Vec::new();
     let cpu_costs = measure::cpu_costs(cache, again, &mut notes)?;
-    let gpu_costs = match gpu::open(software, None) {
+    let gpu_costs = match gpu::open(software, None, None) {
         Ok(mut opened) => measure::gpu_costs(&mut opened, cache, again, &mut notes)
             .map_err(|e| notes.push(format!("the GPU could not be measured: {e}")))
             .ok(),

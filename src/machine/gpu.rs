@@ -5,7 +5,10 @@ use crate::backend::Backend;
 use crate::backend::gpu::{Adapter, Gpu, Options, adapters};
 use crate::error::{Error, Result};
 use crate::spec::Precision;
+use std::sync::Arc;
 use std::time::Instant;
+
+pub use crate::backend::gpu::trace::Recorder;
 
 /// A GPU that is open.
 pub struct Opened {
@@ -29,17 +32,18 @@ pub fn devices() -> Vec<Device> {
     adapters().iter().map(device).collect()
 }
 
-/// Opens the GPU. Where no precision is named it is exact, or fast on a device without `f64`.
+/// Opens the GPU; the recorder sees what it does. Where no precision is named it is exact, or fast on a device without `f64`.
 ///
 /// # Errors
 /// [`Error::Unavailable`] if there is none (a software adapter counts only if `software`), or none with the precision
 /// that is named.
-pub fn open(software: bool, precision: Option<Precision>) -> Result<Opened> {
+pub fn open(software: bool, precision: Option<Precision>, recorder: Option<&Arc<Recorder>>) -> Result<Opened> {
     let start = Instant::now();
     let with = |precision| {
         let options = Options {
             precision,
             software,
+            watch: recorder.map(Recorder::watch),
             ..Options::default()
         };
         Gpu::open(options).map(|gpu| (gpu, precision))

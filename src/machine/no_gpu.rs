@@ -4,6 +4,11 @@ use super::device::{Device, DeviceFigures};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::spec::Precision;
+use std::sync::Arc;
+
+/// A trace of what a GPU does: there is none.
+#[derive(Debug)]
+pub enum Recorder {}
 
 /// A GPU that is open: there is none.
 #[derive(Debug)]
@@ -18,7 +23,7 @@ pub fn devices() -> Vec<Device> {
 ///
 /// # Errors
 /// Always [`Error::Unavailable`].
-pub fn open(_software: bool, _precision: Option<Precision>) -> Result<Opened> {
+pub fn open(_software: bool, _precision: Option<Precision>, _recorder: Option<&Arc<Recorder>>) -> Result<Opened> {
     Err(Error::Unavailable(
         "there is no GPU backend in this build; --backend cpu or auto computes the same on the CPU".into(),
     ))

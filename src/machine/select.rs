@@ -6,6 +6,7 @@ use crate::backend::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::planner::{Choice, Costs, Load, Planner, Side, Workload, cpu_seconds_at_most};
 use crate::spec::Precision;
+use std::sync::Arc;
 
 /// A run that the CPU does in less is not worth a look for a GPU: finding and opening a device takes about as long.
 pub const LOOKING_SECONDS: f64 = 0.1;
@@ -69,10 +70,23 @@ impl std::fmt::Debug for Selection {
 /// # Ok::<(), millstream::Error>(())
 /// ```
 pub fn select(request: &Request, cache: &Cache, workload: Option<&Workload>) -> Result<Selection> {
+    select_traced(request, cache, workload, None)
+}
+
+/// The same; what a GPU does is recorded.
+///
+/// # Errors
+/// As [`select`].
+pub fn select_traced(
+    request: &Request,
+    cache: &Cache,
+    workload: Option<&Workload>,
+    recorder: Option<&Arc<gpu::Recorder>>,
+) -> Result<Selection> {
     match request.wanted {
         Wanted::Cpu => Ok(on_cpu(request, None, Vec::new())),
         Wanted::Gpu => {
-            let opened = gpu::open(request.software, request.precision)?;
+            let opened = gpu::open(request.software, request.precision, recorder)?;
             Ok(Selection {
                 precision: opened.precision(),
                 backend: opened.into_backend(),
@@ -80,7 +94,7 @@ pub fn select(request: &Request, cache: &Cache, workload: Option<&Workload>) -> 
                 notes: Vec::new(),
             })
         }
-        Wanted::Auto => quicker(request, cache, workload),
+        Wanted::Auto => quicker(request, cache, workload, recorder),
     }
 }
 
@@ -93,7 +107,12 @@ fn on_cpu(request: &Request, choice: Option<Choice>, notes: Vec<String>) -> Sele
     }
 }
 
-fn quicker(request: &Request, cache: &Cache, workload: Option<&Workload>) -> Result<Selection> {
+fn quicker(
+    request: &Request,
+    cache: &Cache,
+    workload: Option<&Workload>,
+    recorder: Option<&Arc<gpu::Recorder>>,
+) -> Result<Selection> {
     let mut notes = Vec::new();
     let precision = request.precision.unwrap_or_default();
     let large = workload
@@ -113,7 +132,7 @@ fn quicker(request: &Request, cache: &Cache, workload: Option<&Workload>) -> Res
             return Ok(on_cpu(request, Some(choice), notes));
         }
     }
-    let mut opened = match gpu::open(request.software, request.precision) {
+    let mut opened = match gpu::open(request.software, request.precision, recorder) {
         Ok(opened) => opened,
         // There being none is no news.
         Err(Error::Unavailable(_)) => return Ok(on_cpu(request, None, notes)),

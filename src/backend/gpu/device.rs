@@ -5,6 +5,8 @@ use super::kernels::{Element, Pipelines, Texts, bind_group_layout};
 use super::probe::{self, Probe};
 use crate::error::{Error, Result};
 use crate::spec::Precision;
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -52,6 +54,10 @@ pub struct Counters {
     pub(super) objects: AtomicU64,
     pub(super) losses: AtomicU64,
     pub(super) host_blocks: AtomicU64,
+    numbers: AtomicU64,
+    memory_bytes: AtomicU64,
+    buffers: AtomicU64,
+    devices: AtomicU64,
 }
 
 impl Counters {
@@ -84,6 +90,24 @@ impl Counters {
         self.host_blocks.load(Ordering::Relaxed)
     }
 
+    /// Bytes of the buffers that there are now.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_bytes.load(Ordering::Relaxed)
+    }
+    /// Buffers that there are now.
+    pub fn buffers(&self) -> u64 {
+        self.buffers.load(Ordering::Relaxed)
+    }
+    /// Devices that there are now: one, or none after a loss.
+    pub fn devices(&self) -> u64 {
+        self.devices.load(Ordering::Relaxed)
+    }
+
+    /// The number of the next submission, from 1.
+    pub(super) fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     pub(super) fn add(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Ordering::Relaxed);
     }
@@ -100,6 +124,9 @@ pub(super) struct Device {
     f64: Option<Pipelines>,
     pub(super) counters: Arc<Counters>,
     pub(super) alignment: u64,
+    /// Whether submissions are timed: somebody watches, and the adapter can.
+    pub(super) timed: bool,
+    memory_bytes_max: u64,
     /// Why the device cannot be used any more.
     lost: Arc<Mutex<Option<String>>>,
 }
@@ -107,6 +134,15 @@ pub(super) struct Device {
 impl Device {
     /// Opens the best adapter that the options allow.
     pub(super) fn open(options: &Options, texts: &Texts, counters: &Arc<Counters>) -> Result<Self> {
+        // wgpu panics where a driver fails in the middle of something.
+        catch_unwind(AssertUnwindSafe(|| Self::opened(options, texts, counters))).unwrap_or_else(|_| {
+            Err(Error::Unavailable(
+                "the driver of the GPU failed when it was opened".into(),
+            ))
+        })
+    }
+
+    fn opened(options: &Options, texts: &Texts, counters: &Arc<Counters>) -> Result<Self> {
         let instance = instance();
         let (mut adapters, software) = found(&instance)
             .into_iter()
@@ -152,7 +188,10 @@ impl Device {
             )));
         }
         about.probe = Some(probe);
+        Counters::add(&counters.devices, 1);
         let this = Self {
+            timed: options.watch.is_some() && about.timestamps,
+            memory_bytes_max: options.memory_bytes_max.unwrap_or(u64::MAX),
             alignment: u64::from(device.limits().min_storage_buffer_offset_alignment.max(256)),
             device,
             queue,
@@ -181,25 +220,29 @@ impl Device {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether the device is lost, which it only says when it is asked.
+    pub(super) fn is_lost(&self) -> bool {
+        let asked = catch_unwind(AssertUnwindSafe(|| self.device.poll(wgpu::PollType::Poll)));
+        if asked.is_err() {
+            self.give_up("the driver failed");
+        }
+        self.failure().is_some()
+    }
+
     /// From now on the device is not used.
     pub(super) fn give_up(&self, why: &str) {
         note(&self.lost, why);
     }
 
     /// A buffer, or an error that leaves the device usable.
-    pub(super) fn buffer(
-        &self,
-        label: &str,
-        size: u64,
-        usage: wgpu::BufferUsages,
-        mapped: bool,
-    ) -> Result<wgpu::Buffer> {
+    pub(super) fn buffer(&self, label: &str, size: u64, usage: wgpu::BufferUsages, mapped: bool) -> Result<Buffer> {
         if size > self.adapter.buffer_bytes_max {
             return Err(Error::Limit(format!(
                 "{size} bytes of {label} are more than a buffer of {} may have, {}",
                 self.adapter.name, self.adapter.buffer_bytes_max
             )));
         }
+        let held = Held::new(&self.counters, size, self.memory_bytes_max)?;
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
@@ -213,7 +256,61 @@ impl Device {
             return Err(Error::Failed(format!("no {size} bytes of {label} on the GPU: {error}")));
         }
         Counters::add(&self.counters.objects, 1);
-        Ok(buffer)
+        Ok(Buffer { buffer, _held: held })
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.counters.devices.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A buffer, counted while it is there.
+#[derive(Debug)]
+pub(super) struct Buffer {
+    buffer: wgpu::Buffer,
+    _held: Held,
+}
+
+impl Deref for Buffer {
+    type Target = wgpu::Buffer;
+
+    fn deref(&self) -> &wgpu::Buffer {
+        &self.buffer
+    }
+}
+
+/// A share of the memory that the backend may take.
+#[derive(Debug)]
+struct Held {
+    counters: Arc<Counters>,
+    size: u64,
+}
+
+impl Held {
+    fn new(counters: &Arc<Counters>, size: u64, most: u64) -> Result<Self> {
+        let more = |held: u64| held.checked_add(size).filter(|sum| *sum <= most);
+        let taken = counters
+            .memory_bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        taken.map_err(|held| {
+            Error::Limit(format!(
+                "{size} bytes beside the {held} in use are more than the {most} bytes of memory that the GPU may take"
+            ))
+        })?;
+        Counters::add(&counters.buffers, 1);
+        Ok(Self {
+            counters: counters.clone(),
+            size,
+        })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.counters.memory_bytes.fetch_sub(self.size, Ordering::Relaxed);
+        self.counters.buffers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -255,9 +352,12 @@ pub fn adapters() -> Vec<Adapter> {
     let instance = instance();
     let tried = |adapter: &wgpu::Adapter| {
         let mut about = describe(adapter);
-        about.probe = request(adapter)
-            .ok()
-            .map(|(device, queue)| probe::run(&device, &queue, &Texts::default(), about.f64));
+        let probed = || {
+            let (device, queue) = request(adapter).ok()?;
+            watch(&device, &Arc::default());
+            Some(probe::run(&device, &queue, &Texts::default(), about.f64))
+        };
+        about.probe = catch_unwind(AssertUnwindSafe(probed)).ok().flatten();
         about
     };
     found(&instance).iter().map(tried).collect()

@@ -145,6 +145,8 @@ pub(super) struct Piece {
     pub(super) job: Arc<Job>,
     /// Among the pieces of the job.
     pub(super) number: usize,
+    /// How many the job has.
+    pub(super) of: usize,
     /// Among the blocks of the work.
     pub(super) block: usize,
     /// Places in the order of the cells, or rows of the batch.

@@ -24,6 +24,7 @@ pub(super) struct Packer {
     /// Whether the device's quotients are correctly rounded, as extremes of differences per second have to be.
     divides: bool,
     complete: Vec<bool>,
+    places: Vec<usize>,
 }
 
 /// Where a piece goes.
@@ -38,21 +39,21 @@ impl Packer {
         Self {
             divides,
             complete: Vec::new(),
+            places: Vec::new(),
         }
     }
 
-    /// Packs rows of a job as its piece `number`; there is room for it.
+    /// Packs rows of a job as a piece, by its number and how many there are; there is room for it.
     pub(super) fn pack(
         &mut self,
         target: &mut Target<'_>,
         job: &Arc<Job>,
-        number: usize,
+        (number, of): (usize, usize),
         block: usize,
         rows: Range<usize>,
     ) {
         let place = self.encode(target, &job.work, rows.clone());
-        let at = (number, block, rows);
-        self.tabulate(target.load, job, at, place);
+        self.tabulate(target.load, job, (number, of), (block, rows), place);
     }
 
     /// Writes the columns of rows of a work; `None` where values are beyond the range of the device's numbers.
@@ -95,7 +96,8 @@ impl Packer {
         &mut self,
         load: &mut Load,
         job: &Arc<Job>,
-        (number, block, rows): (usize, usize, Range<usize>),
+        (number, of): (usize, usize),
+        (block, rows): (usize, Range<usize>),
         place: Option<Place>,
     ) {
         let (work, precision) = (&job.work, load.precision);
@@ -106,6 +108,7 @@ impl Packer {
         let mut piece = Piece {
             job: job.clone(),
             number,
+            of,
             block,
             rows: rows.clone(),
             looks: place.map_or(0, |place| place.looks),
@@ -129,8 +132,11 @@ impl Packer {
             }
         }
         if shape.comoments {
-            let places: Vec<usize> = (0..shape.columns).collect();
+            let mut places = std::mem::take(&mut self.places);
+            places.clear();
+            places.extend(0..shape.columns);
             piece.comoments = Some(self.matrix(load, mode, work, &rows, place, &places));
+            self.places = places;
         }
         if regresses(shape, precision) {
             piece.regression = Some(self.matrix(load, mode, work, &rows, place, &shape.regression));

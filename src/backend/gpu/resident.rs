@@ -1,6 +1,6 @@
 //! Rows that stay on the device: their columns, sent once, and the tables for each shape that was asked for since.
 
-use super::device::Device;
+use super::device::{Buffer, Device};
 use super::load::{Job, Look, Mode, needs};
 use super::pack::{Packer, Place};
 use super::stage::{Sizes, Stage};
@@ -11,7 +11,7 @@ use crate::spec::Precision;
 use crate::summary::Shape;
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Shapes whose tables are kept: those of an analysis, of a loss, and of what a fit asks on the way.
 const SHAPES_MAX: usize = 4;
@@ -19,7 +19,8 @@ const SHAPES_MAX: usize = 4;
 /// A copy of a batch on a device.
 #[derive(Debug)]
 pub(super) struct Copy {
-    device: Arc<Device>,
+    /// Not kept alive by what lies on it: a device that is lost goes.
+    device: Weak<Device>,
     cells: Arc<Cells>,
     pieces: usize,
     kept: Mutex<Kept>,
@@ -35,7 +36,7 @@ struct Kept {
 /// Pieces whose columns lie in one buffer.
 #[derive(Debug)]
 struct Chunk {
-    data: Arc<wgpu::Buffer>,
+    data: Arc<Buffer>,
     pieces: Vec<KeptPiece>,
 }
 
@@ -54,7 +55,7 @@ pub(super) struct KeptPiece {
 impl Copy {
     pub(super) fn new(device: &Arc<Device>, work: &Work, pieces: usize) -> Self {
         Self {
-            device: device.clone(),
+            device: Arc::downgrade(device),
             cells: work.cells.clone(),
             pieces,
             kept: Mutex::default(),
@@ -67,7 +68,7 @@ impl Copy {
 
     /// Whether this work can use it on this device: it is cut in the same way.
     pub(super) fn serves(&self, device: &Arc<Device>, work: &Work) -> bool {
-        Arc::ptr_eq(&self.device, device) && *self.cells == *work.cells
+        std::ptr::eq(self.device.as_ptr(), Arc::as_ptr(device)) && *self.cells == *work.cells
     }
 
     pub(super) fn pieces(&self) -> usize {
@@ -75,8 +76,13 @@ impl Copy {
     }
 
     /// Takes pieces whose columns lie in this buffer.
-    pub(super) fn put_data(&self, data: Arc<wgpu::Buffer>, pieces: Vec<KeptPiece>) {
+    pub(super) fn put_data(&self, data: Arc<Buffer>, pieces: Vec<KeptPiece>) {
         self.kept().chunks.push(Chunk { data, pieces });
+    }
+
+    /// Gives the memory back; the device is lost.
+    pub(super) fn forget(&self) {
+        *self.kept() = Kept::default();
     }
 
     /// Takes stages back.
@@ -100,9 +106,15 @@ impl Copy {
     }
 
     /// Stages for a shape that was not asked for yet: tables over the data that is there.
-    pub(super) fn tabulate(&self, packer: &mut Packer, job: &Arc<Job>, precision: Precision) -> Result<Vec<Stage>> {
+    pub(super) fn tabulate(
+        &self,
+        device: &Device,
+        packer: &mut Packer,
+        job: &Arc<Job>,
+        precision: Precision,
+    ) -> Result<Vec<Stage>> {
         let mode = Mode::of(&job.work, precision);
-        let limit = Sizes::all(self.device.adapter.binding_bytes_max);
+        let limit = Sizes::all(device.adapter.binding_bytes_max);
         let needs = |piece: &KeptPiece| Sizes {
             data: 0,
             ..needs(&job.work, mode, precision, piece.rows.len())
@@ -116,7 +128,7 @@ impl Copy {
                     need = need.plus(needs(piece));
                     some.push(piece);
                 }
-                let mut stage = Stage::new(&self.device, need, Some(chunk.data.clone()))?;
+                let mut stage = Stage::new(device, need, Some(chunk.data.clone()))?;
                 let load = &mut stage.load;
                 load.precision = precision;
                 for piece in some {
@@ -127,11 +139,15 @@ impl Copy {
                     });
                     load.looks.extend_from_slice(&piece.looks);
                     load.pivots.extend_from_slice(&piece.pivots);
-                    packer.tabulate(load, job, (piece.number, piece.block, piece.rows.clone()), place);
+                    packer.tabulate(
+                        load,
+                        job,
+                        (piece.number, self.pieces),
+                        (piece.block, piece.rows.clone()),
+                        place,
+                    );
                 }
-                let mut memory = stage.memory()?;
-                stage.load.write(&stage.at, &mut memory);
-                drop(memory);
+                stage.write();
                 stages.push(stage);
             }
         }

@@ -5,7 +5,7 @@
 //! device section by section, as far as each is used. A stage is made once and used again and again; bind groups cover
 //! whole sections. Stages over data that stays on the device share its buffer.
 
-use super::device::{Counters, Device};
+use super::device::{Buffer, Counters, Device};
 use super::kernels::{Element, Entry, KERNELS, Kernel, Params};
 use super::load::Load;
 use crate::error::{Error, Result};
@@ -104,6 +104,8 @@ pub(super) struct Places {
     pub(super) data: u64,
     staging: u64,
     pub(super) out: [u64; KERNELS.len()],
+    /// When the kernels began and ended, where that is measured.
+    times: u64,
     output: u64,
 }
 
@@ -127,6 +129,7 @@ impl Places {
             start
         };
         let out = room.out.map(&mut take);
+        let times = take(TIMES_BYTES);
         Self {
             params,
             tables,
@@ -137,10 +140,14 @@ impl Places {
             data,
             staging,
             out,
+            times,
             output: end,
         }
     }
 }
+
+/// Bytes of the two times of a submission.
+const TIMES_BYTES: u64 = 16;
 
 /// How far the mapping of a buffer has come.
 #[derive(Debug, Clone, Default)]
@@ -175,17 +182,21 @@ pub(super) enum Upload {
 /// The buffers of one submission.
 #[derive(Debug)]
 pub(super) struct Stage {
+    /// Of the submission that it is packed for.
+    pub(super) number: u64,
     pub(super) room: Sizes,
     pub(super) at: Places,
-    /// Mapped while the host writes.
-    staging: wgpu::Buffer,
-    input: wgpu::Buffer,
-    data: Arc<wgpu::Buffer>,
-    output: wgpu::Buffer,
-    readback: wgpu::Buffer,
+    /// Memory to write into, while the host has it.
+    pub(super) memory: Option<wgpu::BufferViewMut>,
+    staging: Buffer,
+    input: Buffer,
+    data: Arc<Buffer>,
+    output: Buffer,
+    readback: Buffer,
     /// Kept alive by the bind groups too.
-    _scratch: wgpu::Buffer,
+    _scratch: Buffer,
     groups: [wgpu::BindGroup; KERNELS.len()],
+    times: Option<wgpu::QuerySet>,
     staged: Mapping,
     read: Mapping,
     pub(super) load: Load,
@@ -193,7 +204,7 @@ pub(super) struct Stage {
 
 impl Stage {
     /// A stage with this much room, ready to be written; over data that is there already, or with room for its own.
-    pub(super) fn new(device: &Device, room: Sizes, data: Option<Arc<wgpu::Buffer>>) -> Result<Self> {
+    pub(super) fn new(device: &Device, room: Sizes, data: Option<Arc<Buffer>>) -> Result<Self> {
         let room = room.max(Sizes::all(SECTION_BYTES_MIN));
         let limit = device.adapter.binding_bytes_max;
         if room.largest() > limit {
@@ -212,7 +223,8 @@ impl Stage {
             Some(data) => data,
             None => Arc::new(device.buffer("data", room.data, Usage::STORAGE | Usage::COPY_DST, false)?),
         };
-        let output = device.buffer("output", at.output, Usage::STORAGE | Usage::COPY_SRC, false)?;
+        let output = Usage::STORAGE | Usage::COPY_SRC | Usage::QUERY_RESOLVE;
+        let output = device.buffer("output", at.output, output, false)?;
         let readback = device.buffer("read-back", at.output, Usage::MAP_READ | Usage::COPY_DST, false)?;
         let scratch = device.buffer("scratch", room.scratch, Usage::STORAGE, false)?;
         let group = |k: usize| {
@@ -242,10 +254,21 @@ impl Stage {
                 entries: &entries,
             })
         };
-        Ok(Self {
+        let times = device.timed.then(|| {
+            Counters::add(&device.counters.objects, 1);
+            device.device.create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("times"),
+                ty: wgpu::QueryType::Timestamp,
+                count: 2,
+            })
+        });
+        let mut this = Self {
             groups: std::array::from_fn(group),
+            times,
+            number: 0,
             room,
             at,
+            memory: None,
             staging,
             input,
             data,
@@ -255,7 +278,9 @@ impl Stage {
             staged: Mapping::default(),
             read: Mapping::default(),
             load: Load::default(),
-        })
+        };
+        this.map()?;
+        Ok(this)
     }
 
     /// Submits what is loaded: to the device what `upload` says, then the kernels and the copy back if `run`.
@@ -264,6 +289,7 @@ impl Stage {
             .device
             .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("stage") });
         if upload != Upload::Nothing {
+            self.memory = None;
             self.staging.unmap();
             let weights = (self.at.weights, self.load.sizes.weights);
             let only = (upload == Upload::Weights).then_some(weights).into_iter();
@@ -290,6 +316,11 @@ impl Stage {
                 let at = self.at.out[k];
                 encoder.copy_buffer_to_buffer(&self.output, at, &self.readback, at, *bytes);
             }
+            if let Some(times) = &self.times {
+                let at = self.at.times;
+                encoder.resolve_query_set(times, 0..2, &self.output, at);
+                encoder.copy_buffer_to_buffer(&self.output, at, &self.readback, at, TIMES_BYTES);
+            }
             encoder.map_buffer_on_submit(&self.readback, wgpu::MapMode::Read, .., self.read.begin());
         }
         Counters::add(&device.counters.submits, 1);
@@ -300,7 +331,11 @@ impl Stage {
         let pipelines = device.pipelines(self.load.element);
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
             label: Some("stage"),
-            timestamp_writes: None,
+            timestamp_writes: self.times.as_ref().map(|times| wgpu::ComputePassTimestampWrites {
+                query_set: times,
+                beginning_of_pass_write_index: Some(0),
+                end_of_pass_write_index: Some(1),
+            }),
         });
         for (k, kernel) in KERNELS.into_iter().enumerate() {
             let params = self.load.params(kernel);
@@ -331,23 +366,52 @@ impl Stage {
         self.readback.unmap();
     }
 
-    /// Memory to write into.
-    pub(super) fn memory(&self) -> Result<wgpu::BufferViewMut> {
-        self.staging
-            .get_mapped_range_mut(..)
-            .map_err(|e| Error::Failed(format!("no memory to pack rows into: {e}")))
+    /// When the kernels began and ended, in nanoseconds of the device's clock, where that was measured.
+    pub(super) fn times_ns(&self, device: &Device, output: &[u8]) -> Option<(u64, u64)> {
+        self.times.as_ref()?;
+        let at = self.at.times as usize;
+        let time = |k: usize| {
+            let bytes = output.get(at + 8 * k..at + 8 * k + 8)?;
+            let ticks = u64::from_le_bytes(bytes.try_into().ok()?);
+            let period_ns = f64::from(device.queue.get_timestamp_period());
+            // Ticks since 1970 have more digits than an f64.
+            Some(if period_ns == 1.0 {
+                ticks
+            } else {
+                (ticks as f64 * period_ns) as u64
+            })
+        };
+        Some((time(0)?, time(1)?))
+    }
+
+    /// Makes the memory to write into available; the device does not have it.
+    pub(super) fn map(&mut self) -> Result<()> {
+        if self.memory.is_none() {
+            let memory = self.staging.get_mapped_range_mut(..);
+            self.memory = Some(memory.map_err(|e| Error::Failed(format!("no memory to pack rows into: {e}")))?);
+        }
+        Ok(())
     }
 
     /// The buffer of its data.
-    pub(super) fn data(&self) -> &Arc<wgpu::Buffer> {
+    pub(super) fn data(&self) -> &Arc<Buffer> {
         &self.data
+    }
+
+    /// Writes everything but the data.
+    pub(super) fn write(&mut self) {
+        if let Some(memory) = &mut self.memory {
+            self.load.write(&self.at, memory);
+        }
     }
 
     /// Other weights for the same rows.
     pub(super) fn set_weights(&mut self, set: impl FnOnce(&mut Load)) -> Result<()> {
         set(&mut self.load);
-        let mut memory = self.memory()?;
-        self.load.write_weights(self.at.weights, &mut memory);
+        self.map()?;
+        if let Some(memory) = &mut self.memory {
+            self.load.write_weights(self.at.weights, memory);
+        }
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use super::super::pack::Packer;
 use super::super::resident::{Copy, KeptPiece};
 use super::super::stage::{Stage, Upload};
 use super::super::{Moment, Options};
-use super::{Answer, Submission};
+use super::{Answer, State, Submission};
 use crate::error::{Error, Result};
 use crossbeam::channel::{Receiver, Sender};
 use std::collections::VecDeque;
@@ -22,7 +22,6 @@ const LOOK_AROUND: Duration = Duration::from_micros(500);
 struct Flight {
     stage: Box<Stage>,
     index: wgpu::SubmissionIndex,
-    number: u64,
     since: Instant,
     uploads: bool,
     /// What becomes of it.
@@ -39,18 +38,21 @@ enum Cargo {
 pub(super) struct Driving {
     device: Arc<Device>,
     options: Options,
+    state: Arc<State>,
     release: Sender<Box<Stage>>,
     answers: Sender<Answer>,
     flights: VecDeque<Flight>,
-    number: u64,
     /// Makes tables for rows that stay on the device.
     packer: Packer,
+    /// When the last answer came.
+    landed: Instant,
 }
 
 impl Driving {
     pub(super) fn new(
         device: Arc<Device>,
         options: &Options,
+        state: &Arc<State>,
         release: Sender<Box<Stage>>,
         answers: Sender<Answer>,
     ) -> Self {
@@ -58,17 +60,19 @@ impl Driving {
         Self {
             device,
             options: options.clone(),
+            state: state.clone(),
             release,
             answers,
             flights: VecDeque::new(),
-            number: 0,
             packer: Packer::new(divides),
+            landed: state.start,
         }
     }
 
-    pub(super) fn run(mut self, submissions: &Receiver<Submission>) {
+    pub(super) fn run(mut self, submissions: Receiver<Submission>) {
         // wgpu panics where it polls a device that is lost.
-        let ended = catch_unwind(AssertUnwindSafe(|| self.drive(submissions)));
+        let ended = catch_unwind(AssertUnwindSafe(|| self.drive(&submissions)));
+        self.state.driving.end();
         let why = match ended {
             Ok(Ok(())) => return,
             Ok(Err(e)) => e.to_string(),
@@ -78,11 +82,14 @@ impl Driving {
         let why = self.device.failure().unwrap_or(why);
         // Whoever waits hears it; nobody does where the ring is being dropped.
         let _ = self.answers.send(Answer::Lost(why));
+        // The packer, which may wait for this, hears it now: what is still to be dropped may take its time.
+        drop(submissions);
     }
 
     fn drive(&mut self, submissions: &Receiver<Submission>) -> Result<()> {
-        loop {
+        while !self.state.is_closing() {
             let next = if self.flights.is_empty() {
+                self.state.driving.end();
                 match submissions.recv() {
                     Ok(submission) => Some(submission),
                     Err(_) => return Ok(()),
@@ -90,12 +97,14 @@ impl Driving {
             } else {
                 submissions.try_recv().ok()
             };
+            self.state.driving.begin(self.state.start);
             match next {
                 Some(submission) => self.submit(submission)?,
                 None => self.wait()?,
             }
             self.land()?;
         }
+        Ok(())
     }
 
     fn see(&self, moment: Moment) -> bool {
@@ -125,7 +134,7 @@ impl Driving {
             Some(stages) => (Upload::Nothing, Ok(stages)),
             None => (
                 Upload::All,
-                copy.tabulate(&mut self.packer, job, self.options.precision),
+                copy.tabulate(&self.device, &mut self.packer, job, self.options.precision),
             ),
         };
         let stages = match stages {
@@ -141,6 +150,7 @@ impl Driving {
             if let (Some(loss), Some(weights), Upload::Weights) = (&job.work.shape.loss, &job.work.weights, upload) {
                 stage.set_weights(|load| load.set_weights(loss, weights))?;
             }
+            stage.number = self.device.counters.number();
             self.fly(Box::new(stage), upload, Cargo::Again(job.clone(), copy.clone()))?;
         }
         Ok(())
@@ -148,14 +158,12 @@ impl Driving {
 
     fn fly(&mut self, mut stage: Box<Stage>, upload: Upload, cargo: Cargo) -> Result<()> {
         let runs = !matches!(cargo, Cargo::Keep(..));
+        self.see(Moment::Submitting(stage.number));
         let index = stage.submit(&self.device, upload, runs);
-        self.number += 1;
-        let number = self.number;
-        self.see(Moment::Submitted(number));
+        self.see(Moment::Submitted(stage.number));
         self.flights.push_back(Flight {
             stage,
             index,
-            number,
             since: Instant::now(),
             uploads: upload != Upload::Nothing,
             cargo,
@@ -185,7 +193,7 @@ impl Driving {
             Ok(_) | Err(wgpu::PollError::Timeout) => {}
             Err(e) => return Err(Error::Failed(format!("the device does not answer: {e}"))),
         }
-        if oldest.since.elapsed() > self.options.timeout {
+        if oldest.since.max(self.landed).elapsed() > self.options.timeout {
             return Err(Error::Failed(format!(
                 "the device has not answered for {} s",
                 self.options.timeout.as_secs_f64()
@@ -198,10 +206,11 @@ impl Driving {
     fn land(&mut self) -> Result<()> {
         while let Some(oldest) = self.flights.front() {
             let runs = !matches!(oldest.cargo, Cargo::Keep(..));
-            if !oldest.stage.answered(oldest.uploads, runs)? || !self.see(Moment::Answered(oldest.number)) {
+            if !oldest.stage.answered(oldest.uploads, runs)? || !self.see(Moment::Answered(oldest.stage.number)) {
                 return Ok(());
             }
             if let Some(flight) = self.flights.pop_front() {
+                self.landed = Instant::now();
                 self.landed(flight)?;
             }
         }
@@ -210,6 +219,10 @@ impl Driving {
 
     fn land_all(&mut self) -> Result<()> {
         while !self.flights.is_empty() {
+            if self.state.is_closing() {
+                return Err(Error::Failed("nobody waits for it".into()));
+            }
+            self.state.driving.begin(self.state.start);
             self.wait()?;
             self.land()?;
         }
@@ -222,7 +235,15 @@ impl Driving {
             copy.put_data(stage.data().clone(), pieces);
             return Ok(());
         }
+        let number = stage.number;
         let output = stage.output()?;
+        if let Some((start_ns, end_ns)) = stage.times_ns(&self.device, &output) {
+            self.see(Moment::Computed {
+                number,
+                start_ns,
+                end_ns,
+            });
+        }
         let answers = Answers {
             load: &stage.load,
             at: &stage.at,
@@ -239,6 +260,7 @@ impl Driving {
                 seq: again.map_or(piece.job.seq, |job| job.seq),
                 block: piece.block,
                 number: piece.number,
+                of: piece.of,
                 summary,
             };
             // Nobody hears it where the ring is being dropped.
@@ -246,6 +268,8 @@ impl Driving {
         }
         drop(output);
         stage.release();
+        stage.map()?;
+        self.see(Moment::Read(number));
         match cargo {
             Cargo::Again(job, copy) => copy.put(&job.work.shape, *stage),
             _ => {
