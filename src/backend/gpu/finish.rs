@@ -15,7 +15,7 @@ use crate::summary::{Differences, LossShape, Moments, Order, RegressionMoments, 
 /// (Σd)²/n loses at most a factor 1 + distance² of the accuracy of Σd².
 fn distance_max(precision: Precision) -> f64 {
     match precision {
-        Precision::Exact => 8.0,
+        Precision::Exact => 4.0,
         Precision::Fast => 0.25,
     }
 }

@@ -1,11 +1,11 @@
 //! The thread that packs: works become pieces, pieces fill stages, full stages go to the device.
 
-use super::super::Options;
 use super::super::device::Device;
 use super::super::load::{Job, Mode, needs};
 use super::super::pack::{Packer, Target};
 use super::super::resident::Copy;
 use super::super::stage::{Sizes, Stage};
+use super::super::{Options, WORKGROUPS_MAX};
 use super::{Answer, Order, Submission};
 use crate::error::{Error, Result};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
@@ -19,6 +19,8 @@ const ENOUGH_BYTES: u64 = 1 << 20;
 const PATIENCE: Duration = Duration::from_millis(1);
 /// Data of a piece at most: larger blocks go in pieces, so that packing and reducing overlap.
 const PIECE_BYTES_MAX: u64 = 64 << 20;
+/// Rows of a piece at most where differences are formed: 2048 a lane, one after another.
+const DIFFERENCES_ROWS_MAX: usize = 1 << 19;
 /// Rows of a piece at least.
 const PIECE_ROWS_MIN: usize = 64;
 
@@ -97,6 +99,11 @@ impl Packing {
         let longest = work.cells.blocks.iter().map(|b| b.rows.len()).max().unwrap_or(0);
         let limit = self.device.adapter.binding_bytes_max.min(PIECE_BYTES_MAX);
         let most = piece_rows(longest, |rows| needs(work, mode, self.options.precision, rows), limit);
+        let most = if work.shape.differences {
+            most.min(DIFFERENCES_ROWS_MAX)
+        } else {
+            most
+        };
         let mut pieces = Vec::with_capacity(work.cells.blocks.len());
         for (k, block) in work.cells.blocks.iter().enumerate() {
             let starts = block.rows.clone().step_by(most);
@@ -192,7 +199,7 @@ impl Packing {
                 self.stages -= usize::from(other.is_some());
                 drop(other);
                 let mut stage = Box::new(Stage::new(&self.device, room).map_err(Failure::Error)?);
-                stage.load.precision = self.options.precision;
+                self.prepare(&mut stage);
                 self.stages += 1;
                 stage
             }
@@ -203,6 +210,12 @@ impl Packing {
             memory,
             since: Instant::now(),
         })
+    }
+
+    /// A new stage is told what does not change.
+    fn prepare(&self, stage: &mut Stage) {
+        stage.load.precision = self.options.precision;
+        stage.load.workgroups_max = self.options.workgroups_max.clamp(1, WORKGROUPS_MAX);
     }
 
     fn limit(&self) -> u64 {
@@ -245,7 +258,7 @@ impl Packing {
                 pieces.next();
             }
             let opened = Stage::new(&self.device, need.max(Sizes::all(256))).and_then(|mut stage| {
-                stage.load.precision = precision;
+                self.prepare(&mut stage);
                 let memory = stage.memory()?;
                 Ok(Open {
                     stage: Box::new(stage),
