@@ -92,6 +92,40 @@ fn gpu_losses() {
     }
 }
 
+/// Complete rows that are nothing beside the others of their column are the host's: their deviations are below the
+/// numbers of `fast`.
+#[test]
+fn gpu_losses_of_rows_far_smaller_than_the_rest() {
+    let Some(mut gpu) = lent(Precision::Fast) else { return };
+    let mut random = Random::new(4);
+    let rows = 400;
+    let mut on_host = |large: f64| {
+        let x = (0..rows)
+            .map(|i| [large, -large, random.normal()][(i % 10).min(2)])
+            .collect();
+        let y = (0..rows)
+            .map(|i| if i % 10 < 2 { f64::NAN } else { (i % 7) as f64 })
+            .collect();
+        let shape = Shape {
+            columns: 2,
+            ..loss_shape(1, Model::Linear, true)
+        };
+        let work = Work {
+            weights: Some(weights(&shape)),
+            ..single(&table(&[x, y]), rows, shape)
+        };
+        let before = gpu.counters().host_blocks();
+        let summaries = reduce(&mut gpu, &work);
+        let done = gpu.counters().host_blocks() - before;
+        if done == 0 {
+            judge(&mut gpu, &work).unwrap();
+        }
+        assert_eq!((summaries.len(), summaries[0].rows), (1, rows as u64));
+        done
+    };
+    assert_eq!((on_host(10.0), on_host(1e6), on_host(1e37)), (0, 0, 1));
+}
+
 /// More than the 64 runs of 1024 rows that are folded one after another on the device. The exact answer takes seconds, so
 /// one precision has to do.
 #[test]
