@@ -54,6 +54,8 @@ const RESIDENT_BLOCK_ROWS_MAX: usize = 1 << 18;
 const PATIENCE: Duration = Duration::from_millis(1);
 /// Works in flight for each stage: small ones share a submission.
 const WORKS_PER_STAGE: usize = 4;
+/// Workgroups that every device starts in one dimension, which is the only one that is used.
+const WORKGROUPS_MAX: u32 = 65_535;
 /// A lost device is tried again after this long, and after twice as long each time it is lost again soon.
 const RETRY: Duration = Duration::from_secs(1);
 /// But not later than this; a device that has held for as long is as good as new.
@@ -112,6 +114,8 @@ pub struct Options {
     pub memory_bytes_max: Option<u64>,
     /// A lost device is tried again after this long.
     pub retry: Duration,
+    /// Workgroups of a launch at most; if there is more to do, they take turns. No device starts more than 65,535.
+    pub workgroups_max: u32,
     /// Who sees what happens.
     pub watch: Option<Watch>,
     /// The shaders.
@@ -141,6 +145,7 @@ impl Default for Options {
             patience: PATIENCE,
             memory_bytes_max: None,
             retry: RETRY,
+            workgroups_max: WORKGROUPS_MAX,
             watch: None,
             texts: Arc::default(),
         }
@@ -341,16 +346,20 @@ impl Backend for Gpu {
         format!("{}, {}", self.adapter.name, self.adapter.api)
     }
 
-    /// In the worst case, where all roundings fall alike.
+    /// In the worst case, where all roundings fall alike; u is half a unit of the last place, 2⁻⁵³ or 2⁻²⁴.
     ///
-    /// `exact`: a lane adds up 4 groups of 4 values, and 256 lanes in 8 steps: with the roundings of a deviation and of
-    /// its square 16 · 2⁻⁵³; products of 8 rows in two chains, a run of 4096 rows of them and up to 1024 runs one after
-    /// the other, 1600 · 2⁻⁵³ = 1.8e-13. A mean over the complete rows may lie 8 standard deviations from the pivot,
-    /// which costs a factor 65 only where the host does not reduce them again; merges add 2⁻⁵² each.
+    /// `exact`: a deviation and its square take 3 u, what a lane adds up 5 u, the lanes 9 u, and the host takes the runs
+    /// of 4096 rows one after another, up to 4096 of them in a piece of 64 MiB: 4113 u = 4.6e-13, and 33 u in a block of
+    /// 65,536 rows. A product takes 3 u, steps of 8 or 16 rows 8 u, a run of rows at most 400 steps (a piece has 2²⁴
+    /// values), then 64 runs and 16 groups: 491 u. Where rows are missing, the mean of the complete ones lies up to 4
+    /// standard deviations from the pivot: 17 times that, 9.3e-13. Differences add up to 2048 quotients a lane.
     ///
-    /// `fast`: a deviation is rounded (2 · 2⁻²⁴ in its square), the square is, and sums of 8 groups of four take 8 + 2
-    /// steps: 13 · 2⁻²⁴ = 7.8e-7; products of 16 rows in two chains take 9 steps: 12 · 2⁻²⁴. What is summed after that
-    /// keeps what rounding takes. A pivot within a quarter of a standard deviation of the mean costs a factor 1 + 1/16.
+    /// `fast`: a deviation and its square take 3 u, and what a lane adds up 5 u; a product takes 3 u and steps 8 u. What
+    /// is added after that keeps what rounding takes. The pivot is within an eighth of a standard deviation of the mean,
+    /// where rows are missing a quarter: a factor 1 + 1/16 and 2 · 1/4 · 6 u of the mean, 15 u = 8.9e-7 in all. In a
+    /// column of f32 it may be farther, by half a unit of the last place of the mean: where that is more, all deviations
+    /// are multiples of that unit, so few of them that their squares add up without rounding.
+    ///
     /// A term of a loss is a sum of runs of 8 products, 11 roundings; the residual, a product and sums of 8 groups of
     /// four take 14 more, and the residual enters the linear loss twice: 29 · 2⁻²⁴ = 1.7e-6. Exponential and logarithm
     /// are right to a few units of the last place, and no steeper than 1.

@@ -26,9 +26,15 @@ mod formats;
 #[cfg(feature = "gpu")]
 mod gpu_agreement;
 #[cfg(feature = "gpu")]
+mod gpu_counts;
+#[cfg(feature = "gpu")]
+mod gpu_files;
+#[cfg(feature = "gpu")]
 mod gpu_judge;
 #[cfg(feature = "gpu")]
 mod gpu_losses;
+#[cfg(feature = "gpu")]
+mod gpu_mutants;
 #[cfg(feature = "gpu")]
 mod gpu_shaders;
 #[cfg(feature = "gpu")]

@@ -15,7 +15,7 @@ use crate::summary::{Differences, LossShape, Moments, Order, RegressionMoments, 
 /// (Σd)²/n loses at most a factor 1 + distance² of the accuracy of Σd².
 fn distance_max(precision: Precision) -> f64 {
     match precision {
-        Precision::Exact => 8.0,
+        Precision::Exact => 4.0,
         Precision::Fast => 0.25,
     }
 }
@@ -26,6 +26,15 @@ fn squares_min(precision: Precision) -> f64 {
     match precision {
         Precision::Exact => ldexp(1.0, -800),
         Precision::Fast => ldexp(1.0, -80),
+    }
+}
+
+/// A product of slopes and deviations at least, beside the root of the sum of the slopes' squares: one that is less is
+/// of deviations near the end of the range of the device's numbers (or cancels; the host then makes it for nothing).
+fn product_min(precision: Precision) -> f64 {
+    match precision {
+        Precision::Exact => ldexp(1.0, -800),
+        Precision::Fast => ldexp(1.0, -60),
     }
 }
 
@@ -256,6 +265,16 @@ impl Answers<'_> {
             }
         }
         let slope = sums[1];
+        // Complete rows may be far smaller than what else is in a column; without gaps the largest are among them.
+        let gaps = at.rows < piece.rows.len() as u64;
+        let least = product_min(self.load.precision) * sums[0].abs().sqrt();
+        let lost = |(i, product): (&usize, &f64)| {
+            let look = self.look(piece, *i);
+            product.abs() < least && look.min < look.max
+        };
+        if gaps && shape.terms.iter().zip(&sums[2..]).any(lost) {
+            return None;
+        }
         let mut gradient = Vec::with_capacity(shape.weights());
         if shape.intercept {
             gradient.push(slope);

@@ -171,6 +171,8 @@ pub(super) struct Piece {
 #[derive(Debug)]
 pub(super) struct Load {
     pub(super) precision: Precision,
+    /// Workgroups of a launch at most.
+    pub(super) workgroups_max: u32,
     pub(super) mode: Option<Mode>,
     pub(super) element: Element,
     pub(super) sizes: Sizes,
@@ -195,6 +197,7 @@ impl Default for Load {
     fn default() -> Self {
         Self {
             precision: Precision::Exact,
+            workgroups_max: 1,
             mode: None,
             element: Element::F64,
             sizes: Sizes::default(),
@@ -214,9 +217,6 @@ impl Default for Load {
         }
     }
 }
-
-/// Workgroups of a launch at most, in the one dimension that is used.
-const WORKGROUPS_MAX: u32 = 65_535;
 
 impl Load {
     /// Nothing, with the memory kept.
@@ -258,7 +258,7 @@ impl Load {
         Params {
             zero: 0,
             items,
-            groups: items.min(WORKGROUPS_MAX),
+            groups: items.min(self.workgroups_max),
             spare: 0,
         }
     }

@@ -1,5 +1,6 @@
 //! Rows that stay on the device: their columns, sent once, and the tables for each shape that was asked for since.
 
+use super::Options;
 use super::device::{Buffer, Device};
 use super::load::{Job, Look, Mode, needs};
 use super::pack::{Packer, Place};
@@ -7,7 +8,6 @@ use super::stage::{Sizes, Stage};
 use crate::backend::Work;
 use crate::cells::Cells;
 use crate::error::Result;
-use crate::spec::Precision;
 use crate::summary::Shape;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -111,8 +111,9 @@ impl Copy {
         device: &Device,
         packer: &mut Packer,
         job: &Arc<Job>,
-        precision: Precision,
+        options: &Options,
     ) -> Result<Vec<Stage>> {
+        let precision = options.precision;
         let mode = Mode::of(&job.work, precision);
         let limit = Sizes::all(device.adapter.binding_bytes_max);
         let needs = |piece: &KeptPiece| Sizes {
@@ -129,8 +130,8 @@ impl Copy {
                     some.push(piece);
                 }
                 let mut stage = Stage::new(device, need, Some(chunk.data.clone()))?;
+                stage.prepare(options);
                 let load = &mut stage.load;
-                load.precision = precision;
                 for piece in some {
                     let place = piece.place.map(|place| Place {
                         looks: load.looks.len(),

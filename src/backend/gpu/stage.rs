@@ -8,6 +8,7 @@
 use super::device::{Buffer, Counters, Device};
 use super::kernels::{Element, Entry, KERNELS, Kernel, Params};
 use super::load::Load;
+use super::{Options, WORKGROUPS_MAX};
 use crate::error::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -396,6 +397,12 @@ impl Stage {
     /// The buffer of its data.
     pub(super) fn data(&self) -> &Arc<Buffer> {
         &self.data
+    }
+
+    /// Tells it what does not change.
+    pub(super) fn prepare(&mut self, options: &Options) {
+        self.load.precision = options.precision;
+        self.load.workgroups_max = options.workgroups_max.clamp(1, WORKGROUPS_MAX);
     }
 
     /// Writes everything but the data.

@@ -134,7 +134,7 @@ impl Driving {
             Some(stages) => (Upload::Nothing, Ok(stages)),
             None => (
                 Upload::All,
-                copy.tabulate(&self.device, &mut self.packer, job, self.options.precision),
+                copy.tabulate(&self.device, &mut self.packer, job, &self.options),
             ),
         };
         let stages = match stages {

@@ -22,6 +22,8 @@ const SECTION_BYTES: u64 = 16 << 20;
 const PIECE_BYTES_MAX: u64 = 64 << 20;
 /// Data that stays on the device is in buffers of so many bytes at most.
 const CHUNK_BYTES_MAX: u64 = 256 << 20;
+/// Rows of a piece at most where differences are formed: 2048 a lane, one after another.
+const DIFFERENCES_ROWS_MAX: usize = 1 << 19;
 /// Rows of a piece at least.
 const PIECE_ROWS_MIN: usize = 64;
 
@@ -115,7 +117,12 @@ impl Packing {
         let work = &job.work;
         let longest = work.cells.blocks.iter().map(|b| b.rows.len()).max().unwrap_or(0);
         let limit = self.limit().min(PIECE_BYTES_MAX);
-        piece_rows(longest, |rows| needs(work, mode, self.options.precision, rows), limit)
+        let most = piece_rows(longest, |rows| needs(work, mode, self.options.precision, rows), limit);
+        if work.shape.differences {
+            most.min(DIFFERENCES_ROWS_MAX)
+        } else {
+            most
+        }
     }
 
     fn work(&mut self, job: &Arc<Job>) -> Result<(), Stopped> {
@@ -243,7 +250,7 @@ impl Packing {
         let made = made.or_else(|_| Stage::new(&self.device, need, None));
         self.state.packing.end();
         let mut stage = made?;
-        stage.load.precision = self.options.precision;
+        stage.prepare(&self.options);
         Ok(Box::new(stage))
     }
 
