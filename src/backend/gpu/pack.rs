@@ -267,8 +267,7 @@ impl Packer {
         let taking = || loss.terms.iter().chain([&loss.target]);
         let places = load.places.len() as u32;
         load.places.extend(taking().map(|i| *i as u32));
-        // Rows that fill up the last group of four are to be left out, too.
-        let clean = rows.len().is_multiple_of(4) && taking().all(|i| load.looks[looks + i].is_clean());
+        let clean = taking().all(|i| load.looks[looks + i].is_clean());
         let mask = load.mask.len();
         let mut complete_rows = rows.len() as u64;
         // What fills up the last group of four has deviations of 0, but a loss.
