@@ -4,7 +4,7 @@ use super::{Cache, gpu, measure};
 use crate::backend::Backend;
 use crate::backend::cpu::{Cpu, instruction_set};
 use crate::error::Result;
-use crate::planner::{CpuCosts, GpuCosts};
+use crate::planner::{CpuCosts, GpuCosts, Part, Table, Tables};
 use crate::report::text::{clean, counted};
 use serde::Serialize;
 
@@ -128,17 +128,7 @@ impl Machine {
     pub fn to_text(&self) -> String {
         let mut lines = vec![format!("CPU  {}", self.cpu)];
         lines.push(format!("  reads {}/s", bytes(self.cpu_costs.read_bytes_per_s)));
-        let parts = |tables: &crate::planner::Tables| {
-            let rate = |table: &crate::planner::Table| {
-                let curve = table.curves.last()?;
-                let (rows, seconds) = curve.points.last()?;
-                let units = *rows as f64 * table.part.units(curve.columns);
-                let name = serde_json::to_value(table.part).ok()?;
-                Some(format!("{} {}", name.as_str()?, per_second(units / seconds)))
-            };
-            tables.iter().filter_map(rate).collect::<Vec<_>>().join(" · ")
-        };
-        lines.push(format!("  {}", parts(&self.cpu_costs.seconds)));
+        lines.push(format!("  {}", rates(&self.cpu_costs.seconds)));
         for device in &self.adapters {
             lines.push(String::new());
             lines.extend(device.lines());
@@ -160,7 +150,7 @@ impl Machine {
                     duration(costs.round_trip_seconds),
                     duration(costs.open_seconds)
                 ));
-                lines.push(format!("  {}: {}", costs.precision, parts(&costs.resident)));
+                lines.push(format!("  {}: {}", costs.precision, rates(&costs.resident)));
             }
         }
         if self.adapters.is_empty() {
@@ -168,7 +158,8 @@ impl Machine {
         }
         lines.push(String::new());
         lines.push(
-            "Rates are of values a second, of comoments and regression multiply-adds, at the largest size measured."
+            "Rates are of values a second, those of covariance and regression of multiply-adds, at the largest size \
+             measured."
                 .into(),
         );
         if let Some(cache) = &self.cache {
@@ -176,6 +167,23 @@ impl Machine {
         }
         lines.join("\n") + "\n"
     }
+}
+
+/// Units a second at the largest size of each part, the moments beside it included.
+fn rates(tables: &Tables) -> String {
+    let moments = tables.part(Part::Moments2);
+    let rate = |table: &Table| {
+        let curve = table.curves.last()?;
+        let (rows, seconds) = *curve.points.last()?;
+        let beside = match table.part {
+            Part::Moments2 | Part::Moments4 | Part::Loss => None,
+            _ => moments?.seconds(rows, curve.columns),
+        };
+        let units = rows as f64 * table.part.units(curve.columns);
+        let rate = per_second(units / (seconds + beside.unwrap_or(0.0)));
+        Some(format!("{} {rate}", table.part.name()))
+    };
+    tables.iter().filter_map(rate).collect::<Vec<_>>().join(" · ")
 }
 
 impl Device {

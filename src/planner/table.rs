@@ -4,7 +4,7 @@
 //! what grows as a power of either, which covers a cost that is fixed, one per row, one per value and one per product.
 //! Below the fewest rows the cost is that of the fewest rows (it is what a work costs at all), beyond the most rows it is
 //! proportional to the rows, beyond the most columns to [`Part::units`]. Seconds never fall as rows rise: a point that
-//! was measured to take less than one of fewer rows takes as long as that.
+//! was measured to take longer than one of more rows was disturbed, and takes as long as that.
 
 use super::{Part, positive};
 use crate::summary::Shape;
@@ -40,10 +40,10 @@ impl Curve {
         points.retain(|(rows, seconds)| *rows > 0 && seconds.is_finite());
         points.sort_by_key(|(rows, _)| *rows);
         points.dedup_by_key(|(rows, _)| *rows);
-        let mut least = SECONDS_MIN;
-        for (_, seconds) in &mut points {
-            least = least.max(*seconds);
-            *seconds = least;
+        let mut most = f64::INFINITY;
+        for (_, seconds) in points.iter_mut().rev() {
+            most = most.min(*seconds).max(SECONDS_MIN);
+            *seconds = most;
         }
         Self { columns, points }
     }

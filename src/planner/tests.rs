@@ -162,6 +162,16 @@ fn a_table_is_exact_at_its_points_and_for_powers_between() {
 }
 
 #[test]
+fn a_disturbed_point_disturbs_no_other() {
+    let table = Table::new(
+        Part::Loss,
+        [(1, vec![(1, 9.0), (10, 2.0), (100, 3.0), (1000, 2.5), (10_000, 4.0)])],
+    );
+    let seconds: Vec<f64> = table.curves[0].points.iter().map(|(_, seconds)| *seconds).collect();
+    assert_eq!(seconds, [2.0, 2.0, 2.5, 2.5, 4.0]);
+}
+
+#[test]
 fn shapes_have_parts() {
     let shape = Shape {
         columns: 3,
