@@ -93,3 +93,24 @@ fn the_memory_of_a_single_group_is_bounded_too() {
         .fails(1, &["1 group", "--max-memory"]);
     assert_eq!(place.run(&[&args[..], &["1GiB"]].concat()).status, 0);
 }
+
+#[cfg(feature = "gpu")]
+#[test]
+fn a_trace_of_a_run_without_a_gpu_is_empty_and_says_so() {
+    let place = Place::new();
+    place.write("t.csv", "x\n1\n2\n");
+    let outcome = place.run(&["analyze", "t.csv", "--backend", "cpu", "--profile", "trace.json"]);
+    assert_eq!(outcome.status, 0);
+    assert!(
+        outcome.stderr.contains("nothing was computed on a GPU"),
+        "{}",
+        outcome.stderr
+    );
+    let text = std::fs::read_to_string(place.path("trace.json")).unwrap();
+    let trace: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    assert!(events.iter().all(|event| event["ph"] == "M"), "{text}");
+    // It is an output like any other.
+    let same = ["analyze", "t.csv", "--profile", "t.csv"];
+    place.run(&same).fails(2, &["--profile", "t.csv"]);
+}
