@@ -31,7 +31,7 @@ echo "=== the machine"
 echo
 echo "=== agreement with the exact answers"
 # Nothing is skipped for want of a GPU.
-if ! MILLSTREAM_REQUIRE_GPU=1 "$here/agreement" gpu 2>&1 | tee "$results/agreement.txt"; then
+if ! MILLSTREAM_REQUIRE_GPU=1 MILLSTREAM_TEST_DATA="$here/data" "$here/agreement" gpu 2>&1 | tee "$results/agreement.txt"; then
     status=1
 fi
 if ! grep -Eq '^test result: ok\. [1-9]' "$results/agreement.txt"; then

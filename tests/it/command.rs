@@ -1,8 +1,9 @@
 //! The real command in a directory of its own: arguments and standard input in; status, standard output and error out.
 
+use crate::support::data;
 use serde_json::Value;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
@@ -115,7 +116,7 @@ impl Outcome {
 
 /// A file of `examples/data`.
 pub(crate) fn example(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data").join(name);
+    let path = data("examples/data").join(name);
     path.into_os_string().into_string().unwrap()
 }
 

@@ -4,7 +4,7 @@
 use crate::gpu_judge::{Lent, PRECISIONS, lent};
 use crate::nist;
 use crate::oracle::{self, Rational, digits, rational, relative_error, to_f64};
-use crate::support::{U, table};
+use crate::support::{U, data, table};
 use millstream::backend::Tolerance;
 use millstream::pipeline::{Query, analyze};
 use millstream::report::{Group, KeyValue};
@@ -77,7 +77,7 @@ fn gpu_nist_linear() {
 }
 
 fn data_files() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data");
+    let folder = data("examples/data");
     let files = std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path());
     let mut files: Vec<PathBuf> = files.filter(|f| f.extension().is_none_or(|e| e != "md")).collect();
     files.sort();

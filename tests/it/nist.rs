@@ -3,7 +3,7 @@
 //! A certified value belongs to the decimals of the data set; what is stored are the nearest f64. Where that costs
 //! digits (NumAcc4: 9.5 of the standard deviation), the exact value of the stored numbers is the one to compare with.
 
-use std::path::Path;
+use crate::support::data;
 
 /// One column with its certified mean and standard deviation (divisor n − 1).
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Linear {
 }
 
 fn read(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
+    let path = data("tests/data").join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 

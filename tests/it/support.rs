@@ -2,9 +2,16 @@
 
 use millstream::backend::Backend;
 use millstream::{Batch, Closed, Engine, Report, Spec};
+use std::path::PathBuf;
 
 /// Half a unit of the last place of 1: the relative error of one rounding.
 pub(crate) const U: f64 = f64::EPSILON / 2.0;
+
+/// A folder of the package that holds data, or its copy below `MILLSTREAM_TEST_DATA`, for machines without the sources.
+pub(crate) fn data(folder: &str) -> PathBuf {
+    let root = std::env::var_os("MILLSTREAM_TEST_DATA").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    PathBuf::from(root).join(folder)
+}
 
 /// A batch of named columns.
 pub(crate) fn batch(columns: &[(&str, &[f64])]) -> Batch {
