@@ -209,8 +209,8 @@ const MUTANTS: &[Mutant] = mutants![
     ("merges without the low part", F, fast, ALL, "both.low + b.low" => "both.low")
     ("gradients of another column", E, loss, ALL,
         "deviation(item, column, quad)" => "deviation(item, column / 2u, quad)")
-    ("no intercept", F, loss, ALL, "var z = Real4(weights[item.weights]);" => "var z = Real4();")
-    ("no last term", E, loss, ALL, "i < item.columns; i++" => "i + 1u < item.columns; i++")
+    ("no intercept", F, loss, ALL, "sum4_add(Sum4(), Real4(weights[item.weights]))" => "Sum4()")
+    ("no last term", E, loss, ALL, "i < min(item.columns, first + RUN)" => "i + 1u < min(item.columns, first + RUN)")
     ("the sides of the logistic swapped", E, loss, ALL, "if (z[i] >= Real())" => "if (z[i] < Real())")
     ("a short series of the logarithm", E, loss, ALL, "var k = 35u" => "var k = 9u")
     ("a short series of the exponential", E, loss, ALL, "var k = 13u" => "var k = 8u")
