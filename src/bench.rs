@@ -2,7 +2,7 @@
 //!
 //! A cell of the grid is a summary of so many rows and columns. Its contenders (the CPU, the GPU with rows in host
 //! memory, the GPU with rows uploaded before) run in turn, so that what disturbs one disturbs all; the median counts.
-//! Before it is timed every result is compared with a [`reference`] that shares no code with the backends.
+//! Before it is timed every result is compared with a [`mod@reference`] that shares no code with the backends.
 
 pub mod grid;
 pub mod reference;

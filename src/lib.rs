@@ -71,7 +71,7 @@
 //! # CPU or GPU
 //!
 //! [`machine::select`] opens the backend that a run is worth: the [`planner`] weighs what each was measured to take.
-//! [`bench`] measures all of them and verifies what they give. Should a GPU be lost, the CPU does its work, and
+//! [`mod@bench`] measures all of them and verifies what they give. Should a GPU be lost, the CPU does its work, and
 //! [`Engine::fallbacks`] says how often.
 //!
 //! # Features

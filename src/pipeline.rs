@@ -193,7 +193,7 @@ pub fn analyze(
 }
 
 /// What is known of an input before it is read, from its schema and its `bytes` on disk: a row takes about
-/// [`VALUE_BYTES`] a column, in binary formats and as text. Compressed inputs hold more rows than that comes to.
+/// `VALUE_BYTES` a column, in binary formats and as text. Compressed inputs hold more rows than that comes to.
 ///
 /// # Errors
 /// As [`analyze`], for what the schema and the query tell.

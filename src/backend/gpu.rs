@@ -12,6 +12,7 @@
 //! forgotten, so that works that name them are packed like any other.
 
 mod costs;
+mod cut;
 mod device;
 mod encode;
 mod finish;
@@ -378,13 +379,14 @@ impl Backend for Gpu {
         }
     }
 
-    fn submit(&mut self, seq: u64, work: Work) -> Result<()> {
+    fn submit(&mut self, seq: u64, mut work: Work) -> Result<()> {
         if work.open || work.carried.iter().any(Option::is_some) {
             return Err(Error::Failed("a GPU does not continue unfinished leaves".into()));
         }
         let blocks = work.cells.blocks.len();
         let (device, ring) = self.ring()?;
-        let copy = work.resident.as_ref().and_then(Resident::copy::<Copy>);
+        // What lies on the device remembers its work, which must not keep it alive.
+        let copy = work.resident.take().and_then(|resident| resident.copy::<Copy>());
         let copy = copy.filter(|copy| copy.serves(device, &work));
         let job = Arc::new(Job { seq, work });
         let sent = match copy {

@@ -59,6 +59,14 @@ impl Engine {
         }
         super::check(&self.spec, batch)?;
         let layout = Layout::new(&self.spec, batch)?.suiting(self.queue.backend());
+        let own;
+        let resident = if layout.places.iter().copied().eq(0..batch.columns().len()) {
+            resident
+        } else {
+            // Uploaded for another spec: its columns are not these, or in another order.
+            own = Resident::on_host(batch.project(&layout.places));
+            &own
+        };
         let summary = self.reduce_resident(resident, layout.shape, layout.leaf_rows, None);
         let (key, window) = (None, None);
         let rows = batch.rows() as u64;

@@ -1,9 +1,9 @@
 //! Measuring what a backend takes for each part of a summary, through its public trait.
 //!
-//! Every part is measured over a grid of rows and columns in [`ROWS`] and [`columns`], each point as the median of a few
+//! Every part is measured over a grid of rows and columns in `ROWS` and `columns`, each point as the median of a few
 //! runs. Of a part that is not the moments, the table holds what it takes beyond the moments of the same rows, which
 //! every summary has. Sizes that would take long are left to proportion: a curve ends at its first point above
-//! [`RUN_SECONDS_MAX`].
+//! `RUN_SECONDS_MAX`.
 
 use super::runner::{Runner, Task};
 use super::{Cache, DeviceFigures, Opened, device, rows};

@@ -299,6 +299,36 @@ fn rows_that_lay_on_a_lost_device() {
     assert_eq!(counters.buffers(), 6, "nor any memory: what there is, is one stage");
 }
 
+/// Rows on a device go with the last that names them, however often they were reduced.
+#[test]
+fn rows_that_nobody_names_any_more() {
+    let Some(mut gpu) = open(Options { depth: 1, ..options() }) else {
+        return;
+    };
+    let counters = gpu.counters();
+    let values = numbers(1, ROWS);
+    let mut again = work(values.clone());
+    let before = counters.buffers();
+    for k in 0..3 {
+        let resident = gpu.upload(&again.batch).unwrap();
+        again.cells = Arc::new(Cells::single(ROWS, resident.block_rows().unwrap()));
+        again.resident = Some(resident);
+        gpu.submit(k, again.clone()).unwrap();
+        describes(summary(&gpu.collect().unwrap().1), &values);
+        assert!(counters.buffers() > before);
+        again.resident = None;
+        // The thread of the device may have had it last: it has let go once it has answered the next.
+        gpu.submit(100 + k, work(numbers(2, 10))).unwrap();
+        gpu.collect().unwrap();
+        let stage = 6;
+        assert!(
+            counters.buffers() <= before + stage,
+            "{} buffers are held",
+            counters.buffers()
+        );
+    }
+}
+
 #[test]
 fn a_gpu_that_is_dropped_with_works_in_flight() {
     // No answer is ever taken, and nobody waits for the time to run out.

@@ -248,7 +248,7 @@ fn gpu_probes_notice_other_arithmetic() {
         return;
     }
     let refused = |opened: millstream::Result<Gpu>, why: &str| match opened {
-        Err(Error::Unavailable(said)) => assert!(said.contains(why), "{said}"),
+        Err(Error::Failed(said)) => assert!(said.contains(why), "{said}"),
         other => panic!("{other:?}"),
     };
     let lost = |t: &mut Texts| t.probe_two_sum = t.probe_two_sum.replace("+ hold(p.y - added)", "+ hold(0.0)");

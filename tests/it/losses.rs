@@ -403,6 +403,19 @@ fn a_device_takes_the_rows_once() {
     assert!(known.load(Ordering::Relaxed) as u64 > 3 + fit.iterations, "{fit:?}");
 }
 
+/// Rows that were uploaded for one spec are analysed for another, of fewer columns in another order.
+#[test]
+fn uploaded_rows_serve_another_spec() {
+    let batch = rows(5000, true);
+    let other = Spec::new().columns(["y", "near"]).regression("near", &["narrow"]);
+    let mut engine = Engine::new(Spec::new()).unwrap();
+    let resident = engine.upload(&batch).unwrap();
+    let mut engine = engine.with_spec(other.clone()).unwrap();
+    let found = engine.analyze_resident(&resident).unwrap();
+    let want = Engine::new(other).unwrap().analyze(&batch).unwrap();
+    assert_eq!(found.groups, want.groups);
+}
+
 #[test]
 fn an_analysis_of_uploaded_rows_has_the_bits_of_any_other() {
     let batch = rows(9001, true);

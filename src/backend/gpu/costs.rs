@@ -7,6 +7,7 @@ use crate::batch::Batch;
 use crate::cells::Cells;
 use crate::error::{Error, Result};
 use crate::summary::{Order, Shape};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,10 @@ impl Gpu {
     pub fn measure_costs(&mut self) -> Result<DeviceCosts> {
         let (device, _) = self.ring()?;
         let device = device.clone();
-        let [copy, upload, download] = transfers(&device)?;
+        // wgpu panics where it polls a device that is lost.
+        let measured = catch_unwind(AssertUnwindSafe(|| transfers(&device)));
+        let lost = |_| Err(Error::Failed("the device was lost while it was measured".into()));
+        let [copy, upload, download] = measured.unwrap_or_else(lost)?;
         let (submit_s, round_trip_s) = self.small_works()?;
         Ok(DeviceCosts {
             copy_bytes_per_s: copy,

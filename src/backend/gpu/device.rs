@@ -182,7 +182,7 @@ impl Device {
         };
         let probe = probe::run(&device, &queue, texts, about.f64);
         if let Some(failure) = probe.failure_for(options.precision) {
-            return Err(Error::Unavailable(format!(
+            return Err(Error::Failed(format!(
                 "{} does not compute as this program needs it: {failure}",
                 about.name
             )));
@@ -213,6 +213,12 @@ impl Device {
             (Element::F64, Some(pipelines)) => pipelines,
             _ => &self.f32,
         }
+    }
+
+    /// Multiply-adds of a submission at most: a second or so on the slowest GPUs, which systems reset if they take longer,
+    /// and several on a CPU.
+    pub(super) fn multiply_adds_max(&self) -> u64 {
+        if self.adapter.software { 1 << 31 } else { 1 << 35 }
     }
 
     /// Why the device cannot be used any more, if so.

@@ -3,6 +3,7 @@
 //! A piece is a run of rows of one block; as many as there is room for go into one submission, of one work or of
 //! several. The tables are vectors that keep their memory from one submission to the next.
 
+use super::cut::Cut;
 use super::kernels::{
     Difference, Element, Entry, Fold, Item, KERNELS, Kernel, Params, Rows, SMALL_TILE_SIDE, TILE_SIDE, Tile,
 };
@@ -14,16 +15,8 @@ use crate::summary::{LossShape, Model, Order, Shape, Summary};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Rows of a run of a column.
+/// Rows of a run of a column, at least.
 pub(super) const RUN_ROWS: usize = 4096;
-/// Rows of a run of a model: four a lane.
-pub(super) const MODEL_RUN_ROWS: usize = 1024;
-/// Rows of a run of a matrix at least.
-const MATRIX_RUN_ROWS: usize = 256;
-/// Workgroups that a matrix is spread over at most: enough for any GPU to be busy.
-const MATRIX_WORKGROUPS: usize = 1024;
-/// Runs that are added up on the device, one after the other; the host adds up what comes of it.
-const FOLD_RUNS: usize = 64;
 /// Columns up to which products go into small tiles.
 const SMALL_COLUMNS_MAX: usize = 32;
 
@@ -58,7 +51,7 @@ impl Mode {
         }
     }
 
-    fn side(self) -> usize {
+    pub(super) fn side(self) -> usize {
         if self.small { SMALL_TILE_SIDE } else { TILE_SIDE }
     }
 }
@@ -173,6 +166,8 @@ pub(super) struct Load {
     pub(super) precision: Precision,
     /// Workgroups of a launch at most.
     pub(super) workgroups_max: u32,
+    /// Rows of a run of a column.
+    pub(super) run_rows: usize,
     pub(super) mode: Option<Mode>,
     pub(super) element: Element,
     pub(super) sizes: Sizes,
@@ -197,6 +192,7 @@ impl Default for Load {
     fn default() -> Self {
         Self {
             precision: Precision::Exact,
+            run_rows: RUN_ROWS,
             workgroups_max: 1,
             mode: None,
             element: Element::F64,
@@ -384,62 +380,17 @@ pub(super) fn real_bytes(precision: Precision) -> u64 {
 /// Bytes of a sum on the device, in either precision: an `f64`, or two `f32`.
 pub(super) const SUM_BYTES: u64 = 8;
 
-/// How the rows of a matrix are cut: tiles of the upper triangle, runs, groups of runs that are folded.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Cut {
-    pub(super) side: usize,
-    /// Rows of tiles.
-    pub(super) tiles: usize,
-    pub(super) run_rows: usize,
-    pub(super) runs: usize,
-    pub(super) groups: usize,
-}
-
-impl Cut {
-    pub(super) fn matrix(mode: Mode, d: usize, rows: usize) -> Self {
-        let side = mode.side();
-        let tiles = d.div_ceil(side);
-        let most = (MATRIX_WORKGROUPS / pairs(tiles).max(1)).max(1);
-        let wanted = rows.div_ceil(MATRIX_RUN_ROWS).clamp(1, most);
-        // Masks begin at whole words, and steps are whole.
-        let run_rows = rows.div_ceil(wanted).next_multiple_of(64);
-        let runs = rows.div_ceil(run_rows).max(1);
-        Self {
-            side,
-            tiles,
-            run_rows,
-            runs,
-            groups: runs.div_ceil(FOLD_RUNS),
-        }
-    }
-
-    pub(super) fn model(rows: usize) -> Self {
-        let runs = rows.div_ceil(MODEL_RUN_ROWS).max(1);
-        Self {
-            side: 0,
-            tiles: 0,
-            run_rows: MODEL_RUN_ROWS,
-            runs,
-            groups: runs.div_ceil(FOLD_RUNS),
-        }
-    }
-
-    pub(super) fn pairs(&self) -> usize {
-        pairs(self.tiles)
-    }
-
-    /// Runs of group `k`.
-    pub(super) fn runs_of(&self, k: usize) -> usize {
-        FOLD_RUNS.min(self.runs - k * FOLD_RUNS)
-    }
-
-    pub(super) fn first_run(&self, k: usize) -> usize {
-        k * FOLD_RUNS
-    }
-}
-
-fn pairs(tiles: usize) -> usize {
-    tiles * (tiles + 1) / 2
+/// Multiply-adds that the products of so many rows take.
+pub(super) fn multiply_adds(work: &Work, mode: Mode, precision: Precision, rows: usize) -> u64 {
+    let of = |d: usize| {
+        let cut = Cut::matrix(mode, d, rows);
+        (rows * cut.pairs() * cut.side * cut.side) as u64
+    };
+    matrix_columns(&work.shape, precision)
+        .into_iter()
+        .filter(|d| *d > 0)
+        .map(of)
+        .sum()
 }
 
 /// What a piece of so many rows takes in a submission, at most.

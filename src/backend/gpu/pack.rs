@@ -5,13 +5,15 @@
 //! is, `f64` as it is, or the deviation from the pivot as `f32`, in units of a power of two. What is not finite is
 //! written as the pivot itself: its deviation is 0, so it adds nothing to any sum.
 
+use super::cut::Cut;
 use super::encode::Columns;
 use super::kernels::{Difference, Fold, Item, NONE, Rows, Tile};
-use super::load::{Cut, Job, Listwise, Load, Look, LossAt, Matrix, Mode, Piece, RUN_ROWS, differs, regresses};
+use super::load::{Job, Listwise, Load, Look, LossAt, Matrix, Mode, Piece, differs, regresses};
 use super::stage::Places;
 use crate::backend::cpu::Cpu;
 use crate::backend::{Partial, Work};
-use crate::cells::{Block, Cells};
+use crate::batch::{Batch, Column, Values};
+use crate::cells::Cells;
 use crate::spec::Precision;
 use crate::summary::differences::NS_PER_SECOND;
 use crate::summary::{LossShape, Shape, Summary};
@@ -113,7 +115,7 @@ impl Packer {
             rows: rows.clone(),
             looks: place.map_or(0, |place| place.looks),
             items: load.items.len(),
-            runs: n.div_ceil(RUN_ROWS),
+            runs: n.div_ceil(load.run_rows),
             comoments: None,
             regression: None,
             differences: None,
@@ -122,13 +124,14 @@ impl Packer {
             all_on_host: place.is_none(),
         };
         let Some(place) = place else {
-            piece.host = Some(Box::new(on_host(work, rows, shape)));
+            // A loss is made when it is asked for, with the weights that it is asked for then.
+            piece.host = shape.loss.is_none().then(|| Box::new(on_host(work, rows, shape)));
             load.pieces.push(piece);
             return;
         };
         if shape.columns > 0 || regresses(shape, precision) {
             for i in 0..work.batch.columns().len() {
-                place.runs(&mut load.items, i, NONE as usize);
+                place.runs(load, i, NONE as usize);
             }
         }
         if shape.comoments {
@@ -177,7 +180,7 @@ impl Packer {
             let mut found = self.listwise(load, work, rows, columns, looks);
             found.items = load.items.len();
             for i in columns {
-                place.runs(&mut load.items, *i, mask);
+                place.runs(load, *i, mask);
             }
             Box::new(found)
         });
@@ -366,11 +369,12 @@ pub(super) struct Place {
 
 impl Place {
     /// The runs of column `i`.
-    fn runs(self, items: &mut Vec<Item>, i: usize, mask: usize) {
-        for start in (0..self.quads).step_by(RUN_ROWS / 4) {
-            items.push(Item {
+    fn runs(self, load: &mut Load, i: usize, mask: usize) {
+        let run = load.run_rows / 4;
+        for start in (0..self.quads).step_by(run) {
+            load.items.push(Item {
                 first: (self.first + i * self.quads + start) as u32,
-                count: (self.quads - start).min(RUN_ROWS / 4) as u32,
+                count: (self.quads - start).min(run) as u32,
                 pivot: (self.pivots + i) as u32,
                 mask: if mask == NONE as usize {
                     NONE
@@ -411,14 +415,21 @@ fn fold(load: &mut Load, cut: Cut, entries: usize, side: usize) {
 
 /// What of a shape the host makes: quantiles, products in double-double, differences that the device does not form.
 fn host_shape(shape: &Shape, precision: Precision, differences_done: bool) -> Option<Shape> {
+    let differences = shape.differences && !differences_done;
     let rest = Shape {
+        // Where only a regression is left, there is no need for moments again.
+        columns: if differences || shape.quantiles {
+            shape.columns
+        } else {
+            0
+        },
         comoments: false,
         regression: if regresses(shape, precision) {
             Vec::new()
         } else {
             shape.regression.clone()
         },
-        differences: shape.differences && !differences_done,
+        differences,
         loss: None,
         ..shape.clone()
     };
@@ -427,20 +438,14 @@ fn host_shape(shape: &Shape, precision: Precision, differences_done: bool) -> Op
 
 /// A piece on the CPU.
 pub(super) fn on_host(work: &Work, rows: Range<usize>, shape: &Shape) -> Summary {
-    // Only the piece's own places, brought to the beginning.
-    let order = work.cells.order.as_ref().map(|order| order[rows.clone()].to_vec());
-    let rows = if order.is_some() { 0..rows.len() } else { rows };
-    let cells = Cells {
-        count: 1,
-        blocks: vec![Block {
-            cell: 0,
-            rows,
-            complete: false,
-        }],
-        order,
+    let n = rows.len();
+    let batch = match work.cells.order.as_deref() {
+        None => work.batch.slice(rows.start, n),
+        Some(order) => gathered(&work.batch, &order[rows]),
     };
     let part = Work {
-        cells: Arc::new(cells),
+        batch,
+        cells: Arc::new(Cells::single(n, n.max(1))),
         carried: Arc::new([]),
         shape: Arc::new(shape.clone()),
         open: false,
@@ -450,5 +455,24 @@ pub(super) fn on_host(work: &Work, rows: Range<usize>, shape: &Shape) -> Summary
     match Cpu::new().reduce(&part).pop() {
         Some(Partial::Leaf(summary)) => *summary,
         _ => Summary::default(),
+    }
+}
+
+/// These rows of a batch, in this order.
+fn gathered(batch: &Batch, rows: &[u32]) -> Batch {
+    let column = |(name, column): (&String, &Column)| {
+        let values: Vec<f64> = rows.iter().map(|row| column.get(*row as usize)).collect();
+        let values = Values::F64(values.into());
+        (name.clone(), Column { values, nulls: None })
+    };
+    let columns = batch.names().iter().zip(batch.columns()).map(column).collect();
+    let times = batch
+        .time_ns()
+        .map(|t| rows.iter().map(|row| t[*row as usize]).collect());
+    // Columns of one batch are equally long and have names of their own.
+    let part = Batch::new(rows.len(), columns).unwrap_or_else(|_| batch.slice(0, 0));
+    match times {
+        Some(times) => part.clone().with_time_ns(times).unwrap_or(part),
+        None => part,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Options;
 use super::device::{Buffer, Device};
-use super::load::{Job, Look, Mode, needs};
+use super::load::{Job, Look, Mode, multiply_adds, needs};
 use super::pack::{Packer, Place};
 use super::stage::{Sizes, Stage};
 use crate::backend::Work;
@@ -13,6 +13,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+/// Rows of a run of a column: with nothing to overlap with, a workgroup takes more of them.
+const RESIDENT_RUN_ROWS: usize = 1 << 15;
 /// Shapes whose tables are kept: those of an analysis, of a loss, and of what a fit asks on the way.
 const SHAPES_MAX: usize = 4;
 
@@ -28,7 +30,7 @@ pub(super) struct Copy {
 
 #[derive(Debug, Default)]
 struct Kept {
-    chunks: Vec<Chunk>,
+    chunks: Vec<Arc<Chunk>>,
     /// The newest last; out of here while the device has them.
     stages: VecDeque<(Arc<Shape>, Vec<Stage>)>,
 }
@@ -77,7 +79,7 @@ impl Copy {
 
     /// Takes pieces whose columns lie in this buffer.
     pub(super) fn put_data(&self, data: Arc<Buffer>, pieces: Vec<KeptPiece>) {
-        self.kept().chunks.push(Chunk { data, pieces });
+        self.kept().chunks.push(Arc::new(Chunk { data, pieces }));
     }
 
     /// Gives the memory back; the device is lost.
@@ -105,52 +107,66 @@ impl Copy {
         kept.stages.remove(at).map(|(_, stages)| stages)
     }
 
-    /// Stages for a shape that was not asked for yet: tables over the data that is there.
+    /// Stages for a shape that was not asked for yet: tables over the data that is there. `busy` hears when the device is
+    /// about to be asked for something, and when it was.
     pub(super) fn tabulate(
         &self,
         device: &Device,
         packer: &mut Packer,
         job: &Arc<Job>,
         options: &Options,
+        busy: &dyn Fn(bool),
     ) -> Result<Vec<Stage>> {
-        let precision = options.precision;
-        let mode = Mode::of(&job.work, precision);
+        let mode = Mode::of(&job.work, options.precision);
         let limit = Sizes::all(device.adapter.binding_bytes_max);
         let needs = |piece: &KeptPiece| Sizes {
             data: 0,
-            ..needs(&job.work, mode, precision, piece.rows.len())
+            ..needs(&job.work, mode, options.precision, piece.rows.len())
         };
-        let mut stages = Vec::new();
-        for chunk in &self.kept().chunks {
+        let steps = |piece: &KeptPiece| multiply_adds(&job.work, mode, options.precision, piece.rows.len());
+        // Nobody waits for the lock while the device and the host are at work.
+        let chunks: Vec<Arc<Chunk>> = self.kept().chunks.clone();
+        let mut parts = Vec::new();
+        for chunk in &chunks {
             let mut rest = chunk.pieces.iter().peekable();
             while rest.peek().is_some() {
-                let (mut need, mut some) = (Sizes::default(), Vec::new());
-                while let Some(piece) = rest.next_if(|p| some.is_empty() || need.plus(needs(p)).fits(limit)) {
+                let (mut need, mut work, mut some) = (Sizes::default(), 0, Vec::new());
+                let most = device.multiply_adds_max();
+                while let Some(piece) =
+                    rest.next_if(|p| some.is_empty() || need.plus(needs(p)).fits(limit) && work + steps(p) <= most)
+                {
                     need = need.plus(needs(piece));
+                    work += steps(piece);
                     some.push(piece);
                 }
-                let mut stage = Stage::new(device, need, Some(chunk.data.clone()))?;
-                stage.prepare(options);
-                let load = &mut stage.load;
-                for piece in some {
-                    let place = piece.place.map(|place| Place {
-                        looks: load.looks.len(),
-                        pivots: load.pivots.len(),
-                        ..place
-                    });
-                    load.looks.extend_from_slice(&piece.looks);
-                    load.pivots.extend_from_slice(&piece.pivots);
-                    packer.tabulate(
-                        load,
-                        job,
-                        (piece.number, self.pieces),
-                        (piece.block, piece.rows.clone()),
-                        place,
-                    );
-                }
-                stage.write();
-                stages.push(stage);
+                parts.push((&chunk.data, need, some));
             }
+        }
+        // One submission runs after the other, so that one scratch memory serves them all.
+        let scratch = parts.iter().map(|(_, need, _)| need.scratch).max().unwrap_or(0);
+        busy(true);
+        let scratch = Stage::scratch(device, scratch)?;
+        let mut stages = Vec::new();
+        for (data, need, pieces) in parts {
+            busy(true);
+            let mut stage = Stage::over(device, need, Some(data.clone()), Some(scratch.clone()))?;
+            busy(false);
+            stage.prepare(options);
+            let load = &mut stage.load;
+            load.run_rows = RESIDENT_RUN_ROWS;
+            for piece in pieces {
+                let place = piece.place.map(|place| Place {
+                    looks: load.looks.len(),
+                    pivots: load.pivots.len(),
+                    ..place
+                });
+                load.looks.extend_from_slice(&piece.looks);
+                load.pivots.extend_from_slice(&piece.pivots);
+                let rows = (piece.block, piece.rows.clone());
+                packer.tabulate(load, job, (piece.number, self.pieces), rows, place);
+            }
+            stage.write();
+            stages.push(stage);
         }
         Ok(stages)
     }

@@ -195,7 +195,7 @@ pub(super) struct Stage {
     output: Buffer,
     readback: Buffer,
     /// Kept alive by the bind groups too.
-    _scratch: Buffer,
+    _scratch: Arc<Buffer>,
     groups: [wgpu::BindGroup; KERNELS.len()],
     times: Option<wgpu::QuerySet>,
     staged: Mapping,
@@ -204,8 +204,26 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// A stage with this much room, ready to be written; over data that is there already, or with room for its own.
-    pub(super) fn new(device: &Device, room: Sizes, data: Option<Arc<Buffer>>) -> Result<Self> {
+    /// A stage with this much room, ready to be written.
+    pub(super) fn new(device: &Device, room: Sizes) -> Result<Self> {
+        Self::over(device, room, None, None)
+    }
+
+    /// Scratch memory of so many bytes.
+    pub(super) fn scratch(device: &Device, bytes: u64) -> Result<Arc<Buffer>> {
+        let bytes = bytes.max(SECTION_BYTES_MIN);
+        device
+            .buffer("scratch", bytes, wgpu::BufferUsages::STORAGE, false)
+            .map(Arc::new)
+    }
+
+    /// A stage over data that is there already, or with room for its own; and the same for scratch memory.
+    pub(super) fn over(
+        device: &Device,
+        room: Sizes,
+        data: Option<Arc<Buffer>>,
+        scratch: Option<Arc<Buffer>>,
+    ) -> Result<Self> {
         let room = room.max(Sizes::all(SECTION_BYTES_MIN));
         let limit = device.adapter.binding_bytes_max;
         if room.largest() > limit {
@@ -227,7 +245,10 @@ impl Stage {
         let output = Usage::STORAGE | Usage::COPY_SRC | Usage::QUERY_RESOLVE;
         let output = device.buffer("output", at.output, output, false)?;
         let readback = device.buffer("read-back", at.output, Usage::MAP_READ | Usage::COPY_DST, false)?;
-        let scratch = device.buffer("scratch", room.scratch, Usage::STORAGE, false)?;
+        let scratch = match scratch {
+            Some(scratch) => scratch,
+            None => Self::scratch(device, room.scratch)?,
+        };
         let group = |k: usize| {
             let part = |binding, buffer, offset, size: u64| wgpu::BindGroupEntry {
                 binding,

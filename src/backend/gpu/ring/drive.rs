@@ -132,10 +132,16 @@ impl Driving {
         let (upload, stages) = match copy.take(&job.work.shape) {
             Some(stages) if job.work.weights.is_some() => (Upload::Weights, Ok(stages)),
             Some(stages) => (Upload::Nothing, Ok(stages)),
-            None => (
-                Upload::All,
-                copy.tabulate(&self.device, &mut self.packer, job, &self.options),
-            ),
+            None => {
+                let state = &self.state;
+                let busy = |with_device| match with_device {
+                    true => state.driving.begin(state.start),
+                    false => state.driving.end(),
+                };
+                let made = copy.tabulate(&self.device, &mut self.packer, job, &self.options, &busy);
+                busy(true);
+                (Upload::All, made)
+            }
         };
         let stages = match stages {
             Ok(stages) => stages,
@@ -210,8 +216,8 @@ impl Driving {
                 return Ok(());
             }
             if let Some(flight) = self.flights.pop_front() {
-                self.landed = Instant::now();
                 self.landed(flight)?;
+                self.landed = Instant::now();
             }
         }
         Ok(())
@@ -253,6 +259,8 @@ impl Driving {
             Cargo::Again(job, _) => Some(job),
             _ => None,
         };
+        // The host may have much to do here, for which the device is not to blame.
+        self.state.driving.end();
         for piece in &stage.load.pieces {
             let (summary, on_host) = answers.summary(piece, again.map_or(&piece.job, |job| job));
             Counters::add(&self.device.counters.host_blocks, u64::from(on_host));
@@ -266,6 +274,7 @@ impl Driving {
             // Nobody hears it where the ring is being dropped.
             let _ = self.answers.send(answer);
         }
+        self.state.driving.begin(self.state.start);
         drop(output);
         stage.release();
         stage.map()?;

@@ -1,7 +1,7 @@
 //! The thread that packs: works become pieces, pieces fill stages, full stages go to the device.
 
 use super::super::device::Device;
-use super::super::load::{Job, Mode, needs};
+use super::super::load::{Job, Mode, multiply_adds, needs};
 use super::super::pack::{Packer, Target};
 use super::super::resident::{Copy, KeptPiece};
 use super::super::stage::{Sizes, Stage, bytes_of};
@@ -117,7 +117,13 @@ impl Packing {
         let work = &job.work;
         let longest = work.cells.blocks.iter().map(|b| b.rows.len()).max().unwrap_or(0);
         let limit = self.limit().min(PIECE_BYTES_MAX);
-        let most = piece_rows(longest, |rows| needs(work, mode, self.options.precision, rows), limit);
+        let precision = self.options.precision;
+        let steps = self.device.multiply_adds_max();
+        let fits = |rows| {
+            needs(work, mode, precision, rows).fits(Sizes::all(limit))
+                && multiply_adds(work, mode, precision, rows) <= steps
+        };
+        let most = piece_rows(longest, fits);
         if work.shape.differences {
             most.min(DIFFERENCES_ROWS_MAX)
         } else {
@@ -246,8 +252,8 @@ impl Packing {
     /// A stage with some room to spare, or at least with as much as is needed.
     fn new_stage(&self, room: Sizes, need: Sizes) -> Result<Box<Stage>> {
         self.state.packing.begin(self.state.start);
-        let made = Stage::new(&self.device, room, None);
-        let made = made.or_else(|_| Stage::new(&self.device, need, None));
+        let made = Stage::new(&self.device, room);
+        let made = made.or_else(|_| Stage::new(&self.device, need));
         self.state.packing.end();
         let mut stage = made?;
         stage.prepare(&self.options);
@@ -368,9 +374,9 @@ fn roomy(need: Sizes, limit: u64) -> Sizes {
 }
 
 /// As many rows as stay within the limit, a power of two fewer each time.
-fn piece_rows(longest: usize, needs: impl Fn(usize) -> Sizes, limit: u64) -> usize {
+fn piece_rows(longest: usize, fits: impl Fn(usize) -> bool) -> usize {
     let mut rows = longest.max(PIECE_ROWS_MIN);
-    while rows > PIECE_ROWS_MIN && !needs(rows).fits(Sizes::all(limit)) {
+    while rows > PIECE_ROWS_MIN && !fits(rows) {
         rows = (rows / 2).next_multiple_of(PIECE_ROWS_MIN);
     }
     rows
