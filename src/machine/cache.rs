@@ -15,6 +15,12 @@ use std::path::{Path, PathBuf};
 pub const DIRECTORY_VARIABLE: &str = "MILLSTREAM_CACHE";
 /// The form of the files.
 const SCHEMA: &str = "millstream.costs/1";
+/// The program that measured: a build for development takes several times as long.
+const VERSION: &str = if cfg!(debug_assertions) {
+    concat!(env!("CARGO_PKG_VERSION"), "-debug")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
 /// No file is longer: about a hundred times what costs take.
 const BYTES_MAX: u64 = 4 << 20;
 
@@ -66,7 +72,7 @@ impl Cache {
             return None;
         }
         let kept: Kept<T> = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
-        let ours = kept.schema == SCHEMA && kept.version == env!("CARGO_PKG_VERSION") && kept.of == of;
+        let ours = kept.schema == SCHEMA && kept.version == VERSION && kept.of == of;
         Some(kept.costs).filter(|costs| ours && sound(costs))
     }
 
@@ -86,7 +92,7 @@ impl Cache {
         }
         let kept = Kept {
             schema: SCHEMA.into(),
-            version: env!("CARGO_PKG_VERSION").into(),
+            version: VERSION.into(),
             of: of.into(),
             costs,
         };
@@ -106,8 +112,7 @@ impl Cache {
             }
         };
         let words: String = of.chars().take(60).map(plain).collect();
-        let version = env!("CARGO_PKG_VERSION");
-        let name = format!("costs-{words}-{:08x}-{version}.json", crc32fast::hash(of.as_bytes()));
+        let name = format!("costs-{words}-{:08x}-{VERSION}.json", crc32fast::hash(of.as_bytes()));
         Some(self.directory.as_ref()?.join(name))
     }
 }
