@@ -123,6 +123,20 @@ fn compare(path: &str, got: &Value, want: &Value, owner: Option<&Value>) {
 
 #[test]
 fn reports_are_those_of_exact_arithmetic() {
+    reports_of("cpu", &[]);
+}
+
+/// The same from the device, within the same bounds: its pivots lie nearer to the means.
+#[cfg(feature = "gpu")]
+#[test]
+fn gpu_reports_are_those_of_exact_arithmetic() {
+    let options = crate::gpu_agreement::options(millstream::Precision::Exact);
+    if crate::gpu_agreement::gpu(options).is_some() {
+        reports_of("gpu", &["--backend", "gpu", "--software-adapter"]);
+    }
+}
+
+fn reports_of(backend: &str, more: &[&str]) {
     let cases: Value = serde_json::from_str(include_str!("../data/expected.json")).unwrap();
     let place = Place::new();
     let cases = cases.as_array().unwrap();
@@ -136,7 +150,7 @@ fn reports_are_those_of_exact_arithmetic() {
             .map(|a| a.as_str().unwrap())
             .collect();
         let file = example(args[0]);
-        let report = place.analyze(&[&[file.as_str()], &args[1..]].concat());
+        let report = place.analyze(&[&[file.as_str()], &args[1..], more].concat());
         assert_eq!(
             report.as_object().unwrap().keys().collect::<Vec<_>>(),
             [
@@ -155,7 +169,7 @@ fn reports_are_those_of_exact_arithmetic() {
         assert_eq!(report["schema"], "millstream.report/1");
         assert_eq!(
             (&report["backend"], &report["precision"]),
-            (&json!("cpu"), &json!("exact"))
+            (&json!(backend), &json!("exact"))
         );
         assert_eq!((&report["rejected_rows"], &report["late_rows"]), (&json!(0), &json!(0)));
         for count in ["rows", "filtered_rows"] {
