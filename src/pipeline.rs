@@ -22,6 +22,7 @@ use crate::planner::Workload;
 use crate::report::text::counted;
 use crate::report::{Report, Sample};
 use crate::spec::{ModelSpec, Spec, Window, places, unknown_column};
+use crate::summary::Shape;
 use arrow::array::RecordBatch;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -205,6 +206,18 @@ pub fn workload(source: &dyn Source, query: &Query, bytes: Option<u64>) -> Resul
         shape: plan.spec.shape(&plan.numeric, plan.reported)?,
         rows: bytes.map(|bytes| bytes / row_bytes),
         grouped: plan.spec.is_grouped(),
+        fit: query
+            .fit
+            .as_ref()
+            .map(|model| fit_shape(model, &plan.numeric))
+            .transpose()?,
+    })
+}
+
+fn fit_shape(model: &ModelSpec, numeric: &[String]) -> Result<Shape> {
+    Ok(Shape {
+        loss: Some(model.shape(numeric)?),
+        ..Shape::default()
     })
 }
 

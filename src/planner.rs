@@ -25,6 +25,10 @@ const CACHE_BYTES: f64 = (64u64 << 20) as f64;
 /// Bytes of a value in host memory.
 const VALUE_BYTES: f64 = 8.0;
 
+/// Evaluations of the loss that a fit is counted as: its number of iterations is not known before, and a handful of
+/// terms, which are standardised, takes 10 to 50.
+const FIT_EVALUATIONS: f64 = 20.0;
+
 /// A part of a summary that costs something of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -240,6 +244,8 @@ pub struct Workload {
     pub rows: Option<u64>,
     /// Whether they are of many cells (keys or windows).
     pub grouped: bool,
+    /// The loss of a fit, which is asked for again and again.
+    pub fit: Option<Shape>,
 }
 
 impl Workload {
@@ -260,6 +266,20 @@ pub struct Choice {
     pub cpu_seconds: Option<f64>,
     /// What the GPU would take; absent where there is none, or it cannot do this.
     pub gpu_seconds: Option<f64>,
+}
+
+impl Choice {
+    fn between(cpu_seconds: Option<f64>, gpu_seconds: Option<f64>) -> Self {
+        let backend = match (cpu_seconds, gpu_seconds) {
+            (Some(cpu), Some(gpu)) if gpu < cpu => Side::Gpu,
+            _ => Side::Cpu,
+        };
+        Self {
+            backend,
+            cpu_seconds,
+            gpu_seconds,
+        }
+    }
 }
 
 /// Chooses backends by what they were measured to take.
@@ -302,15 +322,28 @@ impl Planner {
     pub fn choose(&self, shape: &Shape, load: Load) -> Choice {
         let cpu_seconds = self.cpu_seconds(shape, load.rows);
         let gpu_seconds = self.costs.gpu.as_ref().and_then(|gpu| gpu.seconds(shape, load));
-        let backend = match (cpu_seconds, gpu_seconds) {
-            (Some(cpu), Some(gpu)) if gpu < cpu => Side::Gpu,
-            _ => Side::Cpu,
+        Choice::between(cpu_seconds, gpu_seconds)
+    }
+
+    /// The backend that takes less for a whole run over so many rows: one pass, and [`FIT_EVALUATIONS`] losses of a fit,
+    /// over rows that a GPU has by then. What it takes to bring them over is that of moments of their columns.
+    pub fn choose_run(&self, workload: &Workload, load: Load) -> Choice {
+        let pass = self.choose(&workload.shape, load);
+        let Some(fit) = &workload.fit else { return pass };
+        let columns = fit.loss.as_ref().map_or(0, |loss| loss.terms.len() + 1);
+        let sent = Shape {
+            columns,
+            order: Order::Second,
+            ..Shape::default()
         };
-        Choice {
-            backend,
-            cpu_seconds,
-            gpu_seconds,
-        }
+        let there = Load::streamed(load.rows);
+        let evaluation = self.choose(fit, Load::resident(load.rows));
+        let cpu = || Some(pass.cpu_seconds? + FIT_EVALUATIONS * evaluation.cpu_seconds?);
+        let gpu = || {
+            let sending = self.choose(&sent, there).gpu_seconds?;
+            Some(pass.gpu_seconds? + sending + FIT_EVALUATIONS * evaluation.gpu_seconds?)
+        };
+        Choice::between(cpu(), gpu())
     }
 
     fn cpu_seconds(&self, shape: &Shape, rows: u64) -> Option<f64> {
@@ -344,6 +377,12 @@ impl GpuCosts {
 pub fn cpu_seconds_at_most(shape: &Shape, rows: u64) -> f64 {
     let units = |(part, columns): (Part, usize)| part.units(columns) * seconds_per_unit_at_most(part);
     rows as f64 * Part::of(shape).into_iter().map(units).sum::<f64>()
+}
+
+/// The same of a whole run, with the losses of its fit.
+pub fn run_seconds_at_most(workload: &Workload, rows: u64) -> f64 {
+    let fit = |fit| FIT_EVALUATIONS * cpu_seconds_at_most(fit, rows);
+    cpu_seconds_at_most(&workload.shape, rows) + workload.fit.as_ref().map_or(0.0, fit)
 }
 
 /// More than a build with little optimisation took on one core at 2 GHz.

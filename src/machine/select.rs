@@ -4,7 +4,7 @@ use super::{Cache, gpu, measure};
 use crate::backend::Backend;
 use crate::backend::cpu::Cpu;
 use crate::error::{Error, Result};
-use crate::planner::{Choice, Costs, Load, Planner, Side, Workload, cpu_seconds_at_most};
+use crate::planner::{Choice, Costs, Load, Planner, Side, Workload, run_seconds_at_most};
 use crate::spec::Precision;
 use std::sync::Arc;
 
@@ -118,7 +118,7 @@ fn quicker(
     let large = workload
         .filter(|w| !w.grouped)
         .and_then(|w| Some((w.clone().in_precision(precision), w.rows?)))
-        .filter(|(w, rows)| cpu_seconds_at_most(&w.shape, *rows) > LOOKING_SECONDS);
+        .filter(|(w, rows)| run_seconds_at_most(w, *rows) > LOOKING_SECONDS);
     let Some((workload, rows)) = large else {
         return Ok(on_cpu(request, None, notes));
     };
@@ -127,7 +127,7 @@ fn quicker(
         ..Load::streamed(rows)
     };
     if let Some(cpu) = measure::cpu_costs_known(cache) {
-        let choice = Planner::new(Costs { cpu, gpu: None }).choose(&workload.shape, load);
+        let choice = Planner::new(Costs { cpu, gpu: None }).choose_run(&workload, load);
         if choice.cpu_seconds.is_some_and(|seconds| seconds < LOOKING_SECONDS) {
             return Ok(on_cpu(request, Some(choice), notes));
         }
@@ -151,7 +151,7 @@ fn quicker(
     };
     let workload = workload.in_precision(opened.precision());
     // It is open by now.
-    let choice = Planner::new(Costs { cpu, gpu: Some(gpu) }).choose(&workload.shape, Load::streamed(rows));
+    let choice = Planner::new(Costs { cpu, gpu: Some(gpu) }).choose_run(&workload, Load::streamed(rows));
     if choice.backend == Side::Cpu {
         return Ok(on_cpu(request, Some(choice), notes));
     }

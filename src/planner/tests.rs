@@ -199,9 +199,53 @@ fn shapes_have_parts() {
         shape,
         rows: None,
         grouped: false,
+        fit: None,
     };
     let fast = Part::of(&workload.in_precision(Precision::Fast).shape);
     assert_eq!(fast[2], (Part::Covariance, 2));
+}
+
+/// One pass is the CPU's; what a fit asks again and again of rows that are there by then is the GPU's.
+#[test]
+fn a_fit_is_worth_bringing_rows_over() {
+    const ROWS: u64 = 1 << 20;
+    let loss = Shape {
+        loss: Some(LossShape {
+            model: Model::Logistic,
+            terms: vec![0, 1, 2],
+            target: 3,
+            intercept: true,
+        }),
+        ..Shape::default()
+    };
+    let plain = Workload {
+        shape: moments(4),
+        rows: Some(ROWS),
+        grouped: false,
+        fit: None,
+    };
+    let fit = Workload {
+        fit: Some(loss.clone()),
+        ..plain.clone()
+    };
+    let all = planner(Some(gpu()));
+    let load = Load::streamed(ROWS);
+    assert_eq!(all.choose_run(&plain, load), all.choose(&moments(4), load));
+    assert_eq!(all.choose_run(&plain, load).backend, Side::Cpu);
+    let choice = all.choose_run(&fit, load);
+    assert_eq!(choice.backend, Side::Gpu);
+    // A pass of 4 columns at 1 ns a value (or 2), the same to bring them over, 20 losses at 1 ns (or 0.1).
+    let unit = 4.0 * ROWS as f64 * 1e-9;
+    let near = |found: Option<f64>, want: f64| assert!((found.unwrap() / want - 1.0).abs() < 0.05, "{found:?} {want}");
+    near(choice.cpu_seconds, 21.0 * unit);
+    near(choice.gpu_seconds, (2.0 + 2.0 + 20.0 * 0.1) * unit + 22.0 * 1e-4);
+    assert!(run_seconds_at_most(&fit, ROWS) > run_seconds_at_most(&plain, ROWS));
+    // Without a GPU, or with one that was never measured for losses, the CPU.
+    assert_eq!(planner(None).choose_run(&fit, load).backend, Side::Cpu);
+    let mut unknown = gpu();
+    unknown.resident.0.retain(|table| table.part != Part::Loss);
+    let choice = planner(Some(unknown)).choose_run(&fit, load);
+    assert_eq!((choice.backend, choice.gpu_seconds), (Side::Cpu, None));
 }
 
 #[test]

@@ -111,7 +111,12 @@ fn workload(rows: Option<u64>, grouped: bool) -> Workload {
         columns: 8,
         ..Shape::default()
     };
-    Workload { shape, rows, grouped }
+    Workload {
+        shape,
+        rows,
+        grouped,
+        fit: None,
+    }
 }
 
 #[test]
