@@ -9,8 +9,10 @@ mod outline;
 mod predict;
 mod quarantine;
 mod sample;
+mod workload;
 
 pub use predict::{Predict, Predicted, predict};
+pub use workload::workload;
 
 use crate::backend::Backend;
 use crate::batch::{Batch, is_numeric};
@@ -18,11 +20,9 @@ use crate::engine::{Engine, Fallbacks};
 use crate::error::{Error, Result};
 use crate::expr::{Bound, Definition, Expr};
 use crate::io::{About, Read, Source};
-use crate::planner::Workload;
 use crate::report::text::counted;
 use crate::report::{Report, Sample};
 use crate::spec::{ModelSpec, Spec, Window, places, unknown_column};
-use crate::summary::Shape;
 use arrow::array::RecordBatch;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -192,37 +192,6 @@ pub fn analyze(
         notes,
     })
 }
-
-/// What is known of an input before it is read, from its schema and its `bytes` on disk: a row takes about
-/// `VALUE_BYTES` a column, in binary formats and as text. Compressed inputs hold more rows than that comes to.
-///
-/// # Errors
-/// As [`analyze`], for what the schema and the query tell.
-pub fn workload(source: &dyn Source, query: &Query, bytes: Option<u64>) -> Result<Workload> {
-    let schema = source.schema();
-    let plan = Plan::new(query, &schema, &source.about())?;
-    let row_bytes = (schema.fields().len() as u64 * VALUE_BYTES).max(1);
-    Ok(Workload {
-        shape: plan.spec.shape(&plan.numeric, plan.reported)?,
-        rows: bytes.map(|bytes| bytes / row_bytes),
-        grouped: plan.spec.is_grouped(),
-        fit: query
-            .fit
-            .as_ref()
-            .map(|model| fit_shape(model, &plan.numeric))
-            .transpose()?,
-    })
-}
-
-fn fit_shape(model: &ModelSpec, numeric: &[String]) -> Result<Shape> {
-    Ok(Shape {
-        loss: Some(model.shape(numeric)?),
-        ..Shape::default()
-    })
-}
-
-/// Bytes of a value in an input, about: eight of a 64-bit number, and as many of `-12.345,`.
-const VALUE_BYTES: u64 = 8;
 
 /// That the backend failed, and how often.
 fn fell_back(fallbacks: &Fallbacks, backend: &str) -> Option<String> {
