@@ -325,7 +325,7 @@ impl Planner {
         Choice::between(cpu_seconds, gpu_seconds)
     }
 
-    /// The backend that takes less for a whole run over so many rows: one pass, and [`FIT_EVALUATIONS`] losses of a fit,
+    /// The backend that takes less for a whole run over so many rows: one pass, and `FIT_EVALUATIONS` losses of a fit,
     /// over rows that a GPU has by then. What it takes to bring them over is that of moments of their columns.
     pub fn choose_run(&self, workload: &Workload, load: Load) -> Choice {
         let pass = self.choose(&workload.shape, load);
