@@ -42,7 +42,11 @@ pub fn significant(x: f64, digits: usize) -> String {
         return "0".to_owned();
     }
     let digits = digits.clamp(1, DIGITS_MAX);
-    let scientific = format!("{x:.*e}", digits - 1);
+    let mut scientific = format!("{x:.*e}", digits - 1);
+    if scientific.parse().is_ok_and(f64::is_infinite) {
+        // Rounded up beyond the greatest number: all digits that there are.
+        scientific = format!("{x:e}");
+    }
     let exponent = exponent_of(&scientific);
     let rounded = if PLAIN_EXPONENTS.contains(&exponent) {
         let decimals = i32::try_from(digits).unwrap_or(i32::MAX).saturating_sub(1 + exponent);
@@ -225,6 +229,14 @@ mod tests {
         format!("1e{}", exponent - i32::try_from(decimals).unwrap())
             .parse()
             .unwrap()
+    }
+
+    #[test]
+    fn nothing_finite_is_rounded_beyond_the_greatest_number() {
+        assert_eq!(significant(1.784e308, 1), "1.784e308");
+        assert_eq!(significant(f64::MAX, 3), "1.7976931348623157e308");
+        assert_eq!(significant(f64::MIN, 6), "-1.79769e308");
+        assert_eq!(significant(1.2e308, 1), "1e308");
     }
 
     proptest! {
