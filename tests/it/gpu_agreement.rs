@@ -130,3 +130,42 @@ fn gpu_keeps_rows_that_were_uploaded() {
         );
     }
 }
+
+/// A loss beside moments, of values that no device is given: the host makes both, and the device stays.
+#[test]
+fn gpu_leaves_a_loss_beyond_its_range_to_the_host() {
+    for precision in [Precision::Exact, Precision::Fast] {
+        let Some(mut gpu) = gpu(options(precision)) else { return };
+        let batch = table(&[vec![1e250, -2e250, 3e250], vec![0.0, 0.0, 1.0]]);
+        let shape = Shape {
+            columns: 2,
+            order: Order::Second,
+            loss: Some(LossShape {
+                model: Model::Linear,
+                terms: vec![0],
+                target: 1,
+                intercept: true,
+            }),
+            ..Shape::default()
+        };
+        let work = Work {
+            batch,
+            cells: Arc::new(Cells::single(3, 4096)),
+            carried: Arc::new([]),
+            shape: Arc::new(shape),
+            open: false,
+            weights: Some([2.0, 0.0].into()),
+            resident: None,
+        };
+        gpu.submit(1, work).unwrap();
+        let (_, partials) = gpu.collect().unwrap();
+        let [Partial::Leaf(leaf)] = &partials[..] else {
+            panic!("not a leaf")
+        };
+        // Residuals of 2, 2 and 1.
+        let loss = leaf.loss.as_ref().unwrap();
+        assert_eq!((loss.rows, loss.loss, loss.gradient[0]), (3, 4.5, 5.0));
+        assert_eq!((leaf.columns[0].min, leaf.columns[0].max), (-2e250, 3e250));
+        assert_eq!(gpu.counters().losses(), 0);
+    }
+}

@@ -51,12 +51,13 @@ impl Answers<'_> {
     /// `job` is the piece's own, or a later one of the same shape over the same rows with other weights.
     pub(super) fn summary(&self, piece: &Piece, job: &Job) -> (Summary, bool) {
         let work = &job.work;
-        if piece.all_on_host && work.shape.loss.is_none() {
-            let done = piece.host.as_deref().cloned();
-            return (done.unwrap_or_default(), true);
+        let found = if piece.all_on_host { None } else { self.on_device(piece) };
+        if let Some(summary) = found {
+            return (summary, false);
         }
-        match self.on_device(piece).filter(|_| !piece.all_on_host) {
-            Some(summary) => (summary, false),
+        // What the host has made already is all of it only where the device was to make nothing.
+        match piece.host.as_deref().filter(|_| piece.all_on_host) {
+            Some(done) => (done.clone(), true),
             None => (on_host(work, piece.rows.clone(), &work.shape), true),
         }
     }
