@@ -1,7 +1,7 @@
 //! Models fitted by their loss, against the exact normal equations, an independent Newton's method in 320 binary
 //! places, and published numbers.
 
-use crate::losses::{How, Wrong};
+use crate::resident_rows::{How, Wrong};
 use crate::oracle;
 use crate::precise;
 use crate::random::Random;

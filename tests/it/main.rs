@@ -66,6 +66,7 @@ mod random;
 mod refusals;
 #[cfg(feature = "cli")]
 mod report_forms;
+mod resident_rows;
 mod same_bits;
 #[cfg(feature = "cli")]
 mod shell;
