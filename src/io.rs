@@ -13,6 +13,7 @@ mod columnar;
 mod columns;
 pub mod csv;
 mod interrupt;
+pub mod live;
 pub mod ndjson;
 pub mod number;
 mod open;
@@ -20,6 +21,7 @@ mod output;
 #[cfg(feature = "parquet")]
 pub mod parquet;
 mod seen;
+pub mod sink;
 pub mod table;
 pub mod time;
 mod whole;
@@ -43,6 +45,9 @@ pub struct Rows {
     pub rejected: Vec<BadRow>,
     /// Bytes of input (compressed, as they stand on disk) consumed so far: what a progress bar shows.
     pub bytes_read: u64,
+    /// When they arrived, in nanoseconds since 1970-01-01T00:00:00Z, where they came over a live source: the event time
+    /// of rows that have no other. A journal gives it back as it was.
+    pub arrived_ns: Option<i64>,
 }
 
 /// A partition's place to resume from.
@@ -52,6 +57,10 @@ pub struct Position {
     pub partition: u32,
     /// Rows of the partition up to here, rejected ones included.
     pub rows: u64,
+    /// Bytes of the partition up to here, where that is a place to go on from (a followed file, a journal).
+    pub offset_bytes: u64,
+    /// Which of the files that followed one another under one name the offset belongs to (its inode, its number).
+    pub generation: u64,
 }
 
 /// The answer to one [`Source::read`].

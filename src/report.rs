@@ -11,6 +11,7 @@
 pub mod build;
 #[cfg(feature = "html")]
 mod charts;
+mod emission;
 #[cfg(test)]
 pub(crate) mod example;
 mod fit;
@@ -31,6 +32,7 @@ use crate::summary::Summary;
 use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 
+pub use emission::{Alert, Emission};
 pub use fit::FitReport;
 pub use named::Named;
 
@@ -115,6 +117,9 @@ pub struct Group {
     /// The model that was fitted by its loss.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fit: Option<FitReport>,
+    /// Exponentially weighted covariances of the columns, where they are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ewm_covariance: Option<Matrix>,
 }
 
 /// The statistics of one column.
@@ -152,6 +157,12 @@ pub struct ColumnReport {
     /// The values at the asked-for probabilities, by probability.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "named::numbers")]
     pub quantiles: Option<Named<Option<f64>>>,
+    /// The exponentially weighted mean; absent where it is not asked for.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "number")]
+    pub ewm_mean: Option<f64>,
+    /// The exponentially weighted variance; absent where it is not asked for.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "number")]
+    pub ewm_variance: Option<f64>,
 }
 
 /// A symmetric matrix over named columns.

@@ -209,12 +209,14 @@ impl ArrowSource {
         let position = Position {
             partition: 0,
             rows: self.rows_read,
+            ..Position::default()
         };
         Ok(Read::Batch(
             Rows {
                 batch,
                 rejected,
                 bytes_read: self.bytes_read(),
+                arrived_ns: None,
             },
             position,
         ))

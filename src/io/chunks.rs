@@ -237,12 +237,14 @@ impl Chunks {
                 let position = Position {
                     partition: 0,
                     rows: self.rows,
+                    ..Position::default()
                 };
                 return Ok(Read::Batch(
                     Rows {
                         batch: decoded.batch,
                         rejected,
                         bytes_read,
+                        arrived_ns: None,
                     },
                     position,
                 ));

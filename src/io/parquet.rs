@@ -128,12 +128,14 @@ impl ParquetSource {
         let position = Position {
             partition: 0,
             rows: self.rows_read,
+            ..Position::default()
         };
         Ok(Read::Batch(
             Rows {
                 batch,
                 rejected,
                 bytes_read: self.bytes_read(),
+                arrived_ns: None,
             },
             position,
         ))

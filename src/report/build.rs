@@ -102,6 +102,7 @@ impl<'a> Builder<'a> {
                 .filter(|(r, m)| m.dimension() == r.terms.len() + 1)
                 .map(|(r, m)| fitted(r, regression::fit(r, m))),
             fit: None,
+            ewm_covariance: None,
         }
     }
 
@@ -143,6 +144,8 @@ fn column(m: &Moments, ddof: u64, quantiles: Option<Named<Option<f64>>>) -> Colu
         min: m.least(),
         max: m.greatest(),
         quantiles,
+        ewm_mean: None,
+        ewm_variance: None,
     }
 }
 

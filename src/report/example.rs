@@ -15,6 +15,8 @@ pub(crate) fn column(count: u64, mean: f64, std: f64) -> ColumnReport {
         min: Some(mean - 2.0 * std),
         max: Some(mean + 2.0 * std),
         quantiles: None,
+        ewm_mean: None,
+        ewm_variance: None,
     }
 }
 
@@ -94,6 +96,7 @@ pub(crate) fn single() -> Report {
             centred: None,
         }),
         fit: None,
+        ewm_covariance: None,
     }])
 }
 
@@ -121,6 +124,7 @@ pub(crate) fn keyed_windows() -> Report {
                 differences: None,
                 regression: None,
                 fit: None,
+                ewm_covariance: None,
             });
         }
     }

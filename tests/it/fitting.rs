@@ -1,10 +1,10 @@
 //! Models fitted by their loss, against the exact normal equations, an independent Newton's method in 320 binary
 //! places, and published numbers.
 
-use crate::resident_rows::{How, Wrong};
 use crate::oracle;
 use crate::precise;
 use crate::random::Random;
+use crate::resident_rows::{How, Wrong};
 use crate::support::{batch, report};
 use millstream::backend::Backend;
 use millstream::batch::{Column, Values};

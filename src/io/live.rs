@@ -1,0 +1,149 @@
+//! What sources that never end have in common: how bytes become rows, limits, counters, and the sign to stop.
+//!
+//! A live source has threads of its own, which block where the rows are not wanted yet: bounded channels lead to
+//! [`Source::read`](super::Source::read), so that a slow engine slows the senders. It answers
+//! [`Read::Idle`](super::Read::Idle) after at most [`IDLE_WAIT`] without rows, and
+//! [`Read::End`](super::Read::End) once it was told to stop and has given everything that it accepted.
+
+use super::{ReadOptions, TimeUnit};
+use arrow::datatypes::SchemaRef;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// How long a live source waits for rows before it says that there are none.
+pub const IDLE_WAIT: Duration = Duration::from_millis(5);
+
+/// The form in which rows come over a wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WireFormat {
+    /// Comma-separated values; the first line of each connection, file or body is the header, unless the columns are
+    /// named.
+    Csv,
+    /// One JSON object a line.
+    Ndjson,
+    /// Arrow IPC streams, one after another.
+    Arrow,
+    /// Length-prefixed rows of little-endian numbers.
+    Binary,
+}
+
+/// The type of a column, where it is not to be found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ColumnType {
+    /// A 64-bit float.
+    F64,
+    /// A 32-bit float.
+    F32,
+    /// A 64-bit integer.
+    I64,
+    /// Text.
+    Text,
+}
+
+/// How the bytes of a live source become rows.
+#[derive(Debug, Clone)]
+pub struct WireOptions {
+    /// The form.
+    pub format: WireFormat,
+    /// The names of the columns where no header has them (csv), always for binary.
+    pub columns: Option<Vec<String>>,
+    /// Types of columns: for text formats instead of finding out, for binary the width of the values.
+    pub types: BTreeMap<String, ColumnType>,
+    /// The type of columns that `types` does not name, for binary.
+    pub values: ColumnType,
+    /// The columns that will be asked for, in this order; every one where absent. Binary and csv skip the others.
+    pub wanted: Option<Vec<String>>,
+    /// The column of the event time and the unit of numbers in it.
+    pub time: Option<(String, TimeUnit)>,
+    /// Columns whose values tell groups apart.
+    pub keys: Vec<String>,
+    /// Columns that are wanted as numbers.
+    pub numeric: Vec<String>,
+    /// A line (csv, ndjson) or frame (binary, arrow) above this is a bad row; the rows behind it are read.
+    pub line_bytes_max: usize,
+}
+
+impl WireOptions {
+    /// What the readers of files are told: bad rows come back beside the good ones.
+    pub fn read_options(&self) -> ReadOptions {
+        ReadOptions {
+            time: self.time.clone(),
+            numeric: self.numeric.clone(),
+            keys: self.keys.clone(),
+            bad_rows: super::BadRows::Skip,
+            ..ReadOptions::default()
+        }
+    }
+}
+
+/// Bounds on what strangers may ask of a live source.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Connections at once; one more is refused.
+    pub connections: usize,
+    /// A connection that sends nothing for this long, or too slowly to finish a line in it, is closed.
+    pub idle: Duration,
+    /// Bytes of a body, decompressed.
+    pub body_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            idle: Duration::from_secs(60),
+            body_bytes: 64 << 20,
+        }
+    }
+}
+
+/// What a source counts beside the rows that it gives; anyone may look at any time.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Bytes received.
+    pub bytes: AtomicU64,
+    /// Connections open now.
+    pub connections: AtomicU64,
+    /// Connections and requests that were turned away, or ended for breaking a rule.
+    pub refused: AtomicU64,
+    /// Rows that came and could not be taken (datagrams beyond the buffer): in, but dropped.
+    pub dropped_rows: AtomicU64,
+}
+
+/// The sign to stop, shared by everything that has to see it.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Stops.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether to stop.
+    pub fn is_stopped(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// What every live source is opened with.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The feed's name.
+    pub name: String,
+    /// How bytes become rows.
+    pub wire: Arc<WireOptions>,
+    /// Bounds.
+    pub limits: Limits,
+    /// The sign to stop.
+    pub stop: Stop,
+    /// What it counts.
+    pub counters: Arc<Counters>,
+    /// The columns of its rows: what the first rows decide, or a checkpoint has kept. Rows that come later have these
+    /// columns and types, whatever else stands beside them; a connection that lacks one is refused.
+    pub schema: Arc<OnceLock<SchemaRef>>,
+}

@@ -1,0 +1,44 @@
+//! Where the reports of a feed go.
+//!
+//! A sink is told of reports in the order in which they were made and is asked from time to time to make all of them
+//! durable. What it answers then ([`SinkState`]) is kept in the checkpoint, and handed to it when it is opened again:
+//! whatever was written behind that place is then written a second time, so a file is cut back to it, and a database
+//! replaces rows by their keys.
+
+use crate::error::Result;
+use crate::report::{Alert, Emission};
+
+/// What a sink needs to know to go on where a checkpoint stands; each sink has its own form.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SinkState(pub Vec<u8>);
+
+/// Takes reports.
+pub trait Sink: Send {
+    /// What messages call it.
+    fn name(&self) -> &str;
+    /// Takes the next reports. They need not be durable, or visible, before [`Sink::flush`].
+    ///
+    /// # Errors
+    /// [`Error::Output`](crate::Error::Output) if they cannot be written.
+    fn write(&mut self, reports: &[Emission]) -> Result<()>;
+    /// Takes the beginning or the end of an alert.
+    ///
+    /// # Errors
+    /// As [`Sink::write`].
+    fn alert(&mut self, alert: &Alert) -> Result<()>;
+    /// Hands on what is held back (a transaction, a buffer), so that a reader sees it.
+    ///
+    /// # Errors
+    /// As [`Sink::write`].
+    fn flush(&mut self) -> Result<()>;
+    /// Makes everything durable; what comes back opens the sink again at this place.
+    ///
+    /// # Errors
+    /// As [`Sink::write`].
+    fn checkpoint(&mut self) -> Result<SinkState>;
+    /// Ends it: everything durable, files whole.
+    ///
+    /// # Errors
+    /// As [`Sink::write`].
+    fn finish(self: Box<Self>) -> Result<()>;
+}

@@ -1,0 +1,61 @@
+//! What a feed gives while it runs: the report of one window and key, and the beginnings and ends of alerts.
+
+use super::{Group, KeyValue, Named, WindowBounds};
+use crate::summary::Summary;
+use serde::Serialize;
+use std::sync::Arc;
+
+/// The report of one window and key of a feed. As JSON it is the group object with `feed`, `final`, `revision` and
+/// `part` behind it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Emission {
+    /// The numbers.
+    #[serde(flatten)]
+    pub group: Group,
+    /// The feed's name.
+    pub feed: Arc<str>,
+    /// Whether no later report of this window, key and part will come.
+    #[serde(rename = "final")]
+    pub is_final: bool,
+    /// How many reports of this window, key and part came before.
+    pub revision: u64,
+    /// Which piece of the window and key it is: 0, unless the key had to be given up and came back.
+    pub part: u64,
+    /// What the numbers are made of, to be merged with others.
+    #[serde(skip)]
+    pub summary: Summary,
+}
+
+impl Emission {
+    /// The final report of a whole window.
+    pub fn new(feed: Arc<str>, group: Group, summary: Summary) -> Self {
+        Self {
+            group,
+            feed,
+            is_final: true,
+            revision: 0,
+            part: 0,
+            summary,
+        }
+    }
+}
+
+/// The beginning or the end of an alert.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Alert {
+    /// The feed's name.
+    pub feed: Arc<str>,
+    /// The alert's name.
+    pub alert: Arc<str>,
+    /// The key whose reports raised it.
+    pub key: Option<Named<KeyValue>>,
+    /// The first window of the run of windows in which the condition held.
+    pub started: Option<WindowBounds>,
+    /// The first window in which it held no longer; absent while it holds.
+    pub ended: Option<WindowBounds>,
+    /// The value of the condition's left side in the window of this event, where it has one.
+    #[serde(serialize_with = "super::number")]
+    pub value: Option<f64>,
+}
