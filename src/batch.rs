@@ -5,9 +5,13 @@
 //! is missing if it is null or NaN.
 
 use crate::error::{Error, Result};
-use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, RecordBatch};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float32Array, Float64Array, Int64Array, PrimitiveArray, RecordBatch,
+};
 use arrow::buffer::{NullBuffer, ScalarBuffer};
-use arrow::datatypes::{DataType, Float32Type, Float64Type, TimeUnit, TimestampNanosecondType};
+use arrow::compute::FilterBuilder;
+use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, TimeUnit, TimestampNanosecondType};
+use arrow::error::ArrowError;
 use std::sync::Arc;
 
 /// The numbers of one column.
@@ -285,6 +289,39 @@ impl Batch {
     /// Event times, if there are any.
     pub fn time_ns(&self) -> Option<&[i64]> {
         self.time_ns.as_deref()
+    }
+
+    /// The rows for which `keep` holds, copied.
+    ///
+    /// # Errors
+    /// What Arrow says of a key column that it cannot filter.
+    pub(crate) fn filter(&self, keep: &BooleanArray) -> Result<Self, ArrowError> {
+        let predicate = FilterBuilder::new(keep).build();
+        let column = |column: &Column| -> Result<Column, ArrowError> {
+            let array: ArrayRef = match &column.values {
+                Values::F64(v) => Arc::new(Float64Array::new(v.clone(), column.nulls.clone())),
+                Values::F32(v) => Arc::new(Float32Array::new(v.clone(), column.nulls.clone())),
+            };
+            let kept = predicate.filter(&array)?;
+            let nulls = kept.nulls().filter(|n| n.null_count() > 0).cloned();
+            let values = match &column.values {
+                Values::F64(_) => Values::F64(kept.as_primitive::<Float64Type>().values().clone()),
+                Values::F32(_) => Values::F32(kept.as_primitive::<Float32Type>().values().clone()),
+            };
+            Ok(Column { values, nulls })
+        };
+        let time = |time: &ScalarBuffer<i64>| -> Result<ScalarBuffer<i64>, ArrowError> {
+            let array: ArrayRef = Arc::new(Int64Array::new(time.clone(), None));
+            Ok(predicate.filter(&array)?.as_primitive::<Int64Type>().values().clone())
+        };
+        let key = |(name, array): &(String, ArrayRef)| Ok((name.clone(), predicate.filter(array)?));
+        Ok(Self {
+            names: self.names.clone(),
+            columns: self.columns.iter().map(column).collect::<Result<_, ArrowError>>()?,
+            keys: self.keys.iter().map(key).collect::<Result<_, ArrowError>>()?,
+            time_ns: self.time_ns.as_ref().map(time).transpose()?,
+            rows: predicate.count(),
+        })
     }
 
     /// Rows `offset .. offset + len`, without copying.

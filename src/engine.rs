@@ -6,6 +6,8 @@
 //! give the same bits for any batching and any number of threads. Folding is done here and nowhere else, in the order
 //! of the work's numbers.
 
+mod closing;
+mod feeding;
 mod grouped;
 mod keys;
 mod queue;
@@ -19,6 +21,9 @@ use crate::error::{Error, Result};
 use crate::report::{Closed, Report, build};
 use crate::spec::{Spec, Window, unknown_column};
 use crate::summary::{LeafRun, Merge, Shape, Summary};
+use crate::window::watermark::Watermarks;
+pub use crate::window::watermark::{Lateness, Refused};
+use closing::Complete;
 use grouped::Grouped;
 pub(crate) use keys::KeyTable;
 pub use queue::Fallbacks;
@@ -29,6 +34,9 @@ use std::sync::Arc;
 /// Rows that are brought together by cell at once: their order and values stay in the second-level cache of most cores,
 /// and what a batch of any size takes beside its own memory is bounded.
 const GROUPED_ROWS_MAX: usize = 1 << 18;
+
+/// Windows that are there at once while all of them close.
+const CLOSED_AT_ONCE: usize = 1024;
 
 /// Reduces batches to reports.
 ///
@@ -51,6 +59,13 @@ pub struct Engine {
     single: Single,
     grouped: Grouped,
     rows: u64,
+    /// Where windows close as rows come.
+    watermarks: Option<Watermarks>,
+    /// Rows that came after their windows had closed, or too far ahead.
+    late: u64,
+    ahead: u64,
+    /// Whether no more rows will come.
+    ended: bool,
 }
 
 impl std::fmt::Debug for Engine {
@@ -103,13 +118,17 @@ impl Engine {
 
     fn over(spec: Spec, queue: Queue) -> Self {
         Self {
+            grouped: Grouped::new(spec.window),
             spec,
             queue,
             layout: None,
             batches: 0,
             single: Single::default(),
-            grouped: Grouped::default(),
             rows: 0,
+            watermarks: None,
+            late: 0,
+            ahead: 0,
+            ended: false,
         }
     }
 
@@ -151,11 +170,42 @@ impl Engine {
         self.finish()
     }
 
-    /// Takes the next rows. Windows that are complete come back; without a watermark none is before [`Engine::finish`].
+    /// Takes the next rows. Windows that are complete come back; without a watermark ([`Engine::closing_windows`]) none
+    /// is before [`Engine::finish`].
     ///
     /// # Errors
     /// [`Error::Usage`] if the batch lacks what the spec names, or differs from the batches before it.
     pub fn push(&mut self, batch: &Batch) -> Result<Vec<Closed>> {
+        if self.watermarks.is_some() {
+            self.take(0, batch, 0)?;
+            return self.closed(usize::MAX);
+        }
+        self.accept(0, batch)?;
+        Ok(Vec::new())
+    }
+
+    /// Takes rows that are neither late nor too far ahead.
+    fn accept(&mut self, partition: u32, batch: &Batch) -> Result<()> {
+        let layout = self.prepare(batch)?;
+        let batch = batch.project_if_needed(&layout.places);
+        if self.spec.is_grouped() {
+            // All keys first: a batch that is refused leaves nothing behind.
+            let key_numbers = self.grouped.number(&self.spec, &batch)?;
+            self.layout = Some(layout.clone());
+            for (k, keys) in key_numbers.chunks(GROUPED_ROWS_MAX).enumerate() {
+                let rows = batch.slice(k * GROUPED_ROWS_MAX, keys.len());
+                self.push_grouped(partition, rows, keys, &layout)?;
+            }
+        } else {
+            self.layout = Some(layout.clone());
+            self.push_single(&batch, &layout);
+        }
+        self.rows += batch.rows() as u64;
+        Ok(())
+    }
+
+    /// The layout of a batch, which is to be that of the batches before.
+    fn prepare(&self, batch: &Batch) -> Result<Layout> {
         check(&self.spec, batch)?;
         let layout = match &self.layout {
             Some(layout) => layout.clone(),
@@ -175,21 +225,7 @@ impl Engine {
                 if layout.timed { "none" } else { "one" },
             )));
         }
-        let batch = batch.project_if_needed(&layout.places);
-        if self.spec.is_grouped() {
-            // All keys first: a batch that is refused leaves nothing behind.
-            let key_numbers = self.grouped.number(&self.spec, &batch)?;
-            self.layout = Some(layout.clone());
-            for (k, keys) in key_numbers.chunks(GROUPED_ROWS_MAX).enumerate() {
-                let rows = batch.slice(k * GROUPED_ROWS_MAX, keys.len());
-                self.push_grouped(rows, keys, &layout)?;
-            }
-        } else {
-            self.layout = Some(layout.clone());
-            self.push_single(&batch, &layout);
-        }
-        self.rows += batch.rows() as u64;
-        Ok(Vec::new())
+        Ok(layout)
     }
 
     /// Fills the carried leaf first, hands whole leaves on without copying, and keeps a copy of the rest.
@@ -227,7 +263,7 @@ impl Engine {
         self.submit(work, Vec::new());
     }
 
-    fn push_grouped(&mut self, batch: Batch, keys: &[u32], layout: &Layout) -> Result<()> {
+    fn push_grouped(&mut self, partition: u32, batch: Batch, keys: &[u32], layout: &Layout) -> Result<()> {
         let carries = self.queue.backend().carries();
         if carries {
             // Open leaves continue in the next work: what is outstanding has to be folded first.
@@ -235,7 +271,7 @@ impl Engine {
         }
         self.batches += 1;
         let stamp = self.batches;
-        let (cell_of_row, slots) = self.grouped.assign(&self.spec, &batch, keys, stamp)?;
+        let (cell_of_row, slots) = self.grouped.assign(&self.spec, partition, &batch, keys, stamp)?;
         let open = if carries {
             self.grouped.take_open(&slots)
         } else {
@@ -299,17 +335,31 @@ impl Engine {
     /// # Errors
     /// [`Error::Failed`] if keys cannot be read back.
     pub fn finish(&mut self) -> Result<Report> {
-        let rows = self.rows;
+        let (rows, late) = (self.rows, self.late);
         let names = self.layout.as_ref().map_or(Vec::new(), |l| l.reported.clone());
-        let closed = self.closing()?;
-        Ok(self.report(rows, &names, closed))
+        let mut failed = None;
+        let spec = self.spec.clone();
+        let closed = self
+            .closing()
+            .map_while(|closed| closed.map_err(|e| failed = Some(e)).ok());
+        let mut report = build::report(&spec, &names, closed);
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        self.label(&mut report, rows);
+        report.late_rows = late;
+        Ok(report)
+    }
+
+    fn label(&self, report: &mut Report, rows: u64) {
+        report.rows = rows;
+        report.backend = self.queue.backend().name().to_owned();
+        report.device = self.queue.backend().device();
     }
 
     fn report(&self, rows: u64, names: &[String], closed: impl IntoIterator<Item = Closed>) -> Report {
         let mut report = build::report(&self.spec, names, closed);
-        report.rows = rows;
-        report.backend = self.queue.backend().name().to_owned();
-        report.device = self.queue.backend().device();
+        self.label(&mut report, rows);
         report
     }
 
@@ -318,28 +368,22 @@ impl Engine {
     /// # Errors
     /// [`Error::Failed`] if keys cannot be read back.
     pub fn close(&mut self) -> Result<Vec<Closed>> {
-        Ok(self.closing()?.collect())
+        self.closing().collect()
     }
 
-    fn closing(&mut self) -> Result<Box<dyn Iterator<Item = Closed>>> {
-        self.rows = 0;
-        let Some(layout) = self.layout.take() else {
-            return Ok(Box::new(std::iter::empty()));
-        };
-        if self.single.tail.rows() > 0 {
-            let tail = self.single.tail.take();
-            self.submit_single(tail, &layout);
-        }
-        self.drain();
-        if self.spec.is_grouped() {
-            return std::mem::take(&mut self.grouped).close(self.spec.window, layout.shape);
-        }
-        let mut summary = std::mem::take(&mut self.single.folded);
-        if summary.rows == 0 {
-            summary = LeafRun::new(&layout.shape).finish(&layout.shape);
-        }
-        let (key, window) = (None, None);
-        Ok(Box::new(std::iter::once(Closed { key, window, summary })))
+    /// Every window, in pieces.
+    fn closing(&mut self) -> impl Iterator<Item = Result<Closed>> {
+        self.end();
+        let mut piece = Vec::new().into_iter();
+        std::iter::from_fn(move || {
+            if piece.len() == 0 {
+                match self.closed(CLOSED_AT_ONCE) {
+                    Ok(next) => piece = next.into_iter(),
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+            piece.next().map(Ok)
+        })
     }
 }
 

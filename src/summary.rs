@@ -24,7 +24,7 @@ pub use quantiles::Quantiles;
 use comoments::ProductRun;
 use dd::Dd;
 use differences::{DifferenceRun, Edge};
-use moments::MomentRun;
+use moments::MomentLanes;
 
 /// Takes in the state of later rows.
 pub trait Merge {
@@ -144,6 +144,20 @@ impl Shape {
         !self.comoments && self.regression.is_empty() && !self.differences && !self.quantiles && self.loss.is_none()
     }
 
+    /// Whether a leaf that goes on holds more than moments.
+    fn has_more_than_moments(&self) -> bool {
+        self.comoments || !self.regression.is_empty() || self.differences || self.quantiles
+    }
+
+    /// Bytes that an unfinished leaf of this shape takes, about, where it holds ordinary values.
+    pub fn run_bytes(&self) -> usize {
+        let moments = size_of::<LeafRun>() + MomentLanes::state_bytes(self.columns, self.order);
+        match self.has_more_than_moments() {
+            true => moments + self.state_bytes(),
+            false => moments,
+        }
+    }
+
     /// Bytes that one summary of this shape takes, about; sketches of quantiles are counted at the size of an exact
     /// set.
     pub fn state_bytes(&self) -> usize {
@@ -174,12 +188,19 @@ enum RegressionRun {
 
 /// A summary of rows that come one at a time, in order: the running state of an unfinished leaf.
 ///
-/// The state depends on the rows and their order alone, so a leaf may be interrupted and continued anywhere.
+/// The state depends on the rows and their order alone, so a leaf may be interrupted and continued anywhere. It is
+/// small where moments are all that is asked for, as there may be millions of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeafRun {
     rows: u64,
-    columns: Vec<MomentRun>,
-    comoments: Option<Box<ProductRun<f64>>>,
+    moments: MomentLanes,
+    rest: Option<Box<Rest>>,
+}
+
+/// What a leaf has beside moments.
+#[derive(Debug, Clone, PartialEq)]
+struct Rest {
+    comoments: Option<ProductRun<f64>>,
     regression: Option<RegressionRun>,
     differences: Vec<DifferenceRun>,
     quantiles: Vec<Quantiles>,
@@ -189,10 +210,8 @@ impl LeafRun {
     /// No rows yet.
     pub fn new(shape: &Shape) -> Self {
         let d = shape.regression.len();
-        Self {
-            rows: 0,
-            columns: vec![MomentRun::default(); shape.columns],
-            comoments: shape.comoments.then(|| Box::new(ProductRun::new(shape.columns))),
+        let rest = || Rest {
+            comoments: shape.comoments.then(|| ProductRun::new(shape.columns)),
             regression: (d > 0).then(|| match shape.exact_regression {
                 true => RegressionRun::Exact(Box::new(ProductRun::new(d))),
                 false => RegressionRun::Fast(Box::new(ProductRun::new(d))),
@@ -207,6 +226,11 @@ impl LeafRun {
             } else {
                 Vec::new()
             },
+        };
+        Self {
+            rows: 0,
+            moments: MomentLanes::new(shape.columns, shape.order),
+            rest: shape.has_more_than_moments().then(|| Box::new(rest())),
         }
     }
 
@@ -219,59 +243,91 @@ impl LeafRun {
     pub(crate) fn has_shape(&self, shape: &Shape) -> bool {
         let part = |asked: bool| if asked { shape.columns } else { 0 };
         let d = shape.regression.len();
-        let regression = match &self.regression {
-            None => d == 0,
-            Some(RegressionRun::Exact(run)) => shape.exact_regression && run.dimension() == d,
-            Some(RegressionRun::Fast(run)) => !shape.exact_regression && run.dimension() == d,
+        let rest_fits = |rest: &Rest| {
+            let regression = match &rest.regression {
+                None => d == 0,
+                Some(RegressionRun::Exact(run)) => shape.exact_regression && run.dimension() == d,
+                Some(RegressionRun::Fast(run)) => !shape.exact_regression && run.dimension() == d,
+            };
+            rest.comoments.as_ref().map(ProductRun::dimension) == shape.comoments.then_some(shape.columns)
+                && regression
+                && rest.differences.len() == part(shape.differences)
+                && rest.quantiles.len() == part(shape.quantiles)
         };
-        self.columns.len() == shape.columns
-            && self.comoments.as_ref().map(|run| run.dimension()) == shape.comoments.then_some(shape.columns)
-            && regression
-            && self.differences.len() == part(shape.differences)
-            && self.quantiles.len() == part(shape.quantiles)
+        self.moments.columns() == shape.columns
+            && self.moments.order() == shape.order
+            && match &self.rest {
+                None => !shape.has_more_than_moments(),
+                Some(rest) => shape.has_more_than_moments() && rest_fits(rest),
+            }
     }
 
     /// Takes the next row: all numeric columns of the data, NaN where a value is missing.
-    #[inline]
     pub fn push(&mut self, shape: &Shape, row: &[f64], time_ns: Option<i64>) {
-        self.rows += 1;
-        for (run, x) in self.columns.iter_mut().zip(row) {
-            run.push(*x);
-        }
-        if let Some(run) = &mut self.comoments {
-            run.push(|i| row[i]);
-        }
-        match &mut self.regression {
-            Some(RegressionRun::Exact(run)) => run.push(|i| row[shape.regression[i]]),
-            Some(RegressionRun::Fast(run)) => run.push(|i| row[shape.regression[i]]),
-            None => {}
-        }
-        for (run, value) in self.differences.iter_mut().zip(row) {
-            run.push(Edge { time_ns, value: *value });
-        }
-        for (run, x) in self.quantiles.iter_mut().zip(row) {
-            run.push(*x);
+        let columns: Vec<&[f64]> = row.iter().map(std::slice::from_ref).collect();
+        let time_ns = time_ns.as_ref().map(std::slice::from_ref);
+        self.push_rows(shape, &columns, time_ns, &[0]);
+    }
+
+    /// Takes rows of the numeric columns of the data (NaN where a value is missing): those at these places, in this
+    /// order.
+    #[inline(always)]
+    pub fn push_rows(&mut self, shape: &Shape, columns: &[&[f64]], time_ns: Option<&[i64]>, places: &[u32]) {
+        self.moments.push_rows(self.rows, &columns[..shape.columns], places);
+        self.rows += places.len() as u64;
+        if let Some(rest) = &mut self.rest {
+            for place in places {
+                let i = *place as usize;
+                rest.push(shape, |c| columns[c][i], time_ns.map(|t| t[i]));
+            }
         }
     }
 
     /// The summary of what came so far.
     pub fn finish(&self, shape: &Shape) -> Summary {
-        Summary {
+        let mut summary = Summary {
             rows: self.rows,
-            columns: self.columns.iter().map(|run| run.finish(shape.order)).collect(),
-            comoments: self.comoments.as_ref().map(|run| Box::new(run.finish())),
-            regression: self.regression.as_ref().map(|run| match run {
-                RegressionRun::Exact(run) => RegressionMoments::Exact(Box::new(run.finish())),
-                RegressionRun::Fast(run) => RegressionMoments::Fast(Box::new(run.finish())),
-            }),
-            differences: self.differences.iter().map(DifferenceRun::finish).collect(),
-            quantiles: self.quantiles.clone(),
+            columns: self.moments.finish(self.rows),
             // Without rows it is 0, whatever the weights; rows that come one at a time bring none.
             loss: shape
                 .loss
                 .as_ref()
                 .filter(|_| self.rows == 0)
                 .map(|loss| Box::new(Loss::new(loss.weights()))),
+            ..Summary::default()
+        };
+        if let Some(rest) = &self.rest {
+            summary.comoments = rest.comoments.as_ref().map(|run| Box::new(run.finish()));
+            summary.regression = rest.regression.as_ref().map(|run| match run {
+                RegressionRun::Exact(run) => RegressionMoments::Exact(Box::new(run.finish())),
+                RegressionRun::Fast(run) => RegressionMoments::Fast(Box::new(run.finish())),
+            });
+            summary.differences = rest.differences.iter().map(DifferenceRun::finish).collect();
+            summary.quantiles = rest.quantiles.clone();
+        }
+        summary
+    }
+}
+
+impl Rest {
+    #[inline(always)]
+    fn push(&mut self, shape: &Shape, value: impl Fn(usize) -> f64 + Copy, time_ns: Option<i64>) {
+        if let Some(run) = &mut self.comoments {
+            run.push(value);
+        }
+        match &mut self.regression {
+            Some(RegressionRun::Exact(run)) => run.push(|i| value(shape.regression[i])),
+            Some(RegressionRun::Fast(run)) => run.push(|i| value(shape.regression[i])),
+            None => {}
+        }
+        for (c, run) in self.differences.iter_mut().enumerate() {
+            run.push(Edge {
+                time_ns,
+                value: value(c),
+            });
+        }
+        for (c, run) in self.quantiles.iter_mut().enumerate() {
+            run.push(value(c));
         }
     }
 }

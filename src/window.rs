@@ -1,156 +1,169 @@
 //! Windows from panes: disjoint pieces of time (or rows) whose summaries merge.
 //!
 //! A window is a run of panes. Sliding windows group panes in runs of size / pane, aligned at absolute pane numbers; a
-//! window is the suffix of one run and the prefix of the next. Suffixes and prefixes are built once a run, so a slide
-//! costs O(1) merges amortised, nothing is ever subtracted, and the association of the merges depends on pane numbers
-//! alone.
+//! window is the suffix of one run and the prefix of the next. Panes come in their order: each is merged into the prefix
+//! of its run, and once a run is over its panes become suffixes. So a slide costs at most three merges amortised, nothing
+//! is ever subtracted, and the association of the merges depends on pane numbers alone, not on when panes came.
+
+pub(crate) mod watermark;
 
 use crate::spec::Window;
 use crate::summary::{Merge, Summary};
-use std::ops::RangeInclusive;
 
-/// The windows over these panes (numbers rising), with their numbers, in order; windows without any pane are left out.
-pub(crate) fn assemble(window: Window, panes: Vec<(i64, Summary)>) -> impl Iterator<Item = (i64, Summary)> {
-    let (size, slide) = window.size_slide();
-    let (run, step) = (size / window.pane(), slide / window.pane());
-    let slide = i128::from(step);
-    let runs = Runs::new(run, panes);
-    let mut places = 0..runs.panes.len();
-    let mut next = match window {
-        Window::Rows { .. } => 0,
-        Window::Time { .. } => i64::MIN,
-    };
-    // Those that hold the current pane and did not hold the one before.
-    let mut numbers: Option<RangeInclusive<i64>> = None;
-    std::iter::from_fn(move || {
-        loop {
-            if let Some(k) = numbers.as_mut().and_then(Iterator::next) {
-                next = k.saturating_add(1);
-                return Some((k, runs.window(i128::from(k) * slide)));
-            }
-            let pane = runs.panes[places.next()?];
-            // Windows that hold this pane: k step ≤ pane < k step + run.
-            let earliest = i128::from(pane) - i128::from(run - 1);
-            let low = earliest.div_euclid(slide) + i128::from(earliest.rem_euclid(slide) != 0);
-            // With a pane a window the first instants are held by windows whose numbers do not exist.
-            let low = i64::try_from(low).unwrap_or(i64::MIN);
-            numbers = Some(low.max(next)..=pane.div_euclid(step));
-        }
-    })
+/// Windows in panes: window k holds the panes k · step … k · step + run − 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Panes {
+    /// Panes of a window.
+    pub(crate) run: i64,
+    /// Panes from one window to the next.
+    pub(crate) step: i64,
+    /// The number of the first window there can be.
+    first: i64,
 }
 
-/// Panes grouped in runs, with their suffixes and prefixes.
-struct Runs {
-    run: i64,
-    /// Their numbers.
-    panes: Vec<i64>,
-    /// suffixes[i]: panes i, i + 1, … to the end of the run of pane i.
-    suffixes: Vec<Summary>,
-    /// prefixes[i]: the first pane of the run of pane i, … up to pane i.
-    prefixes: Vec<Summary>,
-}
-
-impl Runs {
-    fn new(run: i64, panes: Vec<(i64, Summary)>) -> Self {
-        let (panes, mut suffixes): (Vec<i64>, Vec<Summary>) = panes.into_iter().unzip();
-        let follows = |i: usize| i > 0 && panes[i].div_euclid(run) == panes[i - 1].div_euclid(run);
-        let mut prefixes: Vec<Summary> = Vec::with_capacity(panes.len());
-        for (i, pane) in suffixes.iter().enumerate() {
-            let mut prefix = if follows(i) {
-                prefixes[i - 1].clone()
-            } else {
-                Summary::default()
+impl Panes {
+    /// Everything in one pane where there is no window.
+    pub(crate) fn of(window: Option<Window>) -> Self {
+        let Some(window) = window else {
+            return Self {
+                run: 1,
+                step: 1,
+                first: 0,
             };
-            prefix.merge(pane);
-            prefixes.push(prefix);
-        }
-        for i in (1..panes.len()).rev().filter(|i| follows(*i)) {
-            let (head, tail) = suffixes.split_at_mut(i);
-            head[i - 1].merge(&tail[0]);
-        }
+        };
+        let (size, slide) = window.size_slide();
         Self {
-            run,
-            panes,
-            suffixes,
-            prefixes,
+            run: size / window.pane(),
+            step: slide / window.pane(),
+            first: match window {
+                Window::Rows { .. } => 0,
+                Window::Time { .. } => i64::MIN,
+            },
         }
     }
 
-    /// Panes `start .. start + run`: the rest of the run in which it starts, then the beginning of the next.
-    fn window(&self, start: i128) -> Summary {
-        let run = i128::from(self.run);
-        let number = |pane: i64| i128::from(pane);
-        let run_of = |pane: i64| number(pane).div_euclid(run);
-        let first = self.panes.partition_point(|p| number(*p) < start);
-        let mut summary = Summary::default();
-        if self
-            .panes
-            .get(first)
-            .is_some_and(|p| run_of(*p) == start.div_euclid(run))
-        {
-            summary = self.suffixes[first].clone();
+    /// Whether a pane is a window.
+    pub(crate) fn are_windows(self) -> bool {
+        self.run == 1
+    }
+
+    /// The first window that holds a pane.
+    pub(crate) fn first_window(self, pane: i64) -> i64 {
+        let earliest = i128::from(pane) - i128::from(self.run - 1);
+        let step = i128::from(self.step);
+        let low = earliest.div_euclid(step) + i128::from(earliest.rem_euclid(step) != 0);
+        // The first instants are held by windows whose numbers do not exist.
+        i64::try_from(low).unwrap_or(i64::MIN).max(self.first)
+    }
+
+    /// The last window that holds a pane.
+    pub(crate) fn last_window(self, pane: i64) -> i64 {
+        pane.div_euclid(self.step)
+    }
+
+    /// The first pane of a window and the last.
+    pub(crate) fn span(self, window: i64) -> (i128, i128) {
+        let start = i128::from(window) * i128::from(self.step);
+        (start, start + i128::from(self.run) - 1)
+    }
+}
+
+/// The closed panes of one key, as far as windows that are still open hold them.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Sliding {
+    /// The run of the newest pane.
+    run: i64,
+    /// Its panes so far, in order.
+    panes: Vec<(i64, Summary)>,
+    /// All of them merged, from the first on.
+    prefix: Summary,
+    /// Of the run before: each pane with all behind it.
+    suffixes: Vec<(i64, Summary)>,
+    /// Windows below this number are closed for the key.
+    pub(crate) next: i64,
+}
+
+impl Sliding {
+    /// A key that has no pane yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            run: i64::MIN,
+            next: i64::MIN,
+            ..Self::default()
         }
-        let end = self.panes.partition_point(|p| number(*p) < start + run);
-        if let Some(last) = end.checked_sub(1)
-            && run_of(self.panes[last]) == start.div_euclid(run) + 1
-            && number(self.panes[last]) >= start
-        {
-            summary.merge(&self.prefixes[last]);
+    }
+
+    /// Takes the next pane; how many merges that cost.
+    pub(crate) fn push(&mut self, panes: Panes, pane: i64, summary: Summary) -> u64 {
+        let run = pane.div_euclid(panes.run);
+        let mut merges = 1;
+        if run != self.run {
+            merges += self.turn_to(run);
         }
-        summary
+        self.prefix.merge(&summary);
+        self.panes.push((pane, summary));
+        merges
+    }
+
+    /// Ends the run: its panes become suffixes, if the next run follows it.
+    fn turn_to(&mut self, run: i64) -> u64 {
+        let mut suffixes = std::mem::take(&mut self.panes);
+        if self.run.checked_add(1) != Some(run) {
+            suffixes.clear();
+        }
+        for i in (1..suffixes.len()).rev() {
+            let (head, tail) = suffixes.split_at_mut(i);
+            head[i - 1].1.merge(&tail[0].1);
+        }
+        let merges = suffixes.len().saturating_sub(1) as u64;
+        self.suffixes = suffixes;
+        self.prefix = Summary::default();
+        self.run = run;
+        merges
+    }
+
+    /// What the panes of a window come to, and how many merges that cost; `None` where there is none. All panes of the
+    /// window are to be there, and no later one. Windows are asked for in order.
+    pub(crate) fn window(&mut self, panes: Panes, window: i64) -> (Option<Summary>, u64) {
+        let (start, end) = panes.span(window);
+        let length = i128::from(panes.run);
+        let first_run = start.div_euclid(length);
+        let mut merges = 0;
+        if i128::from(self.run) == first_run {
+            // The window ends with this run, or in the next, which has no pane: this one is over.
+            merges += self.turn_to(self.run.saturating_add(1));
+        }
+        let mut summary = None;
+        if i128::from(self.run) == first_run + 1 {
+            let at = self.suffixes.partition_point(|(pane, _)| i128::from(*pane) < start);
+            summary = self.suffixes.get(at).map(|(_, suffix)| suffix.clone());
+            let of_next = self.panes.first().is_some_and(|(pane, _)| i128::from(*pane) <= end);
+            if of_next {
+                summary.get_or_insert_default().merge(&self.prefix);
+                merges += 1;
+            }
+        }
+        (summary, merges)
+    }
+
+    /// Whether no window from this number on holds any of its panes.
+    pub(crate) fn is_spent(&self, panes: Panes, window: i64) -> bool {
+        let (start, _) = panes.span(window);
+        let newest = self.panes.last().or(self.suffixes.last());
+        newest.is_none_or(|(pane, _)| i128::from(*pane) < start)
+    }
+
+    /// The first window that may hold one of its panes and is not closed.
+    pub(crate) fn first_window(&self, panes: Panes) -> Option<i64> {
+        let (oldest, _) = self.suffixes.first().or(self.panes.first())?;
+        Some(panes.first_window(*oldest).max(self.next))
+    }
+
+    /// Summaries that it holds.
+    pub(crate) fn len(&self) -> usize {
+        self.panes.len() + self.suffixes.len() + 1
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pane(number: i64, rows: u64) -> (i64, Summary) {
-        (
-            number,
-            Summary {
-                rows,
-                ..Summary::default()
-            },
-        )
-    }
-
-    #[test]
-    fn sliding_windows_hold_the_rows_of_their_panes() {
-        for (size, slide) in [(6, 1), (6, 2), (6, 4), (5, 3), (6, 6)] {
-            let window = Window::Time {
-                size_ns: size,
-                slide_ns: slide,
-            };
-            let width = window.pane();
-            let numbers = [-9i64, -8, -4, 0, 1, 2, 3, 7, 8, 40];
-            let panes = numbers.iter().enumerate().map(|(i, n)| pane(*n, 1 << i)).collect();
-            let got = assemble(window, panes);
-            let mut expected = Vec::new();
-            for k in -100..100 {
-                let inside = |n: i64| k * slide <= n * width && n * width < k * slide + size;
-                let rows: u64 = numbers
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, n)| inside(**n))
-                    .map(|(i, _)| 1u64 << i)
-                    .sum();
-                if rows > 0 {
-                    expected.push((k, rows));
-                }
-            }
-            let got: Vec<_> = got.map(|(k, s)| (k, s.rows)).collect();
-            assert_eq!(got, expected, "{size} {slide}");
-        }
-    }
-
-    #[test]
-    fn row_windows_begin_at_row_0() {
-        let window = Window::Rows { size: 4, slide: 2 };
-        let got = assemble(window, vec![pane(0, 2), pane(1, 2), pane(2, 1)]);
-        assert_eq!(
-            got.map(|(k, s)| (k, s.rows)).collect::<Vec<_>>(),
-            [(0, 4), (1, 3), (2, 1)]
-        );
-    }
-}
+mod tests;

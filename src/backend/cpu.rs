@@ -15,7 +15,8 @@ use crate::cells::Block;
 use crate::error::{Error, Result};
 use crate::spec::{GROUPED_LEAF_ROWS, LEAF_ROWS};
 use crate::summary::differences::{Edge, Step, step};
-use crate::summary::{Differences, LeafRun, Merge, Moments, Order, Quantiles, RegressionMoments, Summary};
+use crate::summary::{Differences, LeafRun, Merge, Moments, Order, Quantiles, RegressionMoments, Shape, Summary};
+use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -89,7 +90,7 @@ pub fn set_threads(threads: usize) -> Result<()> {
 
 /// The instruction set that the kernels use on this machine.
 pub fn instruction_set() -> &'static str {
-    let arch = format!("{:?}", pulp::Arch::new());
+    let arch = format!("{:?}", Arch::new());
     match arch.split('(').next() {
         Some("V4") => "avx512",
         Some("V3") => "avx2",
@@ -282,8 +283,17 @@ fn reduce_grouped(work: &Work) -> Vec<Partial> {
     let order = work.cells.order.as_deref().unwrap_or(&[]);
     let columns: Vec<Cow<'_, [f64]>> = work.batch.columns().iter().map(dense).collect();
     let time_ns = work.batch.time_ns();
+    let columns: Vec<&[f64]> = columns.iter().map(AsRef::as_ref).collect();
+    let push = |run: &mut LeafRun, places: &[u32]| {
+        Arch::new().dispatch(PushRows {
+            run,
+            shape: &work.shape,
+            columns: &columns,
+            time_ns,
+            places,
+        });
+    };
     let run_blocks = |range: Range<usize>| {
-        let mut row = vec![0.0; columns.len()];
         let mut open: Option<LeafRun> = None;
         // Only the first block of a cell continues a carried leaf; the others begin one.
         let mut cell = range.start.checked_sub(1).map(|before| blocks[before].cell);
@@ -293,26 +303,20 @@ fn reduce_grouped(work: &Work) -> Vec<Partial> {
                 cell = Some(block.cell);
                 open = work.carried.get(block.cell as usize).cloned().flatten();
             }
-            let mut push = |run: &mut LeafRun, place: &u32| {
-                let i = *place as usize;
-                for (slot, column) in row.iter_mut().zip(&columns) {
-                    *slot = column[i];
-                }
-                run.push(&work.shape, &row, time_ns.map(|t| t[i]));
-            };
+            let places = &order[block.rows.clone()];
             if !work.open {
                 // Blocks may be long then: a run is accurate up to the rows of a leaf among many.
                 let mut leaf = Summary::default();
-                for rows in order[block.rows.clone()].chunks(GROUPED_LEAF_ROWS) {
+                for places in places.chunks(GROUPED_LEAF_ROWS) {
                     let mut run = LeafRun::new(&work.shape);
-                    rows.iter().for_each(|place| push(&mut run, place));
+                    push(&mut run, places);
                     leaf.merge(&run.finish(&work.shape));
                 }
                 partials.push(Partial::Leaf(Box::new(leaf)));
                 continue;
             }
             let mut run = open.take().unwrap_or_else(|| LeafRun::new(&work.shape));
-            order[block.rows.clone()].iter().for_each(|place| push(&mut run, place));
+            push(&mut run, places);
             partials.push(if block.complete {
                 Partial::Leaf(Box::new(run.finish(&work.shape)))
             } else {
@@ -326,6 +330,24 @@ fn reduce_grouped(work: &Work) -> Vec<Partial> {
     }
     let parts: Vec<Vec<Partial>> = tasks(blocks).into_par_iter().map(run_blocks).collect();
     parts.into_iter().flatten().collect()
+}
+
+/// Rows into the running state of a leaf, compiled for the vector instructions that the machine has.
+struct PushRows<'a> {
+    run: &'a mut LeafRun,
+    shape: &'a Shape,
+    columns: &'a [&'a [f64]],
+    time_ns: Option<&'a [i64]>,
+    places: &'a [u32],
+}
+
+impl NullaryFnOnce for PushRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        self.run.push_rows(self.shape, self.columns, self.time_ns, self.places);
+    }
 }
 
 /// Ranges of blocks that hold enough rows to be worth a task.

@@ -1,47 +1,90 @@
-//! Rows of many cells: which row belongs to which pane and key, and the windows that the cells become.
+//! Rows of many cells: which row belongs to which pane, key and partition.
+//!
+//! Cells live in a slab, as windows of a feed close and others begin; what becomes of closed panes is in [`closing`].
+//!
+//! [`closing`]: super::closing
 
+use super::closing::Closing;
 use super::keys::KeyTable;
 use crate::backend::Partial;
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::report::{Closed, WindowBounds};
 use crate::spec::{Spec, Window};
 use crate::summary::{LeafRun, Merge, Quantiles, Shape, Summary};
-use crate::window;
 use hashbrown::HashMap;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-/// What a cell takes beside its summaries: its entry, its place in the hash table, its share of the keys.
-const CELL_BYTES: usize = size_of::<Cell>() + 64;
+/// What a cell takes beside its summaries: its entry, its places in the hash table and in the list of its pane, its
+/// share of the keys.
+const CELL_BYTES: usize = size_of::<Cell>() + 72;
+
+/// No cell.
+const NONE: u32 = u32::MAX;
 
 /// State where there are keys or windows.
 #[derive(Debug, Default)]
 pub(super) struct Grouped {
-    keys: Option<KeyTable>,
+    pub(super) keys: Option<KeyTable>,
     /// Rows by key, for windows that count rows.
-    key_rows: Vec<i64>,
-    cells: Vec<Cell>,
+    pub(super) key_rows: Vec<i64>,
+    pub(super) cells: Vec<Cell>,
+    /// Places in the slab to use again.
+    free: Vec<u32>,
+    index: HashMap<(i64, u32, u32), u32>,
+    /// By key: the cell of its newest row.
+    recent: Vec<u32>,
+    /// Cells by pane, where panes close together: with windows of time, or none.
+    pub(super) panes: BTreeMap<i64, Vec<u32>>,
+    /// Panes of rows that are full, in the order in which they became so, with their cells.
+    pub(super) full: Vec<u32>,
+    pub(super) closing: Closing,
     /// What the quantiles of folded leaves take.
     sketch_bytes: usize,
-    /// The least and the greatest pane.
-    panes: (i64, i64),
-    index: HashMap<(i64, u32), u32>,
     /// By cell: its number within the current batch, valid where the stamp is the current one.
     local: Vec<(u64, u32)>,
 }
 
-#[derive(Debug)]
-struct Cell {
-    pane: i64,
-    key: u32,
-    folded: Summary,
-    open: Option<LeafRun>,
+/// The rows of one pane, key and partition.
+#[derive(Debug, Default)]
+pub(super) struct Cell {
+    pub(super) pane: i64,
+    pub(super) key: u32,
+    pub(super) partition: u32,
+    pub(super) live: bool,
+    pub(super) folded: Option<Box<Summary>>,
+    pub(super) open: Option<LeafRun>,
+}
+
+impl Cell {
+    /// What its rows come to.
+    pub(super) fn summary(&self, shape: &Shape) -> Summary {
+        let mut summary = self.folded.as_deref().cloned().unwrap_or_default();
+        if let Some(run) = &self.open {
+            summary.merge(&run.finish(shape));
+        }
+        summary
+    }
+
+    fn into_summary(self, shape: &Shape) -> Summary {
+        let mut summary = self.folded.map_or_else(Summary::default, |folded| *folded);
+        if let Some(run) = &self.open {
+            summary.merge(&run.finish(shape));
+        }
+        summary
+    }
 }
 
 impl Grouped {
-    /// Cells so far.
+    pub(super) fn new(window: Option<Window>) -> Self {
+        Self {
+            closing: Closing::new(window),
+            ..Self::default()
+        }
+    }
+
+    /// Cells that are open.
     pub(super) fn len(&self) -> usize {
-        self.cells.len()
+        self.cells.len() - self.free.len()
     }
 
     /// What the cells take in bytes, with the windows that they become and groups of this size, as far as it grows with
@@ -51,8 +94,8 @@ impl Grouped {
         let group_bytes = group_bytes + self.keys.as_ref().map_or(0, KeyTable::value_bytes);
         // A summary and a running leaf a cell, and what the table that finds it takes.
         let cell = 2 * shape.state_bytes() + CELL_BYTES;
-        let mut total = (keys + self.sketch_bytes + self.cells.len() * cell) as u64;
-        let mut groups = self.cells.len() as u64;
+        let mut total = (keys + self.sketch_bytes + self.len() * cell) as u64;
+        let mut groups = self.len() as u64;
         if let Some(window) = window.filter(|window| window.overlaps()) {
             // Panes become suffixes and prefixes of their runs, and windows of many keys are there at once.
             groups = self.windows_max(window);
@@ -61,14 +104,27 @@ impl Grouped {
         total.saturating_add(groups.saturating_mul(group_bytes as u64))
     }
 
+    /// What the cells take in bytes while windows close as the feed goes on.
+    pub(super) fn state_bytes(&self, shape: &Shape) -> u64 {
+        let keys = self.keys.as_ref().map_or(0, KeyTable::memory_bytes);
+        let cell = shape.run_bytes() + CELL_BYTES;
+        let held = self.closing.summaries() * shape.state_bytes();
+        (keys + self.sketch_bytes + self.cells.len() * cell + held) as u64
+    }
+
     /// Windows over the cells at most: as many as hold each, and no more a key than there are from the first to the
     /// last.
     fn windows_max(&self, window: Window) -> u64 {
         let (size, slide) = window.size_slide();
         let (run, step) = (i128::from(size / window.pane()), i128::from(slide / window.pane()));
-        let cells = self.cells.len() as i128;
-        let keys = self.key_rows.len() as i128;
-        let span = i128::from(self.panes.1) - i128::from(self.panes.0) + run;
+        let cells = self.len() as i128;
+        let keys = self.recent.len() as i128;
+        let of_time = self.panes.first_key_value().zip(self.panes.last_key_value());
+        let (first, last) = match of_time {
+            Some(((first, _), (last, _))) => (*first, *last),
+            None => (0, self.key_rows.iter().max().map_or(0, |rows| rows / window.pane())),
+        };
+        let span = i128::from(last) - i128::from(first) + run;
         let windows = (cells * (run / step + 1)).min(keys.max(1) * (span / step + 1));
         windows.try_into().unwrap_or(u64::MAX)
     }
@@ -85,9 +141,20 @@ impl Grouped {
         match partial {
             Partial::Leaf(leaf) => {
                 let sketches = |summary: &Summary| summary.quantiles.iter().map(Quantiles::heap_bytes).sum::<usize>();
-                let before = sketches(&cell.folded);
-                cell.folded.merge(&leaf);
-                self.sketch_bytes += sketches(&cell.folded).saturating_sub(before);
+                match &mut cell.folded {
+                    Some(folded) => {
+                        let before = sketches(folded);
+                        folded.merge(&leaf);
+                        self.sketch_bytes += sketches(folded).saturating_sub(before);
+                    }
+                    None => {
+                        // Merging into nothing is what every fold begins with.
+                        let mut folded = Box::<Summary>::default();
+                        folded.merge(&leaf);
+                        self.sketch_bytes += sketches(&folded);
+                        cell.folded = Some(folded);
+                    }
+                }
             }
             Partial::Open(run) => cell.open = Some(*run),
         }
@@ -114,105 +181,130 @@ impl Grouped {
     pub(super) fn assign(
         &mut self,
         spec: &Spec,
+        partition: u32,
         batch: &Batch,
         key_numbers: &[u32],
         stamp: u64,
     ) -> Result<(Vec<u32>, Vec<u32>)> {
-        let rows = batch.rows();
         let keys = self.keys.as_ref().map_or(1, KeyTable::len);
-        self.key_rows.resize(keys.max(self.key_rows.len()), 0);
+        self.recent.resize(keys.max(self.recent.len()), NONE);
         let times = batch.time_ns().unwrap_or(&[]);
         let pane_length = spec.window.map_or(1, Window::pane);
-        let mut cell_of_row = Vec::with_capacity(rows);
+        let mut cell_of_row = Vec::with_capacity(batch.rows());
         let mut slots: Vec<u32> = Vec::new();
         let mut last = None;
+        let of_rows = matches!(spec.window, Some(Window::Rows { .. }));
+        if of_rows {
+            self.key_rows.resize(keys.max(self.key_rows.len()), 0);
+        }
+        // Rows of a key are counted in the order of arrival, wherever they come from.
+        let partition = if of_rows { 0 } else { partition };
+        // The pane of the row before, and the times in it.
+        let (mut pane, mut span) = (0, 1..1);
         for (i, key) in key_numbers.iter().enumerate() {
-            let pane = match spec.window {
-                Some(Window::Time { .. }) => times[i].div_euclid(pane_length),
+            let mut fills = false;
+            match spec.window {
+                Some(Window::Time { .. }) => {
+                    let time = times[i];
+                    if !span.contains(&time) {
+                        pane = time.div_euclid(pane_length);
+                        // At the ends of time the span is cut, which costs a division a row.
+                        let start = pane.saturating_mul(pane_length);
+                        span = start..start.saturating_add(pane_length);
+                    }
+                }
                 Some(Window::Rows { .. }) => {
                     let row = &mut self.key_rows[*key as usize];
+                    pane = *row / pane_length;
                     *row += 1;
-                    (*row - 1) / pane_length
+                    fills = *row % pane_length == 0;
                 }
-                None => 0,
+                None => {}
+            }
+            let number = match last {
+                Some((at, number)) if at == (pane, *key) => number,
+                _ => {
+                    let slot = self.slot(pane, *key, partition, of_rows)?;
+                    let local = &mut self.local[slot as usize];
+                    if local.0 != stamp {
+                        *local = (stamp, slots.len() as u32);
+                        slots.push(slot);
+                    }
+                    last = Some(((pane, *key), local.1));
+                    local.1
+                }
             };
-            if let Some((at, number)) = last
-                && at == (pane, *key)
-            {
-                cell_of_row.push(number);
-                continue;
+            cell_of_row.push(number);
+            if fills {
+                self.full.push(slots[number as usize]);
             }
-            let slot = self.slot(pane, *key)?;
-            let local = &mut self.local[slot as usize];
-            if local.0 != stamp {
-                *local = (stamp, slots.len() as u32);
-                slots.push(slot);
-            }
-            last = Some(((pane, *key), local.1));
-            cell_of_row.push(local.1);
         }
         Ok((cell_of_row, slots))
     }
 
-    fn slot(&mut self, pane: i64, key: u32) -> Result<u32> {
-        if let Some(slot) = self.index.get(&(pane, key)) {
+    fn slot(&mut self, pane: i64, key: u32, partition: u32, of_rows: bool) -> Result<u32> {
+        let recent = self.recent[key as usize];
+        if let Some(cell) = self.cells.get(recent as usize)
+            && (cell.pane, cell.key, cell.partition, cell.live) == (pane, key, partition, true)
+        {
+            return Ok(recent);
+        }
+        if let Some(slot) = self.index.get(&(pane, key, partition)) {
+            self.recent[key as usize] = *slot;
             return Ok(*slot);
         }
-        let slot = u32::try_from(self.cells.len())
-            .map_err(|_| Error::Limit("there are more than 2^32 windows and keys".into()))?;
-        self.index.insert((pane, key), slot);
-        self.panes = match self.cells.is_empty() {
-            true => (pane, pane),
-            false => (self.panes.0.min(pane), self.panes.1.max(pane)),
-        };
-        self.cells.push(Cell {
+        let cell = Cell {
             pane,
             key,
-            folded: Summary::default(),
-            open: None,
-        });
-        self.local.push((0, 0));
+            partition,
+            live: true,
+            ..Cell::default()
+        };
+        self.insert(cell, of_rows)
+    }
+
+    /// A new cell in the slab.
+    pub(super) fn insert(&mut self, cell: Cell, of_rows: bool) -> Result<u32> {
+        let (pane, key) = (cell.pane, cell.key);
+        let place = (pane, key, cell.partition);
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.cells[slot as usize] = cell;
+                slot
+            }
+            None => {
+                let slot = u32::try_from(self.cells.len())
+                    .ok()
+                    .filter(|slot| *slot != NONE)
+                    .ok_or_else(|| Error::Limit("there are more than 2^32 windows and keys".into()))?;
+                self.cells.push(cell);
+                self.local.push((0, 0));
+                slot
+            }
+        };
+        self.index.insert(place, slot);
+        if !of_rows {
+            self.panes.entry(pane).or_default().push(slot);
+        }
+        if let Some(recent) = self.recent.get_mut(key as usize) {
+            *recent = slot;
+        }
         Ok(slot)
     }
 
-    /// Every window, ordered by window, then key. A cell is gone once its windows are taken.
-    pub(super) fn close(self, window: Option<Window>, shape: Arc<Shape>) -> Result<Box<dyn Iterator<Item = Closed>>> {
-        let Self { keys, mut cells, .. } = self;
-        let rank = keys.as_ref().map_or(vec![0], KeyTable::ranks);
-        let values = keys.map(|table| table.values()).transpose()?;
-        let finished = move |cell: Cell| {
-            let mut summary = cell.folded;
-            if let Some(run) = cell.open {
-                summary.merge(&run.finish(&shape));
-            }
-            summary
-        };
-        let closed = move |(k, key, summary): (i64, u32, Summary)| Closed {
-            key: values.as_ref().map(|values| values.get(key)),
-            window: window.map(|window| WindowBounds::of(window, k)),
-            summary,
-        };
-        let Some(window) = window.filter(|window| window.overlaps()) else {
-            cells.sort_unstable_by_key(|cell| (cell.pane, rank[cell.key as usize]));
-            let windows = cells.into_iter().map(move |cell| (cell.pane, cell.key, finished(cell)));
-            return Ok(Box::new(windows.map(closed)));
-        };
-        cells.sort_unstable_by_key(|cell| (rank[cell.key as usize], cell.pane));
-        let mut cells = cells.into_iter().peekable();
-        let mut windows_of_next_key = move || {
-            let first = cells.next()?;
-            let key = first.key;
-            let mut panes = vec![(first.pane, finished(first))];
-            while let Some(cell) = cells.next_if(|cell| cell.key == key) {
-                panes.push((cell.pane, finished(cell)));
-            }
-            Some(window::assemble(window, panes).map(move |(k, summary)| (k, key, summary)))
-        };
-        if rank.len() == 1 {
-            return Ok(Box::new(windows_of_next_key().into_iter().flatten().map(closed)));
+    /// Takes a cell out: its pane, its key, and what its rows come to.
+    pub(super) fn remove(&mut self, slot: u32, shape: &Shape) -> (i64, u32, Summary) {
+        let cell = std::mem::take(&mut self.cells[slot as usize]);
+        self.index.remove(&(cell.pane, cell.key, cell.partition));
+        self.free.push(slot);
+        (cell.pane, cell.key, cell.into_summary(shape))
+    }
+
+    /// Brings every cell into the list of its pane: at the end, panes of rows close together too.
+    pub(super) fn list_panes(&mut self) {
+        self.panes.clear();
+        for (slot, cell) in (0..).zip(&self.cells).filter(|(_, cell)| cell.live) {
+            self.panes.entry(cell.pane).or_default().push(slot);
         }
-        let mut windows: Vec<_> = std::iter::from_fn(windows_of_next_key).flatten().collect();
-        windows.sort_unstable_by_key(|(k, key, _)| (*k, rank[*key as usize]));
-        Ok(Box::new(windows.into_iter().map(closed)))
     }
 }

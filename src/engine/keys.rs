@@ -7,15 +7,20 @@ mod held;
 
 use crate::error::{Error, Result};
 use crate::report::{KeyValue, Named};
-use arrow::array::{Array, ArrayRef, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, new_null_array};
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use arrow::row::{RowConverter, SortField};
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use held::Held;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// Rows that are encoded at once: what numbering takes beside the columns does not grow with the batch.
 const ROWS_AT_ONCE: usize = 1 << 18;
+
+/// Keys that are one number of 64 bits are found by it, without being encoded, while there are no more of them than
+/// this: a table of 1 MiB stays in the second-level cache.
+const SHORT_KEYS_MAX: usize = 1 << 16;
 
 /// Key values and their numbers.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ pub(crate) struct KeyTable {
     converter: RowConverter,
     hasher: DefaultHashBuilder,
     table: HashTable<u32>,
+    /// The numbers of keys that are one number of 64 bits, by its bits.
+    short: HashMap<u64, u32>,
     /// Encoded keys one after another; key i ends at ends[i].
     bytes: Vec<u8>,
     ends: Vec<usize>,
@@ -49,6 +56,7 @@ impl KeyTable {
             held,
             hasher: DefaultHashBuilder::default(),
             table: HashTable::new(),
+            short: HashMap::new(),
             bytes: Vec::new(),
             ends: Vec::new(),
         })
@@ -61,6 +69,40 @@ impl KeyTable {
 
     /// The number of each row's key. What is refused is refused before anything is kept of it.
     pub(crate) fn numbers(&mut self, keys: &[(String, ArrayRef)], out: &mut Vec<u32>) -> Result<()> {
+        let before = out.len();
+        if self.short_numbers(keys, out) {
+            return Ok(());
+        }
+        out.truncate(before);
+        self.encoded_numbers(keys, out)?;
+        if self.len() <= SHORT_KEYS_MAX {
+            let short = &mut self.short;
+            short_keys(&self.held, keys, |i, bits| {
+                short.insert(bits, out[before + i]);
+                true
+            });
+        }
+        Ok(())
+    }
+
+    /// Numbers keys that are one number of 64 bits each, and all known; whether they are.
+    fn short_numbers(&self, keys: &[(String, ArrayRef)], out: &mut Vec<u32>) -> bool {
+        if self.short.is_empty() {
+            return false;
+        }
+        let mut last = None;
+        short_keys(&self.held, keys, |_, bits| {
+            let number = match last {
+                Some((known, number)) if known == bits => Some(number),
+                _ => self.short.get(&bits).copied(),
+            };
+            last = number.map(|number| (bits, number));
+            out.extend(number);
+            number.is_some()
+        })
+    }
+
+    fn encoded_numbers(&mut self, keys: &[(String, ArrayRef)], out: &mut Vec<u32>) -> Result<()> {
         let mut held = self.held.clone();
         for (held, (name, array)) in held.iter_mut().zip(keys).filter(|(h, _)| **h == Held::Undecided) {
             *held = Held::of(name, array.data_type())?;
@@ -145,6 +187,7 @@ impl KeyTable {
         self.converter = converter(&self.names, &held)?;
         self.held = held;
         self.table.clear();
+        self.short.clear();
         self.bytes.clear();
         self.ends.clear();
         // Distinct keys stay distinct, so each gets the number that it had.
@@ -153,17 +196,42 @@ impl KeyTable {
 
     /// Every key, by number, one array a column.
     fn columns(&self) -> Result<Vec<ArrayRef>> {
+        self.columns_of(0..self.len() as u32)
+    }
+
+    fn columns_of(&self, numbers: impl Iterator<Item = u32>) -> Result<Vec<ArrayRef>> {
         let parser = self.converter.parser();
-        let rows = (0..self.len()).map(|i| parser.parse(encoded(&self.bytes, &self.ends, i as u32)));
+        let rows = numbers.map(|i| parser.parse(encoded(&self.bytes, &self.ends, i)));
         self.converter.convert_rows(rows).map_err(|e| failed(&self.names, &e))
     }
 
-    /// The values of every key.
-    pub(crate) fn values(&self) -> Result<KeyValues> {
+    /// The values of the keys with these numbers, in their order.
+    pub(crate) fn values_of(&self, numbers: impl Iterator<Item = u32>) -> Result<KeyValues> {
         Ok(KeyValues {
             names: self.names.as_slice().into(),
-            columns: self.held.iter().cloned().zip(self.columns()?).collect(),
+            columns: self.held.iter().cloned().zip(self.columns_of(numbers)?).collect(),
         })
+    }
+
+    /// Keeps these keys (by number) and forgets the others; by number, the new number of those that are kept.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if keys cannot be read back.
+    pub(super) fn retain(&mut self, keep: &[bool]) -> Result<Vec<Option<u32>>> {
+        let mut numbers = Vec::with_capacity(keep.len());
+        let (bytes, ends) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.ends));
+        self.table.clear();
+        self.short.clear();
+        for (i, keep) in (0..ends.len() as u32).zip(keep) {
+            let kept = match keep {
+                true => Some(self.number(encoded(&bytes, &ends, i))?),
+                false => None,
+            };
+            numbers.push(kept);
+        }
+        self.table
+            .shrink_to_fit(|i| self.hasher.hash_one(encoded(&self.bytes, &self.ends, *i)));
+        Ok(numbers)
     }
 
     /// What the encoded keys, the table that finds them and, at the end, their values as columns take, in bytes.
@@ -172,6 +240,7 @@ impl KeyTable {
             + self.bytes.len()
             + self.ends.capacity() * size_of::<usize>()
             + self.table.allocation_size()
+            + self.short.allocation_size()
     }
 
     /// Bytes of one key as a group has it, on average, beside its fixed part.
@@ -208,6 +277,29 @@ impl KeyValues {
     }
 }
 
+/// Hands the keys of a column that is held as what it is, one number of 64 bits a row, to `take` until that says no;
+/// whether it was such a column and all were taken. NaN is none, and −0 is 0.
+fn short_keys(held: &[Held], keys: &[(String, ArrayRef)], mut take: impl FnMut(usize, u64) -> bool) -> bool {
+    let ([Held::Of(held)], [(_, array)]) = (held, keys) else {
+        return false;
+    };
+    if held != array.data_type() || array.null_count() > 0 {
+        return false;
+    }
+    match held {
+        DataType::Int64 => {
+            let values = array.as_primitive::<Int64Type>().values();
+            values.iter().enumerate().all(|(i, x)| take(i, *x as u64))
+        }
+        DataType::Float64 => {
+            let values = array.as_primitive::<Float64Type>().values();
+            let mut all = values.iter().enumerate();
+            all.all(|(i, x)| !x.is_nan() && take(i, (x + 0.0).to_bits()))
+        }
+        _ => false,
+    }
+}
+
 /// Key i of encoded keys.
 fn encoded<'a>(bytes: &'a [u8], ends: &[usize], i: u32) -> &'a [u8] {
     let i = i as usize;
@@ -237,11 +329,34 @@ mod tests {
         table.numbers(&keys, &mut numbers).unwrap();
         table.numbers(&keys, &mut numbers).unwrap();
         assert_eq!(numbers, [0, 1, 2, 0, 0, 1, 2, 0]);
-        let values = table.values().unwrap();
+        let values = table.values_of(0..3).unwrap();
         let text = |t: &str| KeyValue::Text(t.into());
         assert_eq!(values.get(0).values(), [text("b"), KeyValue::Integer(1)]);
         assert_eq!(values.get(1).values(), [text("a"), KeyValue::Number(2.5)]);
         assert_eq!(values.get(2).values(), [KeyValue::Null, KeyValue::Null]);
         assert_eq!(values.get(2).names(), ["s", "x"]);
+    }
+
+    #[test]
+    fn short_keys_have_the_numbers_of_any_other() {
+        let keys = |values: Vec<f64>| vec![("x".to_string(), Arc::new(Float64Array::from(values)) as ArrayRef)];
+        let mut table = KeyTable::new(&["x".into()]).unwrap();
+        let mut numbers = Vec::new();
+        for values in [
+            vec![5.0, 0.0, 5.0],
+            vec![-0.0, 5.0],
+            vec![5.0, f64::NAN, 7.0],
+            vec![7.0, 0.0],
+        ] {
+            table.numbers(&keys(values), &mut numbers).unwrap();
+        }
+        assert_eq!(numbers, [0, 1, 0, 1, 0, 0, 2, 3, 3, 1]);
+        assert_eq!(
+            table.retain(&[false, true, false, true]).unwrap(),
+            [None, Some(0), None, Some(1)]
+        );
+        numbers.clear();
+        table.numbers(&keys(vec![5.0, 7.0, 0.0]), &mut numbers).unwrap();
+        assert_eq!(numbers, [2, 1, 0]);
     }
 }

@@ -229,7 +229,7 @@ impl<'a> Rows<'a> {
         let mut numbers = Vec::with_capacity(batch.rows());
         keys.numbers(batch.keys(), &mut numbers)?;
         if self.model_of_key.len() < keys.len() {
-            let values = keys.values()?;
+            let values = keys.values_of(0..keys.len() as u32)?;
             for number in self.model_of_key.len()..keys.len() {
                 let key = serde_json::to_value(values.get(number as u32));
                 let key = key.map_err(|e| Error::Failed(format!("a key has no JSON form: {e}")))?;

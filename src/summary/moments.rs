@@ -9,8 +9,11 @@
 //! Values whose fourth powers would leave the range of `f64` are held in units of 2^`scale`, which is 0 for ordinary
 //! data.
 
+mod lanes;
 mod run;
 
+pub use lanes::MomentLanes;
+pub(crate) use lanes::Odd;
 pub use run::MomentRun;
 
 use super::Merge;

@@ -11,15 +11,15 @@ use crate::summary::dd::{ldexp, two_sum};
 /// factor 257 of the accuracy of a few roundings, not of 256.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MomentRun {
-    sums: PivotSums,
+    pub(super) sums: PivotSums,
     /// What rounding took from s2.
-    s2_low: f64,
+    pub(super) s2_low: f64,
     /// Counts and extremes.
-    seen: Moments,
+    pub(super) seen: Moments,
     /// The sums are in units of 2^scale.
-    scale: i32,
+    pub(super) scale: i32,
     /// Magnitudes above this ask for a larger scale.
-    limit: f64,
+    pub(super) limit: f64,
 }
 
 impl Default for MomentRun {
@@ -41,8 +41,8 @@ impl MomentRun {
         if !x.is_finite() {
             return self.push_non_finite(x);
         }
-        self.seen.min = self.seen.min.min(x);
-        self.seen.max = self.seen.max.max(x);
+        self.seen.min = if x < self.seen.min { x } else { self.seen.min };
+        self.seen.max = if x > self.seen.max { x } else { self.seen.max };
         if x.abs() > self.limit {
             self.rescale(x);
         }

@@ -1,0 +1,294 @@
+//! Windows that close: panes in order, merged per key, reported window by window in the order of the keys.
+//!
+//! Panes of time close for all keys at once, when the watermark has passed their end; panes of rows close for one key
+//! when they are full. The same code closes what is left when an input ends. Windows come out in pieces of any size, so
+//! that a million keys need not be there as reports at once.
+
+use super::grouped::Grouped;
+use super::keys::KeyTable;
+use crate::error::Result;
+use crate::report::{Closed, WindowBounds};
+use crate::spec::Window;
+use crate::summary::{Merge, Shape, Summary};
+use crate::window::{Panes, Sliding};
+use hashbrown::HashMap;
+use std::vec::IntoIter;
+
+/// Which panes of time are complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Complete {
+    /// Those before this one.
+    Before(i64),
+    /// All of them: no row will come.
+    All,
+}
+
+/// What has become of panes that closed.
+#[derive(Debug)]
+pub(super) struct Closing {
+    window: Option<Window>,
+    panes: Panes,
+    /// Windows below this number are closed.
+    pub(super) next: i64,
+    /// Where windows overlap: the panes of each key that open windows hold.
+    pub(super) sliding: HashMap<u32, Sliding>,
+    /// What is being reported.
+    ready: Option<Ready>,
+    /// By key number: its place in the order of the keys.
+    ranks: Vec<u32>,
+    /// Merges of panes into windows so far.
+    merges: u64,
+}
+
+#[derive(Debug)]
+enum Ready {
+    /// Cells that are windows of this number.
+    Cells(i64, IntoIter<u32>),
+    /// Keys that may have a window of this number.
+    Keys(i64, IntoIter<u32>),
+    /// Windows of single keys.
+    Windows(IntoIter<(i64, u32, Summary)>),
+}
+
+impl Default for Closing {
+    fn default() -> Self {
+        Self::new(None)
+    }
+}
+
+impl Closing {
+    pub(super) fn new(window: Option<Window>) -> Self {
+        Self {
+            window,
+            panes: Panes::of(window),
+            next: i64::MIN,
+            sliding: HashMap::new(),
+            ready: None,
+            ranks: Vec::new(),
+            merges: 0,
+        }
+    }
+
+    /// Summaries of panes that are held.
+    pub(super) fn summaries(&self) -> usize {
+        self.sliding.values().map(Sliding::len).sum()
+    }
+
+    /// Forgets the order of the keys, as they have other numbers now.
+    pub(super) fn renumbered(&mut self) {
+        self.ranks.clear();
+    }
+
+    /// Whether nothing is half reported.
+    pub(super) fn is_idle(&self) -> bool {
+        self.ready.is_none()
+    }
+}
+
+impl Grouped {
+    /// Whether a window may close, so that all rows before have to be in their cells.
+    pub(super) fn may_close(&self, complete: Complete) -> bool {
+        let first = self.panes.first_key_value().map(|(pane, _)| *pane);
+        match complete {
+            Complete::All => true,
+            Complete::Before(pane) => !self.full.is_empty() || first.is_some_and(|first| first < pane),
+        }
+    }
+
+    /// Merges of panes into windows so far.
+    pub(super) fn merges(&self) -> u64 {
+        self.closing.merges
+    }
+
+    /// The next windows that are complete, at most `max`, ordered by window, then key; none where no more are.
+    ///
+    /// # Errors
+    /// [`Error::Failed`](crate::Error::Failed) if keys cannot be read back.
+    pub(super) fn next_closed(&mut self, complete: Complete, max: usize, shape: &Shape) -> Result<Vec<Closed>> {
+        let mut windows = Vec::new();
+        while windows.len() < max {
+            if self.closing.ready.is_none() && !self.prepare(complete, shape) {
+                break;
+            }
+            self.report(max, shape, &mut windows);
+        }
+        let keys = self.keys.as_ref();
+        let values = keys.map(|keys| keys.values_of(windows.iter().map(|(_, key, _)| *key)));
+        let values = values.transpose()?;
+        let window = self.closing.window;
+        let closed = windows.into_iter().enumerate().map(|(i, (k, _, summary))| Closed {
+            key: values.as_ref().map(|values| values.get(i as u32)),
+            window: window.map(|window| WindowBounds::of(window, k)),
+            summary,
+        });
+        Ok(closed.collect())
+    }
+
+    /// Takes windows from what is being reported.
+    fn report(&mut self, max: usize, shape: &Shape, windows: &mut Vec<(i64, u32, Summary)>) {
+        let Some(mut ready) = self.closing.ready.take() else {
+            return;
+        };
+        let goes_on = match &mut ready {
+            Ready::Cells(k, slots) => {
+                while windows.len() < max
+                    && let Some(slot) = slots.next()
+                {
+                    let (_, key, mut summary) = self.remove(slot, shape);
+                    // Partitions of one key and pane stand beside each other.
+                    while let Some(slot) = slots.as_slice().first()
+                        && self.cells[*slot as usize].key == key
+                    {
+                        summary.merge(&self.remove(*slot, shape).2);
+                        slots.next();
+                    }
+                    windows.push((*k, key, summary));
+                }
+                slots.len() > 0
+            }
+            Ready::Keys(k, keys) => {
+                let panes = self.closing.panes;
+                while windows.len() < max
+                    && let Some(key) = keys.next()
+                {
+                    let Some(sliding) = self.closing.sliding.get_mut(&key) else {
+                        continue;
+                    };
+                    if *k >= sliding.next {
+                        let (summary, merges) = sliding.window(panes, *k);
+                        self.closing.merges += merges;
+                        windows.extend(summary.map(|summary| (*k, key, summary)));
+                    }
+                    // There is no window behind the last number.
+                    if k.checked_add(1).is_none_or(|next| sliding.is_spent(panes, next)) {
+                        self.closing.sliding.remove(&key);
+                    }
+                }
+                keys.len() > 0
+            }
+            Ready::Windows(all) => {
+                windows.extend(all.take(max - windows.len()));
+                all.len() > 0
+            }
+        };
+        if goes_on {
+            self.closing.ready = Some(ready);
+        }
+    }
+
+    /// Finds the next complete window; whether there is one.
+    fn prepare(&mut self, complete: Complete, shape: &Shape) -> bool {
+        let keys = self.keys.as_ref().map_or(1, KeyTable::len);
+        if self.closing.ranks.len() != keys {
+            self.closing.ranks = self.keys.as_ref().map_or(vec![0], KeyTable::ranks);
+        }
+        if matches!(self.closing.window, Some(Window::Rows { .. })) {
+            if complete != Complete::All {
+                let there = !self.full.is_empty();
+                self.prepare_rows(shape);
+                return there;
+            }
+            // All windows close together, full or not.
+            self.full.clear();
+            if self.panes.is_empty() && self.len() > 0 {
+                self.list_panes();
+            }
+        }
+        match self.closing.panes.are_windows() {
+            true => self.prepare_cells(complete),
+            false => self.prepare_sliding(complete, shape),
+        }
+    }
+
+    /// The next pane, where it is a window.
+    fn prepare_cells(&mut self, complete: Complete) -> bool {
+        let Some(first) = self.panes.first_entry() else {
+            return false;
+        };
+        let is_complete = match complete {
+            Complete::Before(pane) => *first.key() < pane && self.closing.window.is_some(),
+            Complete::All => true,
+        };
+        if !is_complete {
+            return false;
+        }
+        let (pane, mut slots) = first.remove_entry();
+        let (cells, ranks) = (&self.cells, &self.closing.ranks);
+        slots.sort_unstable_by_key(|slot| {
+            let cell = &cells[*slot as usize];
+            (ranks[cell.key as usize], cell.partition)
+        });
+        self.closing.next = pane.saturating_add(1);
+        self.closing.ready = Some(Ready::Cells(pane, slots.into_iter()));
+        true
+    }
+
+    /// The next window over several panes: its panes go to their keys, which may then have it.
+    fn prepare_sliding(&mut self, complete: Complete, shape: &Shape) -> bool {
+        let panes = self.closing.panes;
+        let of_panes = self.panes.first_key_value().map(|(pane, _)| panes.first_window(*pane));
+        let of_keys = self.closing.sliding.values().filter_map(|key| key.first_window(panes));
+        let Some(first) = of_keys.chain(of_panes).min() else {
+            return false;
+        };
+        let k = self.closing.next.max(first);
+        let (_, end) = panes.span(k);
+        if let Complete::Before(pane) = complete
+            && end >= i128::from(pane)
+        {
+            return false;
+        }
+        while let Some(first) = self.panes.first_entry()
+            && i128::from(*first.key()) <= end
+        {
+            let (pane, mut slots) = first.remove_entry();
+            let cells = &self.cells;
+            slots.sort_unstable_by_key(|slot| {
+                let cell = &cells[*slot as usize];
+                (cell.key, cell.partition)
+            });
+            let mut slots = slots.into_iter().peekable();
+            while let Some(slot) = slots.next() {
+                let (_, key, mut summary) = self.remove(slot, shape);
+                while let Some(slot) = slots.next_if(|slot| self.cells[*slot as usize].key == key) {
+                    summary.merge(&self.remove(slot, shape).2);
+                }
+                let sliding = self.closing.sliding.entry(key).or_insert_with(Sliding::new);
+                self.closing.merges += sliding.push(panes, pane, summary);
+            }
+        }
+        let ranks = &self.closing.ranks;
+        let mut keys: Vec<u32> = self.closing.sliding.keys().copied().collect();
+        keys.sort_unstable_by_key(|key| ranks[*key as usize]);
+        self.closing.next = k.saturating_add(1);
+        self.closing.ready = Some(Ready::Keys(k, keys.into_iter()));
+        true
+    }
+
+    /// Panes of rows that are full: each may end a window of its key.
+    fn prepare_rows(&mut self, shape: &Shape) {
+        let panes = self.closing.panes;
+        let mut windows = Vec::new();
+        for slot in std::mem::take(&mut self.full) {
+            let (pane, key, summary) = self.remove(slot, shape);
+            if panes.are_windows() {
+                windows.push((pane, key, summary));
+                continue;
+            }
+            let sliding = self.closing.sliding.entry(key).or_insert_with(Sliding::new);
+            let mut merges = sliding.push(panes, pane, summary);
+            // The window that ends with this pane, if one does.
+            let k = panes.first_window(pane);
+            if panes.span(k).1 == i128::from(pane) {
+                let (summary, cost) = sliding.window(panes, k);
+                merges += cost;
+                sliding.next = k.saturating_add(1);
+                windows.extend(summary.map(|summary| (k, key, summary)));
+            }
+            self.closing.merges += merges;
+        }
+        let ranks = &self.closing.ranks;
+        windows.sort_by_key(|(k, key, _)| (*k, ranks[*key as usize]));
+        self.closing.ready = Some(Ready::Windows(windows.into_iter()));
+    }
+}

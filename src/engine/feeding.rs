@@ -1,0 +1,178 @@
+//! Feeds that do not end: rows of several partitions, a watermark that moves row by row, windows that close behind it.
+
+use super::{Complete, Engine, Grouped, Lateness, Refused, Watermarks};
+use crate::batch::Batch;
+use crate::error::{Error, Result};
+use crate::report::Closed;
+use crate::spec::Window;
+use crate::summary::LeafRun;
+
+impl Engine {
+    /// An engine whose windows close as soon as the watermark has passed their end (windows of rows: as soon as they are
+    /// full).
+    ///
+    /// ```
+    /// use millstream::engine::Lateness;
+    /// use millstream::{Batch, Engine, Spec, Window};
+    /// use std::time::Duration;
+    /// let spec = Spec::new().window(Window::tumbling(Duration::from_secs(10)));
+    /// let mut engine = Engine::new(spec)?.closing_windows(Lateness::new().lateness_ns(2_000_000_000));
+    /// let rows = |seconds: &[i64]| {
+    ///     let values = seconds.iter().map(|s| *s as f64).collect();
+    ///     let times = seconds.iter().map(|s| s * 1_000_000_000).collect();
+    ///     Batch::from_columns([("x", values)])?.with_time_ns(times)
+    /// };
+    /// assert_eq!(engine.push(&rows(&[1, 5, 11, 9])?)?.len(), 0);
+    /// let closed = engine.push(&rows(&[12, 3])?)?;
+    /// assert_eq!(closed[0].summary.rows, 3);
+    /// // The row of second 3 came after second 12 less the lateness.
+    /// assert_eq!(engine.late_rows(), 1);
+    /// # Ok::<(), millstream::Error>(())
+    /// ```
+    #[must_use]
+    pub fn closing_windows(mut self, lateness: Lateness) -> Self {
+        self.watermarks = Some(Watermarks::new(lateness));
+        self
+    }
+
+    /// Takes rows of a partition at this time of the clock (nanoseconds; any clock that does not go back), and says
+    /// which are left out. Which those are depends on the rows of the partition before them alone.
+    ///
+    /// # Errors
+    /// As [`Engine::push`].
+    pub fn take(&mut self, partition: u32, batch: &Batch, now_ns: i64) -> Result<Refused> {
+        // A batch that is refused as a whole moves no watermark.
+        self.prepare(batch)?;
+        let pane_ns = match self.spec.window {
+            Some(window @ Window::Time { .. }) => Some(window.pane()),
+            _ => None,
+        };
+        let (Some(watermarks), Some(times)) = (&mut self.watermarks, batch.time_ns()) else {
+            self.accept(partition, batch)?;
+            return Ok(Refused::default());
+        };
+        let before = watermarks.clone();
+        let refused = watermarks.admit(partition, times, pane_ns, now_ns);
+        let taken = match refused.is_empty() {
+            true => self.accept(partition, batch),
+            false => batch
+                .without(&refused.late, &refused.ahead)
+                .and_then(|batch| self.accept(partition, &batch)),
+        };
+        if let Err(error) = taken {
+            self.watermarks = Some(before);
+            return Err(error);
+        }
+        self.late += refused.late.len() as u64;
+        self.ahead += refused.ahead.len() as u64;
+        Ok(refused)
+    }
+
+    /// Rows so far that came after their windows had closed.
+    pub fn late_rows(&self) -> u64 {
+        self.late
+    }
+
+    /// Rows that were taken since the engine was new.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Where the watermark is at this time of the clock, in nanoseconds since 1970; `None` before the first row.
+    pub fn advance(&mut self, now_ns: i64) -> Option<i64> {
+        let watermarks = self.watermarks.as_mut()?;
+        Some(watermarks.advance(now_ns)).filter(|ns| *ns != i64::MIN)
+    }
+
+    /// The watermark as the last [`Engine::take`] or [`Engine::advance`] left it.
+    pub fn watermark_ns(&self) -> Option<i64> {
+        let watermarks = self.watermarks.as_ref()?;
+        Some(watermarks.feed_ns).filter(|ns| *ns != i64::MIN)
+    }
+
+    /// No more rows will come: everything that is open is complete. [`Engine::closed`] gives it, and the engine is then
+    /// as new.
+    pub fn end(&mut self) {
+        self.ended = true;
+        if let Some(layout) = self.layout.clone()
+            && self.single.tail.rows() > 0
+        {
+            let tail = self.single.tail.take();
+            self.submit_single(tail, &layout);
+        }
+        self.drain();
+    }
+
+    /// The next windows that are complete, at most `max` of them, ordered by window, then key; none where there are no
+    /// more. The watermark of the feed moves to where the rows so far have brought it.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if keys cannot be read back.
+    pub fn closed(&mut self, max: usize) -> Result<Vec<Closed>> {
+        let Some(shape) = self.layout.as_ref().map(|layout| layout.shape.clone()) else {
+            self.reset();
+            return Ok(Vec::new());
+        };
+        let complete = match (&mut self.watermarks, self.spec.window) {
+            _ if self.ended => Complete::All,
+            (Some(watermarks), window) => {
+                // The clock stands where the last rows came; `advance` moves it on.
+                let now_ns = watermarks.partitions.values().map(|p| p.seen_ns).max().unwrap_or(0);
+                let feed_ns = watermarks.advance(now_ns);
+                let pane = window.filter(|w| matches!(w, Window::Time { .. })).map(Window::pane);
+                Complete::Before(pane.map_or(i64::MIN, |pane| feed_ns.div_euclid(pane)))
+            }
+            (None, _) => return Ok(Vec::new()),
+        };
+        if !self.spec.is_grouped() {
+            if !self.ended {
+                return Ok(Vec::new());
+            }
+            let mut summary = std::mem::take(&mut self.single.folded);
+            if summary.rows == 0 {
+                summary = LeafRun::new(&shape).finish(&shape);
+            }
+            self.reset();
+            let (key, window) = (None, None);
+            return Ok(vec![Closed { key, window, summary }]);
+        }
+        if self.grouped.may_close(complete) {
+            self.drain();
+        }
+        let closed = self.grouped.next_closed(complete, max, &shape)?;
+        if closed.is_empty() && self.ended {
+            self.reset();
+        }
+        Ok(closed)
+    }
+
+    /// As new.
+    fn reset(&mut self) {
+        self.layout = None;
+        self.single = super::Single::default();
+        self.grouped = Grouped::new(self.spec.window);
+        self.watermarks = self.watermarks.as_ref().map(|w| Watermarks::new(w.rules));
+        (self.rows, self.late, self.ahead, self.ended) = (0, 0, 0, false);
+    }
+
+    /// Merges of panes into windows so far: what sliding windows cost.
+    pub fn window_merges(&self) -> u64 {
+        self.grouped.merges()
+    }
+
+    /// Bytes that the open state takes, about: cells, keys, and panes that open windows hold.
+    pub fn state_bytes(&self) -> u64 {
+        let layout = self.layout.as_ref();
+        layout.map_or(0, |layout| self.grouped.state_bytes(&layout.shape))
+    }
+}
+
+impl Batch {
+    /// The rows at all other places than these (each list rising).
+    fn without(&self, late: &[u32], ahead: &[u32]) -> Result<Self> {
+        let mut keep = vec![true; self.rows()];
+        late.iter().chain(ahead).for_each(|place| keep[*place as usize] = false);
+        self.filter(&keep.into())
+            .map_err(|e| Error::Failed(format!("rows could not be taken out of a batch: {e}")))
+    }
+}
