@@ -12,6 +12,7 @@ mod chunks;
 mod columnar;
 mod columns;
 pub mod csv;
+pub mod follow;
 mod interrupt;
 pub mod live;
 pub mod ndjson;
@@ -22,9 +23,12 @@ mod output;
 pub mod parquet;
 mod seen;
 pub mod sink;
+pub mod stdin;
 pub mod table;
+pub mod tcp;
 pub mod time;
 mod whole;
+pub mod wire;
 
 #[cfg(all(unix, feature = "cli"))]
 pub use interrupt::clean_up_when_interrupted;
