@@ -19,6 +19,7 @@ mod grid;
 #[cfg(feature = "html")]
 pub mod html;
 pub mod json;
+mod key;
 pub mod long;
 pub mod markdown;
 mod named;
@@ -34,6 +35,7 @@ use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 
 pub use emission::{Alert, Emission};
 pub use fit::FitReport;
+pub use key::{compare_keys, key_from_json};
 pub use named::Named;
 
 /// The name and version of the JSON form.

@@ -5,8 +5,29 @@
 //! whatever was written behind that place is then written a second time, so a file is cut back to it, and a database
 //! replaces rows by their keys.
 
+mod lines;
+mod open;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+mod state;
+
+pub use open::{DEFAULT_ROLL_BYTES, SinkFormat, SinkOptions, open};
+
 use crate::error::Result;
 use crate::report::{Alert, Emission};
+use crate::spec::Spec;
+use std::sync::Arc;
+
+/// What a sink is told of a feed before its first report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Feed {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What its summaries are made of and its reports show.
+    pub spec: Spec,
+    /// Whether its reports have exponentially weighted statistics.
+    pub ewm: bool,
+}
 
 /// What a sink needs to know to go on where a checkpoint stands; each sink has its own form.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -16,7 +37,8 @@ pub struct SinkState(pub Vec<u8>);
 pub trait Sink: Send {
     /// What messages call it.
     fn name(&self) -> &str;
-    /// Takes the next reports. They need not be durable, or visible, before [`Sink::flush`].
+    /// Takes the next reports. They need not be durable, or visible, before [`Sink::flush`]. All or none: after an error
+    /// the same reports may be written again.
     ///
     /// # Errors
     /// [`Error::Output`](crate::Error::Output) if they cannot be written.

@@ -8,7 +8,7 @@
 //! name in [`TableWriter::finish`] and is removed if it never comes to that. What is no regular file (a device, a pipe)
 //! is written to directly.
 
-mod csv;
+pub(in crate::io) mod csv;
 
 use super::OutputFile;
 use crate::error::{Error, Result};

@@ -1,8 +1,12 @@
 //! The long table of csv and parquet reports: one row a column of each group, one column a statistic.
 //!
 //! First the key columns, typed by their values, then `window_start` and `window_end` where there are windows,
-//! `column`, the statistics, and where asked for `quantile_…` and `differences_…`. What does not exist is null. The
-//! statistics keep their names whatever the data calls its keys: a key of the same name gets the suffix `_key`.
+//! `column`, the statistics, and where asked for `quantile_…`, `differences_…` and `ewm_…`. What does not exist is null.
+//! The statistics keep their names whatever the data calls its keys: a key of the same name gets the suffix `_key`.
+
+mod live;
+
+pub use live::LiveTable;
 
 use super::grid::quantile_names;
 use super::number::shortest;
@@ -25,15 +29,60 @@ struct Row<'a> {
     differences: Option<&'a DifferenceReport>,
 }
 
+/// What the bounds of windows are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bounds {
+    /// There are no windows.
+    None,
+    /// Instants.
+    Instants,
+    /// Row numbers.
+    Rows,
+    /// Instants in one feed, row numbers in another: text.
+    Text,
+}
+
+/// Which columns a table has beside the keys and the moments.
+#[derive(Debug, Clone, PartialEq)]
+struct Sections {
+    bounds: Bounds,
+    quantiles: Vec<String>,
+    differences: bool,
+    ewm: bool,
+}
+
+impl Sections {
+    /// What these groups have.
+    fn of(groups: &[Group]) -> Self {
+        let any = |has: fn(&Group) -> bool| groups.iter().any(has);
+        let bounds = match () {
+            () if any(|g| matches!(g.window, Some(WindowBounds::Time { .. }))) => Bounds::Instants,
+            () if any(|g| g.window.is_some()) => Bounds::Rows,
+            () => Bounds::None,
+        };
+        let columns = || groups.iter().flat_map(|g| g.columns.values());
+        Self {
+            bounds,
+            quantiles: quantile_names(columns()).into_iter().map(str::to_owned).collect(),
+            differences: any(|g| g.differences.is_some()),
+            ewm: columns().any(|c| c.ewm_mean.is_some() || c.ewm_variance.is_some()),
+        }
+    }
+}
+
 /// The report as one long table.
 ///
 /// # Errors
 /// [`Error::Failed`] if a count does not fit 63 bits, or arrow refuses the table.
 pub fn long_table(report: &Report) -> Result<RecordBatch> {
     let rows: Vec<Row<'_>> = report.groups.iter().flat_map(rows_of).collect();
-    let values = value_columns(report, &rows)?;
+    let values = value_columns(&Sections::of(&report.groups), &rows)?;
     let mut columns = key_columns(report, &rows, &values);
     columns.extend(values);
+    table(columns)
+}
+
+fn table(columns: Vec<(String, ArrayRef)>) -> Result<RecordBatch> {
     let schema = Schema::new(
         columns
             .iter()
@@ -61,6 +110,10 @@ pub fn left_out(report: &Report) -> Vec<&'static str> {
         ("correlations", any(|g| g.correlation.is_some())),
         ("the regression", any(|g| g.regression.is_some())),
         ("the fit", any(|g| g.fit.is_some())),
+        (
+            "exponentially weighted covariances",
+            any(|g| g.ewm_covariance.is_some()),
+        ),
     ];
     sections.into_iter().filter(|s| s.1).map(|s| s.0).collect()
 }
@@ -92,10 +145,10 @@ fn rows_of(group: &Group) -> impl Iterator<Item = Row<'_>> {
 }
 
 /// Everything but the keys.
-fn value_columns(report: &Report, rows: &[Row<'_>]) -> Result<Vec<(String, ArrayRef)>> {
+fn value_columns(sections: &Sections, rows: &[Row<'_>]) -> Result<Vec<(String, ArrayRef)>> {
     let mut columns: Vec<(String, ArrayRef)> = Vec::new();
-    if report.groups.iter().any(|g| g.window.is_some()) {
-        let [start, end] = window_columns(rows)?;
+    if sections.bounds != Bounds::None {
+        let [start, end] = window_columns(sections.bounds, rows)?;
         columns.push(("window_start".into(), start));
         columns.push(("window_end".into(), end));
     }
@@ -112,11 +165,15 @@ fn value_columns(report: &Report, rows: &[Row<'_>]) -> Result<Vec<(String, Array
     columns.push(("kurtosis".into(), statistic(|s| s.kurtosis)));
     columns.push(("min".into(), statistic(|s| s.min)));
     columns.push(("max".into(), statistic(|s| s.max)));
-    for name in quantile_names(rows.iter().filter_map(|r| r.statistics)) {
+    for name in &sections.quantiles {
         let value = |r: &Row<'_>| r.statistics?.quantiles.as_ref()?.get(name).copied().flatten();
         columns.push((format!("quantile_{name}"), numbers(rows, value)));
     }
-    if report.groups.iter().any(|g| g.differences.is_some()) {
+    if sections.ewm {
+        columns.push(("ewm_mean".into(), statistic(|s| s.ewm_mean)));
+        columns.push(("ewm_variance".into(), statistic(|s| s.ewm_variance)));
+    }
+    if sections.differences {
         let statistic = |of: fn(&DifferenceReport) -> Option<f64>| numbers(rows, |r| r.differences.and_then(of));
         columns.push((
             "differences_count".into(),
@@ -139,7 +196,7 @@ fn numbers(rows: &[Row<'_>], value: impl Fn(&Row<'_>) -> Option<f64>) -> ArrayRe
     Arc::new(rows.iter().map(value).collect::<Float64Array>())
 }
 
-fn counts(rows: &[Row<'_>], value: impl Fn(&Row<'_>) -> Option<u64>) -> Result<ArrayRef> {
+fn counts(rows: &[Row<'_>], mut value: impl FnMut(&Row<'_>) -> Option<u64>) -> Result<ArrayRef> {
     let counts = rows.iter().map(|r| value(r).map(signed).transpose());
     Ok(Arc::new(counts.collect::<Result<Int64Array>>()?))
 }
@@ -149,28 +206,34 @@ fn signed(n: u64) -> Result<i64> {
 }
 
 /// Instants where the windows are of time, row numbers where they are of rows.
-fn window_columns(rows: &[Row<'_>]) -> Result<[ArrayRef; 2]> {
-    let of_time = rows
-        .iter()
-        .any(|r| matches!(r.group.window, Some(WindowBounds::Time { .. })));
-    if of_time {
-        let bounds = || {
-            rows.iter().map(|r| match r.group.window {
-                Some(WindowBounds::Time { start_ns, end_ns }) => Some((start_ns, end_ns)),
-                _ => None,
-            })
-        };
-        let start: TimestampNanosecondArray = bounds().map(|b| b.map(|b| b.0)).collect();
-        let end: TimestampNanosecondArray = bounds().map(|b| b.map(|b| b.1)).collect();
-        return Ok([Arc::new(start.with_timezone("UTC")), Arc::new(end.with_timezone("UTC"))]);
+fn window_columns(bounds: Bounds, rows: &[Row<'_>]) -> Result<[ArrayRef; 2]> {
+    match bounds {
+        Bounds::Instants => {
+            let bounds = || {
+                rows.iter().map(|r| match r.group.window {
+                    Some(WindowBounds::Time { start_ns, end_ns }) => Some((start_ns, end_ns)),
+                    _ => None,
+                })
+            };
+            let start: TimestampNanosecondArray = bounds().map(|b| b.map(|b| b.0)).collect();
+            let end: TimestampNanosecondArray = bounds().map(|b| b.map(|b| b.1)).collect();
+            Ok([Arc::new(start.with_timezone("UTC")), Arc::new(end.with_timezone("UTC"))])
+        }
+        Bounds::Text => {
+            let (start, end): (Vec<_>, Vec<_>) =
+                rows.iter().map(|r| r.group.window.map(|w| w.labels()).unzip()).unzip();
+            Ok([Arc::new(StringArray::from(start)), Arc::new(StringArray::from(end))])
+        }
+        Bounds::Rows | Bounds::None => {
+            let bound = |of: fn(u64, u64) -> u64| {
+                counts(rows, |r| match r.group.window {
+                    Some(WindowBounds::Rows { start, end }) => Some(of(start, end)),
+                    _ => None,
+                })
+            };
+            Ok([bound(|start, _| start)?, bound(|_, end| end)?])
+        }
     }
-    let bound = |of: fn(u64, u64) -> u64| {
-        counts(rows, |r| match r.group.window {
-            Some(WindowBounds::Rows { start, end }) => Some(of(start, end)),
-            _ => None,
-        })
-    };
-    Ok([bound(|start, _| start)?, bound(|_, end| end)?])
 }
 
 fn key_columns(report: &Report, rows: &[Row<'_>], values: &[(String, ArrayRef)]) -> Vec<(String, ArrayRef)> {
@@ -181,10 +244,7 @@ fn key_columns(report: &Report, rows: &[Row<'_>], values: &[(String, ArrayRef)])
     let mut columns: Vec<(String, ArrayRef)> = Vec::new();
     for (i, key) in keys.iter().enumerate() {
         let taken = |name: &str| values.iter().chain(&columns).any(|(n, _)| n == name) || keys[i + 1..].contains(&name);
-        let mut name = (*key).to_owned();
-        while taken(&name) {
-            name.push_str("_key");
-        }
+        let name = free_name(key, taken);
         let cells: Vec<&KeyValue> = rows
             .iter()
             .map(|r| r.group.key.as_ref().and_then(|k| k.get(key)).unwrap_or(&KeyValue::Null))
@@ -193,6 +253,15 @@ fn key_columns(report: &Report, rows: &[Row<'_>], values: &[(String, ArrayRef)])
         columns.push((name, array));
     }
     columns
+}
+
+/// The name of a key, with a suffix as often as it is taken.
+fn free_name(key: &str, taken: impl Fn(&str) -> bool) -> String {
+    let mut name = key.to_owned();
+    while taken(&name) {
+        name.push_str("_key");
+    }
+    name
 }
 
 /// What type the values of a key have in common.
@@ -236,170 +305,19 @@ fn key_array(cells: &[&KeyValue]) -> ArrayRef {
             KeyValue::Boolean(b) => Some(*b),
             _ => None,
         }))),
-        _ => Arc::new(StringArray::from_iter(cells.iter().map(|v| match v {
-            KeyValue::Null => None,
-            KeyValue::Boolean(b) => Some(b.to_string()),
-            KeyValue::Integer(i) => Some(i.to_string()),
-            KeyValue::Number(x) => Some(shortest(*x)),
-            KeyValue::Text(text) => Some(text.clone()),
-        }))),
+        _ => Arc::new(cells.iter().map(|v| key_text(v)).collect::<StringArray>()),
+    }
+}
+
+fn key_text(value: &KeyValue) -> Option<String> {
+    match value {
+        KeyValue::Null => None,
+        KeyValue::Boolean(b) => Some(b.to_string()),
+        KeyValue::Integer(i) => Some(i.to_string()),
+        KeyValue::Number(x) => Some(shortest(*x)),
+        KeyValue::Text(text) => Some(text.clone()),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::{Named, example};
-    use super::*;
-    use arrow::array::{Array, AsArray};
-    use arrow::datatypes::{Float64Type, Int64Type, TimeUnit, TimestampNanosecondType};
-
-    fn names(batch: &RecordBatch) -> Vec<String> {
-        batch.schema().fields().iter().map(|f| f.name().clone()).collect()
-    }
-
-    #[test]
-    fn windows_and_keys_come_first_then_the_statistics() {
-        let batch = long_table(&example::keyed_windows()).unwrap();
-        assert_eq!(
-            names(&batch),
-            "station window_start window_end column count missing sum mean variance std skewness kurtosis min max"
-                .split(' ')
-                .collect::<Vec<_>>()
-        );
-        assert_eq!(batch.num_rows(), 6);
-        let start = batch.column_by_name("window_start").unwrap();
-        assert_eq!(
-            start.data_type(),
-            &DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
-        );
-        let start = start.as_primitive::<TimestampNanosecondType>();
-        assert_eq!(start.value(2), example::START_NS + example::LENGTH_NS);
-        assert_eq!(batch.column(0).as_string::<i32>().value(3), "b");
-        assert_eq!(
-            batch
-                .column_by_name("mean")
-                .unwrap()
-                .as_primitive::<Float64Type>()
-                .value(3),
-            11.1
-        );
-        assert_eq!(
-            batch
-                .column_by_name("count")
-                .unwrap()
-                .as_primitive::<Int64Type>()
-                .value(5),
-            60
-        );
-    }
-
-    #[test]
-    fn what_does_not_exist_is_null_and_quantiles_and_differences_have_columns() {
-        let batch = long_table(&example::single()).unwrap();
-        assert_eq!(
-            names(&batch)[11..],
-            [
-                "quantile_0.5",
-                "quantile_0.99",
-                "differences_count",
-                "differences_unordered",
-                "differences_mean",
-                "differences_variance",
-                "differences_std",
-                "differences_min",
-                "differences_max"
-            ]
-        );
-        let nulls = |name: &str| batch.column_by_name(name).unwrap().null_count();
-        assert_eq!(
-            (
-                nulls("variance"),
-                nulls("mean"),
-                nulls("quantile_0.5"),
-                nulls("differences_max")
-            ),
-            (1, 0, 1, 1)
-        );
-        let median = batch.column_by_name("quantile_0.5").unwrap();
-        assert_eq!(median.as_primitive::<Float64Type>().value(0), 12.25);
-        assert!(batch.column_by_name("window_start").is_none());
-    }
-
-    fn with_keys(name: &str, values: [KeyValue; 6]) -> RecordBatch {
-        let mut report = example::keyed_windows();
-        for (group, value) in report.groups.iter_mut().zip(values) {
-            group.key = Some(Named::from_iter([(name.to_owned(), value)]));
-        }
-        long_table(&report).unwrap()
-    }
-
-    #[test]
-    fn keys_are_typed_by_their_values() {
-        use KeyValue::{Boolean, Integer, Null, Number, Text};
-        let text = |t: &str| Text(t.into());
-        let n = || Null;
-        let (low, high) = (i128::from(i64::MIN), i128::from(u64::MAX));
-        for (values, data_type, nulls) in [
-            (
-                [Integer(1), Integer(2), n(), n(), n(), Integer(low)],
-                DataType::Int64,
-                3,
-            ),
-            ([Integer(1), Integer(high), n(), n(), n(), n()], DataType::UInt64, 4),
-            ([Integer(-1), Integer(high), n(), n(), n(), n()], DataType::Utf8, 4),
-            ([Integer(high + 1), n(), n(), n(), n(), n()], DataType::Utf8, 5),
-            ([Integer(1), Number(0.5), n(), n(), n(), n()], DataType::Float64, 4),
-            ([Integer(high), Number(0.5), n(), n(), n(), n()], DataType::Utf8, 4),
-            (
-                [Boolean(true), n(), Boolean(false), n(), n(), n()],
-                DataType::Boolean,
-                4,
-            ),
-            ([Boolean(true), Integer(1), text("x"), n(), n(), n()], DataType::Utf8, 3),
-            ([n(), n(), n(), n(), n(), n()], DataType::Utf8, 6),
-        ] {
-            let batch = with_keys("k", values);
-            assert_eq!(
-                (batch.column(0).data_type(), batch.column(0).null_count()),
-                (&data_type, nulls)
-            );
-        }
-    }
-
-    #[test]
-    fn a_key_named_like_a_statistic_gets_a_suffix() {
-        let batch = with_keys("count", [0, 1, 2, 3, 4, 5].map(KeyValue::Integer));
-        assert_eq!(
-            batch.column(0).as_primitive::<Int64Type>().values()[..],
-            [0, 1, 2, 3, 4, 5]
-        );
-        assert_eq!(names(&batch)[0], "count_key");
-        assert_eq!(
-            batch
-                .column_by_name("count")
-                .unwrap()
-                .as_primitive::<Int64Type>()
-                .value(0),
-            60
-        );
-    }
-
-    #[test]
-    fn row_windows_are_integers_and_an_empty_report_is_an_empty_table() {
-        let mut report = example::keyed_windows();
-        for group in &mut report.groups {
-            group.window = Some(WindowBounds::Rows { start: 5, end: 9 });
-        }
-        let batch = long_table(&report).unwrap();
-        assert_eq!(
-            batch
-                .column_by_name("window_end")
-                .unwrap()
-                .as_primitive::<Int64Type>()
-                .value(0),
-            9
-        );
-        report.groups.clear();
-        assert_eq!(long_table(&report).unwrap().num_rows(), 0);
-    }
-}
+mod tests;

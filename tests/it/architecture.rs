@@ -22,7 +22,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("units", &["spec"]),
     ("batch", &[]),
     ("expr", &["batch"]),
-    ("io", &["batch", "report"]),
+    ("io", &["batch", "report", "spec", "summary"]),
     ("cells", &["batch"]),
     ("backend", &["batch", "cells", "spec", "summary"]),
     ("planner", &["spec", "summary"]),

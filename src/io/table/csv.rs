@@ -18,14 +18,14 @@ use std::io::{Result, Write};
 
 /// Writes csv.
 #[derive(Debug)]
-pub(super) struct CsvWriter<W> {
+pub(in crate::io) struct CsvWriter<W> {
     inner: W,
     line: Vec<u8>,
 }
 
 impl<W: Write> CsvWriter<W> {
     /// Begins with the header line.
-    pub(super) fn new(inner: W, schema: &Schema) -> Result<Self> {
+    pub(in crate::io) fn new(inner: W, schema: &Schema) -> Result<Self> {
         let mut writer = Self {
             inner,
             line: Vec::new(),
@@ -38,7 +38,7 @@ impl<W: Write> CsvWriter<W> {
         Ok(writer)
     }
 
-    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+    pub(in crate::io) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let arrays: Vec<_> = batch.columns().iter().map(|c| plain(c)).collect::<Result<_>>()?;
         let columns: Vec<_> = arrays.iter().map(|a| Column::new(a)).collect::<Result<_>>()?;
         for row in 0..batch.num_rows() {
@@ -55,8 +55,12 @@ impl<W: Write> CsvWriter<W> {
         Ok(())
     }
 
-    pub(super) fn into_inner(self) -> W {
+    pub(in crate::io) fn into_inner(self) -> W {
         self.inner
+    }
+
+    pub(in crate::io) fn inner_mut(&mut self) -> &mut W {
+        &mut self.inner
     }
 
     fn separate(&mut self, column: usize) {

@@ -1,0 +1,339 @@
+//! Reports in a SQLite database: numbers to ask for in SQL, and beside them the summaries, to be merged further.
+//!
+//! One transaction a flush, in write-ahead mode, so that readers see whole flushes and never wait. Rows replace those
+//! of the same feed, window, key and part, so whatever comes a second time after a crash leaves the same database. A
+//! commit survives the end of the program; that of a checkpoint also survives the end of the machine.
+//!
+//! Times are RFC 3339 in UTC with as many digits of the second as the feed's windows need, the same for all of them, so
+//! that text and time have one order; windows of rows have row numbers, and no windows have empty text. Infinite values
+//! are REAL, NaN is NULL: SQLite has none.
+
+mod feeds;
+mod read;
+mod schema;
+
+pub use feeds::StoredFeed;
+pub use read::{Database, StoredWindow};
+
+use super::{Feed, Sink, SinkState};
+use crate::error::{Error, Result};
+use crate::report::{Alert, ColumnReport, Emission, KeyValue, Matrix, Named, WindowBounds, non_finite};
+use crate::spec::Window;
+use rusqlite::{CachedStatement, Connection, params};
+use schema::failed;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const INSERT_WINDOW: &str = "INSERT INTO windows VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+    ON CONFLICT DO UPDATE SET rows = excluded.rows, revision = excluded.revision, final = excluded.final,
+    summary = excluded.summary";
+const INSERT_COLUMN: &str = "INSERT OR REPLACE INTO column_statistics
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
+const DELETE_MATRICES: &str = "DELETE FROM matrices
+    WHERE feed = ?1 AND window_start = ?2 AND window_end = ?3 AND key = ?4 AND part = ?5";
+const INSERT_ENTRY: &str = "INSERT OR REPLACE INTO matrices VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+const BEGIN_ALERT: &str = "INSERT INTO alerts VALUES (?1, ?2, ?3, ?4, NULL, ?5)
+    ON CONFLICT DO UPDATE SET ended = NULL, value = excluded.value";
+const END_ALERT: &str = "INSERT INTO alerts VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+    ON CONFLICT DO UPDATE SET ended = excluded.ended";
+
+/// Statements that are kept compiled: those above and a few of the feeds.
+const STATEMENTS: usize = 16;
+
+/// What is known of a feed.
+#[derive(Debug)]
+struct Known {
+    /// The columns of its reports, as the database has them; empty before the first.
+    columns: Arc<[String]>,
+    /// Digits of the second in its times.
+    digits: usize,
+}
+
+/// Writes reports into a database.
+#[derive(Debug)]
+pub(super) struct SqliteSink {
+    name: String,
+    path: PathBuf,
+    connection: Connection,
+    feeds: HashMap<String, Known>,
+    /// Whether something was written since the last checkpoint.
+    dirty: bool,
+}
+
+impl SqliteSink {
+    /// Opens the database, and makes it if there is none.
+    pub(super) fn open(name: String, path: &Path, feeds: &[Feed]) -> Result<Self> {
+        let connection = schema::open_to_write(path)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        let mut known = HashMap::new();
+        let begin = connection.execute_batch("BEGIN IMMEDIATE");
+        begin.map_err(|e| failed(path, e))?;
+        for feed in feeds {
+            let stored = feeds::register(&connection, path, feed)?;
+            let value = Known {
+                columns: stored.columns.into(),
+                digits: digits(feed.spec.window),
+            };
+            known.insert(stored.name, value);
+        }
+        connection.execute_batch("COMMIT").map_err(|e| failed(path, e))?;
+        Ok(Self {
+            name,
+            path: path.to_owned(),
+            connection,
+            feeds: known,
+            dirty: false,
+        })
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.dirty = true;
+        if self.connection.is_autocommit() {
+            self.execute("BEGIN IMMEDIATE")?;
+        }
+        Ok(())
+    }
+
+    fn execute(&self, sql: &str) -> Result<()> {
+        self.connection.execute_batch(sql).map_err(|e| failed(&self.path, e))
+    }
+
+    /// Writes down the columns of feeds that have their first report, and refuses other columns than those.
+    fn check_columns(&mut self, reports: &[Emission]) -> Result<()> {
+        for report in reports {
+            let names = report.group.columns.names();
+            let known = self.feeds.get_mut(&*report.feed);
+            let known = known.ok_or_else(|| Error::Failed(format!("the sink knows of no feed `{}`", report.feed)))?;
+            if *known.columns == *names {
+                continue;
+            }
+            if !known.columns.is_empty() {
+                let (there, here) = (known.columns.join(", "), names.join(", "));
+                return Err(feeds::changed(&self.path, &report.feed, "columns", &there, &here));
+            }
+            feeds::name_columns(&self.connection, &self.path, &report.feed, names)?;
+            known.columns = names.into();
+        }
+        Ok(())
+    }
+
+    fn insert(&self, reports: &[Emission]) -> rusqlite::Result<()> {
+        let mut rows = Rows {
+            window: self.connection.prepare_cached(INSERT_WINDOW)?,
+            column: self.connection.prepare_cached(INSERT_COLUMN)?,
+            clear: self.connection.prepare_cached(DELETE_MATRICES)?,
+            entry: self.connection.prepare_cached(INSERT_ENTRY)?,
+        };
+        for report in reports {
+            let digits = self.feeds.get(&*report.feed).map_or(0, |known| known.digits);
+            rows.insert(report, digits)?;
+        }
+        Ok(())
+    }
+
+    fn insert_alert(&self, alert: &Alert) -> rusqlite::Result<()> {
+        let digits = self.feeds.get(&*alert.feed).map_or(0, |known| known.digits);
+        let (started, _) = labels(alert.started, digits);
+        let key = key_text(alert.key.as_ref());
+        match alert.ended {
+            None => self.connection.prepare_cached(BEGIN_ALERT)?.execute(params![
+                &*alert.feed,
+                &*alert.alert,
+                key,
+                started,
+                alert.value
+            ])?,
+            Some(ended) => self.connection.prepare_cached(END_ALERT)?.execute(params![
+                &*alert.feed,
+                &*alert.alert,
+                key,
+                started,
+                labels(Some(ended), digits).0,
+                alert.value
+            ])?,
+        };
+        Ok(())
+    }
+
+    /// Does it in the open transaction, which is undone as a whole should it fail.
+    fn in_transaction(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        self.begin()?;
+        let result = work(self);
+        if result.is_err() && !self.connection.is_autocommit() {
+            // Part of the work may stand in it, and nobody could tell which.
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        result
+    }
+}
+
+/// The statements that one report takes.
+struct Rows<'a> {
+    window: CachedStatement<'a>,
+    column: CachedStatement<'a>,
+    clear: CachedStatement<'a>,
+    entry: CachedStatement<'a>,
+}
+
+impl Rows<'_> {
+    fn insert(&mut self, report: &Emission, digits: usize) -> rusqlite::Result<()> {
+        let group = &report.group;
+        let (start, end) = labels(group.window, digits);
+        let (feed, key, part) = (&*report.feed, key_text(group.key.as_ref()), report.part as i64);
+        let summary = report.summary.to_bytes();
+        let (rows, revision) = (group.rows as i64, report.revision as i64);
+        self.window.execute(params![
+            feed,
+            start,
+            end,
+            key,
+            part,
+            rows,
+            revision,
+            report.is_final,
+            summary
+        ])?;
+        for (name, c) in group.columns.iter() {
+            let ColumnReport { count, missing, .. } = *c;
+            let (count, missing) = (count as i64, missing as i64);
+            self.column.execute(params![
+                feed,
+                start,
+                end,
+                key,
+                part,
+                name,
+                count,
+                missing,
+                c.sum,
+                c.mean,
+                c.variance,
+                c.std,
+                c.skewness,
+                c.kurtosis,
+                c.min,
+                c.max,
+                quantiles(c),
+                c.ewm_mean,
+                c.ewm_variance
+            ])?;
+        }
+        let matrices = [
+            ("covariance", &group.covariance),
+            ("correlation", &group.correlation),
+            ("ewm_covariance", &group.ewm_covariance),
+        ];
+        if matrices.iter().any(|(_, matrix)| matrix.is_some()) {
+            // A matrix over fewer columns than that of an earlier revision leaves nothing of it behind.
+            self.clear.execute(params![feed, start, end, key, part])?;
+        }
+        for (kind, matrix) in matrices {
+            for (a, b, value) in matrix.iter().flat_map(entries) {
+                self.entry
+                    .execute(params![feed, start, end, key, part, kind, a, b, value])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Every pair of columns in either order, with its value.
+fn entries(matrix: &Matrix) -> impl Iterator<Item = (&str, &str, Option<f64>)> {
+    let rows = matrix.columns.iter().zip(&matrix.matrix);
+    rows.flat_map(|(a, row)| {
+        let columns = matrix.columns.iter().zip(row);
+        columns.map(move |(b, value)| (a.as_str(), b.as_str(), *value))
+    })
+}
+
+/// The quantiles as a JSON object.
+fn quantiles(column: &ColumnReport) -> Option<String> {
+    let value = |x: Option<f64>| match x {
+        None => serde_json::Value::Null,
+        Some(x) if x.is_finite() => x.into(),
+        Some(x) => non_finite(x).into(),
+    };
+    let quantiles = column.quantiles.as_ref()?.iter();
+    let object: serde_json::Map<_, _> = quantiles.map(|(p, x)| (p.to_owned(), value(*x))).collect();
+    Some(serde_json::Value::Object(object).to_string())
+}
+
+/// The key as a JSON object, empty text without one.
+fn key_text(key: Option<&Named<KeyValue>>) -> String {
+    // Names and plain values have a JSON form.
+    key.map_or_else(String::new, |key| serde_json::to_string(key).unwrap_or_default())
+}
+
+/// Digits of the second that the bounds of windows need.
+fn digits(window: Option<Window>) -> usize {
+    let Some(window @ Window::Time { .. }) = window else {
+        return 0;
+    };
+    let pane = window.pane();
+    [(1_000_000_000, 0), (1_000_000, 3), (1_000, 6)]
+        .into_iter()
+        .find(|(unit, _)| pane % unit == 0)
+        .map_or(9, |(_, digits)| digits)
+}
+
+/// Start and end as they stand in the tables.
+fn labels(window: Option<WindowBounds>, digits: usize) -> (String, String) {
+    let instant = |ns: i64| {
+        let time = jiff::Timestamp::from_nanosecond(i128::from(ns));
+        time.map_or_else(|_| ns.to_string(), |time| format!("{time:.digits$}"))
+    };
+    match window {
+        None => Default::default(),
+        Some(WindowBounds::Time { start_ns, end_ns }) => (instant(start_ns), instant(end_ns)),
+        Some(rows) => rows.labels(),
+    }
+}
+
+impl Sink for SqliteSink {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn write(&mut self, reports: &[Emission]) -> Result<()> {
+        self.in_transaction(|sink| {
+            sink.check_columns(reports)?;
+            sink.insert(reports).map_err(|e| failed(&sink.path, e))
+        })
+    }
+
+    fn alert(&mut self, alert: &Alert) -> Result<()> {
+        self.in_transaction(|sink| sink.insert_alert(alert).map_err(|e| failed(&sink.path, e)))
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if self.connection.is_autocommit() {
+            return Ok(());
+        }
+        self.execute("COMMIT")
+    }
+
+    /// Commits once more with a call to the disk, which takes the commits before along.
+    fn checkpoint(&mut self) -> Result<SinkState> {
+        self.flush()?;
+        if self.dirty {
+            let version = schema::SCHEMA_VERSION;
+            let write = format!("BEGIN IMMEDIATE; PRAGMA user_version = {version}; COMMIT");
+            self.execute("PRAGMA synchronous = FULL")?;
+            let written = self.execute(&write);
+            self.execute("PRAGMA synchronous = NORMAL")?;
+            written?;
+            self.dirty = false;
+        }
+        Ok(SinkState::default())
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        self.checkpoint()?;
+        let Self { connection, path, .. } = *self;
+        connection.close().map_err(|(_, e)| failed(&path, e))
+    }
+}
+
+#[cfg(test)]
+mod tests;
