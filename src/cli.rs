@@ -8,6 +8,7 @@ mod bench;
 mod completions;
 mod computing;
 mod devices;
+mod generate;
 mod places;
 mod progress;
 mod transform;
@@ -34,6 +35,7 @@ enum Command {
     Bench(bench::Arguments),
     Devices(devices::Arguments),
     Transform(Box<transform::Arguments>),
+    Generate(Box<generate::Arguments>),
     Completions(completions::Arguments),
 }
 
@@ -113,6 +115,7 @@ pub fn main() -> ExitCode {
         Command::Bench(arguments) => interruptible().and_then(|()| bench::run(&arguments, log)),
         Command::Devices(arguments) => interruptible().and_then(|()| devices::run(&arguments, log)),
         Command::Transform(arguments) => interruptible().and_then(|()| transform::run(&arguments, log)),
+        Command::Generate(arguments) => interruptible().and_then(|()| generate::run(&arguments, log)),
         Command::Completions(arguments) => completions::run(&arguments),
     };
     match result {

@@ -101,6 +101,7 @@ pub mod engine;
 pub mod error;
 pub mod expr;
 pub mod fit;
+pub mod generate;
 pub mod io;
 pub mod learner;
 pub mod machine;
