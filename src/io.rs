@@ -6,6 +6,7 @@
 //! always comes as `Timestamp(Nanosecond, None)` without nulls (a row without a time is a bad row).
 
 pub mod arrow;
+mod budget;
 pub mod bytes;
 mod chain;
 mod chunks;
@@ -13,6 +14,7 @@ mod columnar;
 mod columns;
 pub mod csv;
 mod interrupt;
+pub mod journal;
 pub mod live;
 pub mod ndjson;
 pub mod number;
