@@ -6,6 +6,7 @@
 //! always comes as `Timestamp(Nanosecond, None)` without nulls (a row without a time is a bad row).
 
 pub mod arrow;
+mod budget;
 pub mod bytes;
 mod chain;
 mod chunks;
@@ -14,6 +15,7 @@ mod columns;
 pub mod csv;
 pub mod follow;
 mod interrupt;
+pub mod journal;
 pub mod live;
 pub mod ndjson;
 pub mod number;
