@@ -12,6 +12,7 @@ use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::compute::FilterBuilder;
 use arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, TimeUnit, TimestampNanosecondType};
 use arrow::error::ArrowError;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// The numbers of one column.
@@ -386,7 +387,7 @@ impl TryFrom<&RecordBatch> for Batch {
 }
 
 /// Rows that are collected until they fill a leaf.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct BatchBuilder {
     names: Arc<[String]>,
     columns: Vec<ColumnBuilder>,
@@ -394,7 +395,7 @@ pub struct BatchBuilder {
     rows: usize,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 enum ColumnBuilder {
     F64(Vec<f64>),
     F32(Vec<f32>),

@@ -12,6 +12,7 @@ mod grouped;
 mod keys;
 mod queue;
 mod resident;
+mod snapshot;
 
 use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Partial, Work};

@@ -97,6 +97,7 @@ mod bytes;
 pub mod cells;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod config;
 pub mod engine;
 pub mod error;
 pub mod expr;

@@ -20,6 +20,7 @@ pub use differences::Differences;
 pub use loss::{Loss, LossShape, Model};
 pub use moments::{Moments, Order};
 pub use quantiles::Quantiles;
+use serde::{Deserialize, Serialize};
 
 use comoments::ProductRun;
 use dd::Dd;
@@ -33,7 +34,7 @@ pub trait Merge {
 }
 
 /// The co-moments of a regression, in the precision that was asked for.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum RegressionMoments {
     /// Double-double products.
     Exact(Box<ExactCoMoments>),
@@ -54,7 +55,7 @@ impl RegressionMoments {
 /// What is kept of a set of rows: the parts that a [`Spec`](crate::Spec) asks for.
 ///
 /// Large parts are boxed: there may be millions of summaries that do without them.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Summary {
     /// Rows.
     pub rows: u64,
@@ -180,7 +181,7 @@ impl Shape {
     }
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum RegressionRun {
     Exact(Box<ProductRun<Dd>>),
     Fast(Box<ProductRun<f64>>),
@@ -190,7 +191,7 @@ enum RegressionRun {
 ///
 /// The state depends on the rows and their order alone, so a leaf may be interrupted and continued anywhere. It is
 /// small where moments are all that is asked for, as there may be millions of them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LeafRun {
     rows: u64,
     moments: MomentLanes,
@@ -198,7 +199,7 @@ pub struct LeafRun {
 }
 
 /// What a leaf has beside moments.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Rest {
     comoments: Option<ProductRun<f64>>,
     regression: Option<RegressionRun>,

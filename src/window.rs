@@ -9,6 +9,7 @@ pub(crate) mod watermark;
 
 use crate::spec::Window;
 use crate::summary::{Merge, Summary};
+use serde::{Deserialize, Serialize};
 
 /// Windows in panes: window k holds the panes k · step … k · step + run − 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +70,7 @@ impl Panes {
 }
 
 /// The closed panes of one key, as far as windows that are still open hold them.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Sliding {
     /// The run of the newest pane.
     run: i64,

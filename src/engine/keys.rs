@@ -12,6 +12,7 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use arrow::row::{RowConverter, SortField};
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use held::Held;
+use serde::{Deserialize, Serialize};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -258,6 +259,48 @@ impl KeyTable {
             ranks[number as usize] = rank;
         }
         ranks
+    }
+}
+
+/// Keys as they are stored: their forms, and their encodings one after another.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct StoredKeys {
+    held: Vec<Held>,
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl KeyTable {
+    /// What is stored of the table.
+    pub(super) fn stored(&self) -> StoredKeys {
+        StoredKeys {
+            held: self.held.clone(),
+            bytes: self.bytes.clone(),
+            ends: self.ends.clone(),
+        }
+    }
+
+    /// The table that was stored; every key has the number that it had.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for what cannot have been stored.
+    pub(super) fn restore(names: &[String], stored: StoredKeys) -> Result<Self> {
+        let wrong = || Error::Data("the stored keys are damaged".into());
+        let sound = stored.held.len() == names.len()
+            && stored.ends.is_sorted()
+            && stored.ends.last().is_none_or(|end| *end == stored.bytes.len());
+        if !sound {
+            return Err(wrong());
+        }
+        let mut table = Self::new(names)?;
+        table.converter = converter(names, &stored.held)?;
+        table.held = stored.held;
+        for i in 0..stored.ends.len() as u32 {
+            if table.number(encoded(&stored.bytes, &stored.ends, i))? != i {
+                return Err(wrong());
+            }
+        }
+        Ok(table)
     }
 }
 

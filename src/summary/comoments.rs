@@ -15,6 +15,7 @@
 mod run;
 
 pub use run::ProductRun;
+use serde::{Deserialize, Serialize};
 
 use super::Merge;
 use super::dd::{Dd, ldexp};
@@ -71,7 +72,7 @@ impl Real for Dd {
 }
 
 /// Listwise sums, means and products of deviations of d columns.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Products<R: Real> {
     /// Complete rows.
     pub rows: u64,

@@ -7,10 +7,11 @@
 //!
 //! A result that is not finite has a `lo` of 0, so that infinities do not turn into NaN.
 
+use serde::{Deserialize, Serialize};
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// `hi + lo` with |lo| ≤ ulp(hi) / 2.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Dd {
     /// The nearest `f64`.
     pub hi: f64,

@@ -7,12 +7,13 @@
 
 use super::Merge;
 use super::moments::{MomentRun, Moments, Order};
+use serde::{Deserialize, Serialize};
 
 /// Nanoseconds in a second.
 pub const NS_PER_SECOND: f64 = 1e9;
 
 /// One row as its neighbour sees it.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Edge {
     /// Event time, if the rows have one.
     pub time_ns: Option<i64>,
@@ -49,7 +50,7 @@ pub fn step(from: Edge, to: Edge) -> Step {
 }
 
 /// The differences of one column of a set of consecutive rows.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Differences {
     /// Moments of the differences, up to the second order.
     pub moments: Moments,
@@ -95,7 +96,7 @@ impl Merge for Differences {
 }
 
 /// Differences of rows that come one at a time, in order.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct DifferenceRun {
     moments: MomentRun,
     unordered: u64,

@@ -8,6 +8,7 @@
 //! Rows in which a term or the target is missing or infinite are left out.
 
 use super::Merge;
+use serde::{Deserialize, Serialize};
 
 /// Which loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,7 +50,7 @@ impl LossShape {
 }
 
 /// Loss and gradient of a set of rows.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Loss {
     /// Complete rows.
     pub rows: u64,

@@ -13,8 +13,8 @@ mod lanes;
 mod run;
 
 pub use lanes::MomentLanes;
-pub(crate) use lanes::Odd;
 pub use run::MomentRun;
+use serde::{Deserialize, Serialize};
 
 use super::Merge;
 use super::dd::{Dd, exponent, ldexp};
@@ -50,7 +50,7 @@ pub(super) fn limit_of(scale: i32) -> f64 {
 }
 
 /// Which central moments are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub enum Order {
     /// Mean and variance.
     Second,
@@ -60,7 +60,7 @@ pub enum Order {
 }
 
 /// The moments of a set of values.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Moments {
     /// Which of the central sums are kept.
     pub order: Order,
@@ -108,7 +108,7 @@ impl Default for Moments {
 }
 
 /// Power sums around a pivot: what a kernel brings back for a run of finite values.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct PivotSums {
     /// Values.
     pub count: u64,

@@ -7,6 +7,7 @@
 
 use super::Merge;
 use super::dd::{exponent, ldexp};
+use serde::{Deserialize, Serialize};
 
 /// Up to this many values a set is kept as it is and its quantiles are exact.
 pub const EXACT_MAX: usize = 256;
@@ -70,7 +71,7 @@ fn bucket_start(index: i32) -> f64 {
 }
 
 /// Counts by consecutive buckets.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Buckets {
     /// The bucket of the first count.
     pub first: i32,
@@ -130,7 +131,7 @@ impl Buckets {
 }
 
 /// The distribution of a set of values.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Quantiles {
     /// The values themselves, in the order of arrival, at most [`EXACT_MAX`] of them.
     Exact(Vec<f64>),
@@ -139,7 +140,7 @@ pub enum Quantiles {
 }
 
 /// Counts by bucket of |x|, apart for negative and positive values.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Sketch {
     /// Values below 0, by the bucket of −x.
     pub negative: Buckets,

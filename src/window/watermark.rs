@@ -5,10 +5,11 @@
 //! one that has been silent for the idle timeout is left out, and begins again at the watermark of the feed. The clock is
 //! the caller's.
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// How rows may be out of order, in nanoseconds of event time, and how long a partition may be silent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Lateness {
     /// How far the watermark stays behind the newest row of a partition.
@@ -49,7 +50,7 @@ impl Lateness {
 }
 
 /// One partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Partition {
     /// Its newest event time.
     pub(crate) newest_ns: i64,
@@ -67,7 +68,7 @@ impl Partition {
 }
 
 /// The watermarks of a feed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Watermarks {
     pub(crate) rules: Lateness,
     pub(crate) partitions: BTreeMap<u32, Partition>,

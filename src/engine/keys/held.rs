@@ -14,6 +14,7 @@ use arrow::datatypes::{
     TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt64Type,
 };
 use arrow::error::ArrowError;
+use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -21,14 +22,14 @@ const SECOND_NS: i128 = 1_000_000_000;
 const DAY_NS: i128 = 86_400 * SECOND_NS;
 
 /// The form of a key column.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Held {
     /// There was no value yet that could say.
     Undecided,
     /// Nanoseconds since 1970 in 128 bits.
     Time,
     /// Values of this type.
-    Of(DataType),
+    Of(#[serde(with = "stored")] DataType),
 }
 
 impl Held {
@@ -129,6 +130,46 @@ impl Held {
                     .as_string_opt::<i64>()
                     .map_or_else(String::new, |a| a.value(i).to_owned()),
             ),
+        }
+    }
+}
+
+/// The types in which keys are held, as numbers.
+mod stored {
+    use super::{DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType};
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
+
+    const PLAIN: [DataType; 6] = [
+        DataType::Boolean,
+        DataType::Int64,
+        DataType::UInt64,
+        DataType::Float64,
+        DataType::LargeBinary,
+        DataType::LargeUtf8,
+    ];
+
+    pub(super) fn serialize<S: Serializer>(held: &DataType, serializer: S) -> Result<S::Ok, S::Error> {
+        let form: (u8, i8) = match held {
+            DataType::Decimal128(_, scale) => (100, *scale),
+            DataType::Decimal256(_, scale) => (101, *scale),
+            plain => match PLAIN.iter().position(|one| one == plain) {
+                Some(place) => (place as u8, 0),
+                None => return Err(ser::Error::custom("no type that keys are held in")),
+            },
+        };
+        form.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DataType, D::Error> {
+        match <(u8, i8)>::deserialize(deserializer)? {
+            (100, scale) => Ok(DataType::Decimal128(DECIMAL128_MAX_PRECISION, scale)),
+            (101, scale) => Ok(DataType::Decimal256(DECIMAL256_MAX_PRECISION, scale)),
+            (place, 0) => PLAIN
+                .get(usize::from(place))
+                .cloned()
+                .ok_or_else(|| D::Error::custom("no type of keys")),
+            _ => Err(D::Error::custom("no type of keys")),
         }
     }
 }

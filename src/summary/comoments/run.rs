@@ -3,9 +3,10 @@
 use super::{Products, Real, scale_triangle};
 use crate::summary::dd::ldexp;
 use crate::summary::moments::{limit_of, scale_of};
+use serde::{Deserialize, Serialize};
 
 /// Co-moments of rows that come one at a time, in order: the running state of an unfinished leaf.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProductRun<R: Real> {
     rows: u64,
     present: Vec<bool>,

@@ -8,6 +8,7 @@
 
 use super::{MomentRun, Moments, Order, PivotSums};
 use crate::summary::dd::two_sum;
+use serde::{Deserialize, Serialize};
 
 /// The lanes of a state, each as long as there are columns. The last two are there for the fourth order only.
 const PIVOT: usize = 0;
@@ -29,14 +30,14 @@ fn lanes(order: Order) -> usize {
 }
 
 /// What is out of the ordinary in a column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Odd {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+struct Odd {
     /// Sums are in units of 2^scale.
-    pub(crate) scale: i32,
+    scale: i32,
     /// Missing values, and infinite ones of either sign.
-    pub(crate) missing: u64,
-    pub(crate) positive_infinite: u64,
-    pub(crate) negative_infinite: u64,
+    missing: u64,
+    positive_infinite: u64,
+    negative_infinite: u64,
 }
 
 impl Odd {
@@ -46,7 +47,7 @@ impl Odd {
 }
 
 /// Moments of rows of several columns that come one after another.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MomentLanes {
     order: Order,
     /// Lane l of column c stands at l · columns + c.
@@ -76,22 +77,6 @@ impl MomentLanes {
     /// Which central sums are kept.
     pub fn order(&self) -> Order {
         self.order
-    }
-
-    /// Order, lanes and what is out of the ordinary, to be stored.
-    pub(crate) fn parts(&self) -> (&[f64], Option<&[Odd]>) {
-        (&self.block, self.odd.as_deref())
-    }
-
-    /// The state with these parts; `None` where they do not fit each other.
-    pub(crate) fn from_parts(order: Order, block: Vec<f64>, odd: Option<Vec<Odd>>) -> Option<Self> {
-        let fits = block.len().is_multiple_of(lanes(order))
-            && odd.as_ref().is_none_or(|odd| odd.len() == block.len() / lanes(order));
-        fits.then(|| Self {
-            order,
-            block: block.into(),
-            odd: odd.map(Into::into),
-        })
     }
 
     /// Takes rows of the columns: those at these places, in this order; NaN is a missing value. `before` are the rows
@@ -363,15 +348,6 @@ mod tests {
                 column.iter().for_each(|x| alone.push(*x));
                 prop_assert_eq!(bits(found), bits(&alone.finish(order)));
             }
-            let (block, odd) = state.parts();
-            let stored = MomentLanes::from_parts(order, block.to_vec(), odd.map(<[_]>::to_vec)).unwrap();
-            prop_assert_eq!(stored.finish(rows.len() as u64).len(), columns);
         }
-    }
-
-    #[test]
-    fn parts_that_do_not_fit_are_no_state() {
-        assert!(MomentLanes::from_parts(Order::Second, vec![0.0; 9], None).is_none());
-        assert!(MomentLanes::from_parts(Order::Second, vec![0.0; 16], Some(vec![Odd::default()])).is_none());
     }
 }

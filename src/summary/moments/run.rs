@@ -2,6 +2,7 @@
 
 use super::{Moments, Order, PivotSums, limit_of, scale_of};
 use crate::summary::dd::{ldexp, two_sum};
+use serde::{Deserialize, Serialize};
 
 /// Moments of values that come one at a time, in order: the running state of an unfinished leaf.
 ///
@@ -9,7 +10,7 @@ use crate::summary::dd::{ldexp, two_sum};
 /// pivot stays, however far the mean moves away from it, so s1 and s2 keep what rounding takes from them: of n = 256
 /// values the mean is at most √(n − 1) = 16 standard deviations from one of them, and m2 = s2 − s1²/n then loses a
 /// factor 257 of the accuracy of a few roundings, not of 256.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MomentRun {
     pub(super) sums: PivotSums,
     /// What rounding took from s2.
