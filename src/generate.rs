@@ -151,8 +151,19 @@ pub struct Sent {
     pub bytes: u64,
     /// How long the sending took, without what was prepared before.
     pub elapsed: Duration,
-    /// When the target had taken so many rows, in nanoseconds since 1970: one entry a message.
-    pub log: Vec<(u64, u64)>,
+    /// The messages.
+    pub log: Vec<Message>,
+}
+
+/// When a message went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Message {
+    /// Rows of the feed up to its end.
+    pub rows: u64,
+    /// When its sending began, in nanoseconds since 1970.
+    pub begun_ns: u64,
+    /// When the target had taken it.
+    pub taken_ns: u64,
 }
 
 /// Draws the rows of a feed and sends them; what is expected of an engine is told of every row.
@@ -192,11 +203,15 @@ pub fn generate(options: &Options, delivery: &Delivery, expectation: Option<&mut
     let mut sent = Sent::default();
     let mut send = |rows: u64, message: &[u8]| -> Result<()> {
         pace.wait(sent.rows);
+        let begun_ns = now_ns();
         sender.send(message)?;
         sent.rows += rows;
         sent.bytes += message.len() as u64;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        sent.log.push((sent.rows, now.map_or(0, |d| d.as_nanos() as u64)));
+        sent.log.push(Message {
+            rows: sent.rows,
+            begun_ns,
+            taken_ns: now_ns(),
+        });
         Ok(())
     };
     if delivery.replay {
@@ -217,4 +232,9 @@ pub fn generate(options: &Options, delivery: &Delivery, expectation: Option<&mut
     sender.finish()?;
     sent.elapsed = pace.elapsed();
     Ok(sent)
+}
+
+fn now_ns() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |since| since.as_nanos() as u64)
 }

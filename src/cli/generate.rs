@@ -135,7 +135,7 @@ pub(super) struct Arguments {
     /// How long an HTTP server that does not answer, or has no room, is asked again
     #[arg(long, value_name = "DURATION", default_value = "30s", help_heading = "Delivery")]
     retry: String,
-    /// Write when the other end had taken how many rows: csv of rows and nanoseconds since 1970
+    /// Write when each message went: csv of the rows up to its end, and when its sending began and ended (ns since 1970)
     #[arg(long, value_name = "FILE", help_heading = "Delivery")]
     sent_log: Option<PathBuf>,
 
@@ -330,8 +330,9 @@ pub(super) fn run(arguments: &Arguments, log: Log) -> Result<()> {
     if let Some(path) = &arguments.sent_log {
         let mut out = OutputFile::create(path)?;
         let mut write = || -> std::io::Result<()> {
-            writeln!(out, "rows,time_ns")?;
-            sent.log.iter().try_for_each(|(rows, ns)| writeln!(out, "{rows},{ns}"))
+            writeln!(out, "rows,begun_ns,taken_ns")?;
+            let mut messages = sent.log.iter();
+            messages.try_for_each(|m| writeln!(out, "{},{},{}", m.rows, m.begun_ns, m.taken_ns))
         };
         write().map_err(|e| out.error(e))?;
         out.finish()?;

@@ -239,18 +239,17 @@ impl Big {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use num_bigint::BigInt;
     use num_rational::BigRational;
     use num_traits::ToPrimitive;
 
     /// The same from the definition, in rational numbers.
     fn by_definition(values: &[f64]) -> (f64, f64, f64) {
         let values: Vec<BigRational> = values.iter().map(|x| BigRational::from_float(*x).unwrap()).collect();
-        let n = BigRational::from(BigInt::from(values.len()));
+        let n = BigRational::from_float(values.len() as f64).unwrap();
         let sum: BigRational = values.iter().sum();
         let mean = &sum / &n;
         let squares: BigRational = values.iter().map(|x| (x - &mean) * (x - &mean)).sum();
-        let variance = squares / (n - BigRational::from(BigInt::from(1)));
+        let variance = squares / (n - BigRational::from_float(1.0).unwrap());
         let to_f64 = |x: BigRational| x.to_f64().unwrap();
         (to_f64(sum), to_f64(mean), to_f64(variance))
     }

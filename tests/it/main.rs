@@ -20,6 +20,10 @@ mod edges;
 mod exact_keys;
 mod examples;
 mod faulty_backend;
+mod feed_expect;
+mod feed_laws;
+mod feed_rows;
+mod feed_targets;
 mod fitting;
 #[cfg(feature = "cli")]
 mod formats;
