@@ -20,6 +20,9 @@ mod edges;
 mod exact_keys;
 mod examples;
 mod faulty_backend;
+mod feed_files;
+mod feed_sockets;
+mod feed_support;
 mod fitting;
 #[cfg(feature = "cli")]
 mod formats;
