@@ -29,6 +29,7 @@ pub mod stdin;
 pub mod table;
 pub mod tcp;
 pub mod time;
+pub mod udp;
 mod whole;
 pub mod wire;
 

@@ -6,13 +6,14 @@
 //!
 //! A position is the end of a batch, which is the end of a record. To resume, the header line is read again.
 
-use super::bytes::Compression;
+mod columns;
+
 use super::live::{self, Context, IDLE_WAIT, WireFormat};
 use super::wire::Decoder;
-use super::{About, Format, Position, Read, ReadOptions, Rows, Source, whole};
+use super::{About, Format, Position, Read, Rows, Source, whole};
 use crate::error::{Error, Result};
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use columns::Columns;
 use std::fs::{File, Metadata};
 use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -76,7 +77,7 @@ impl FileSource {
                 partition,
                 ..Position::default()
             });
-            parts.push(match columnar(context, path, options.follow)? {
+            parts.push(match columns::needs_reader(context, path, options.follow)? {
                 Some(read) => Part::Columns(Columns::open(context, path, &read, from)?),
                 None => Part::Lines(Box::new(Lines::open(context, path, options.follow, from)?)),
             });
@@ -482,140 +483,4 @@ fn inode(metadata: &Metadata) -> u64 {
 #[cfg(not(unix))]
 fn inode(_: &Metadata) -> u64 {
     0
-}
-
-/// How a file is read that is not records one after the other (Parquet, compressed text, an IPC file, a JSON array).
-fn columnar(context: &Context, path: &Path, follow: bool) -> Result<Option<ReadOptions>> {
-    let extension = Format::of(path).ok();
-    let is_compressed = Compression::of_name(path) != Compression::None;
-    let mut options = context.wire.read_options();
-    options.format = match context.wire.format {
-        _ if extension == Some(Format::Parquet) => Some(Format::Parquet),
-        WireFormat::Csv if extension == Some(Format::Tsv) => Some(Format::Tsv),
-        WireFormat::Csv => Some(Format::Csv),
-        WireFormat::Ndjson => Some(Format::Ndjson),
-        WireFormat::Arrow => Some(Format::Arrow),
-        WireFormat::Binary => None,
-    };
-    let mut is_other = is_compressed || extension == Some(Format::Parquet);
-    if !is_other && !follow {
-        let mut head = Vec::new();
-        if let Ok((file, _)) = opened(path) {
-            let _ = io::Read::read_to_end(&mut io::Read::take(file, whole::HEAD_BYTES as u64), &mut head);
-        }
-        let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&head).trim_ascii_start();
-        is_other = match context.wire.format {
-            WireFormat::Arrow => head.starts_with(whole::ARROW_MAGIC),
-            WireFormat::Ndjson => text.first() == Some(&b'['),
-            _ => false,
-        };
-    }
-    if !is_other {
-        return Ok(None);
-    }
-    if follow {
-        return Err(Error::Config(format!(
-            "feed `{}`: {} cannot be followed, as it is written as a whole; follow = false reads it",
-            context.name,
-            whole::name(path)
-        )));
-    }
-    if options.format.is_none() {
-        return Err(Error::Config(format!(
-            "feed `{}`: {} is compressed, which format = \"binary\" is not read from",
-            context.name,
-            whole::name(path)
-        )));
-    }
-    Ok(Some(options))
-}
-
-/// A file that the readers of files read.
-struct Columns {
-    name: String,
-    source: Box<dyn Source>,
-    schema: SchemaRef,
-    partition: u32,
-    /// Rows that had been read before.
-    skip: u64,
-}
-
-impl std::fmt::Debug for Columns {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Columns")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Columns {
-    fn open(context: &Context, path: &Path, options: &ReadOptions, from: Position) -> Result<Self> {
-        let mut source = super::open(&[path.to_owned()], options)?;
-        let settled = context.schema.get().cloned();
-        let names = match (&settled, &context.wire.wanted) {
-            (Some(settled), _) => settled.fields().iter().map(|f| f.name().clone()).collect(),
-            (None, Some(wanted)) => wanted.clone(),
-            (None, None) => source
-                .schema()
-                .fields()
-                .iter()
-                .map(|f| f.name().clone())
-                .collect::<Vec<_>>(),
-        };
-        source.select(&names)?;
-        let all = source.schema();
-        let places: Result<Vec<usize>, _> = names.iter().map(|name| all.index_of(name)).collect();
-        let own = places.and_then(|places| all.project(&places)).map(std::sync::Arc::new);
-        let own = own.map_err(|e| Error::Usage(e.to_string()))?;
-        let schema = context.schema.get_or_init(|| own.clone()).clone();
-        let types = |schema: &SchemaRef| {
-            schema
-                .fields()
-                .iter()
-                .map(|f| f.data_type().clone())
-                .collect::<Vec<_>>()
-        };
-        if types(&schema) != types(&own) {
-            return Err(Error::Data(format!(
-                "{}: its columns have the types {:?} and those of the feed {:?}",
-                whole::name(path),
-                types(&own),
-                types(&schema)
-            )));
-        }
-        Ok(Self {
-            name: whole::name(path),
-            source,
-            schema,
-            partition: from.partition,
-            skip: from.rows,
-        })
-    }
-
-    fn read(&mut self) -> Result<Read> {
-        loop {
-            let Read::Batch(mut rows, position) = self.source.read()? else {
-                return Ok(Read::End);
-            };
-            if position.rows <= self.skip {
-                continue;
-            }
-            // A batch that was given in part: its good rows come first.
-            let own = (rows.batch.num_rows() + rows.rejected.len()) as u64;
-            let before = self.skip.saturating_sub(position.rows - own);
-            let before = usize::try_from(before).unwrap_or(0).min(rows.batch.num_rows());
-            rows.batch = rows.batch.slice(before, rows.batch.num_rows() - before);
-            rows.batch = RecordBatch::try_new_with_options(
-                self.schema.clone(),
-                rows.batch.columns().to_vec(),
-                &arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.batch.num_rows())),
-            )
-            .map_err(|e| whole::damaged(&self.name, e))?;
-            let position = Position {
-                partition: self.partition,
-                ..position
-            };
-            return Ok(Read::Batch(rows, position));
-        }
-    }
 }

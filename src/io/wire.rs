@@ -133,6 +133,17 @@ impl Decoder {
         }
     }
 
+    /// Takes whole records that stand for themselves (a datagram): what is not complete at their end is a bad row, and
+    /// the next ones begin anew.
+    pub fn push_whole(&mut self, bytes: &[u8]) {
+        match &mut self.form {
+            _ if self.dead => {}
+            Form::Text(text) => text.push_whole(bytes, &mut self.input),
+            Form::Binary(binary) => binary.push_whole(bytes, &mut self.input),
+            Form::Arrow(_) => self.input.push(bytes),
+        }
+    }
+
     /// Takes the next bytes from `reader` by one read, without a copy in between; 0 at its end. The room that it
     /// offers grows as long as it is filled.
     ///

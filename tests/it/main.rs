@@ -24,6 +24,9 @@ mod feed_expect;
 mod feed_laws;
 mod feed_rows;
 mod feed_targets;
+mod feed_files;
+mod feed_sockets;
+mod feed_support;
 mod fitting;
 #[cfg(feature = "cli")]
 mod formats;

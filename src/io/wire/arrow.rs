@@ -118,7 +118,7 @@ impl ArrowStream {
             return Ok(None);
         };
         if held.starts_with(&ARROW_MAGIC[..4]) {
-            return Err(self.refusal("is an Arrow file, where a stream is wanted", held));
+            return Err(self.refusal("is an Arrow file, where a stream is wanted", mark));
         }
         let (prefix, length) = if mark == ARROW_CONTINUATION {
             let Some(length) = held.get(4..PREFIX).and_then(|rest| rest.first_chunk()) else {
@@ -138,13 +138,14 @@ impl ArrowStream {
                 "claims {length} bytes of metadata, more than {} (or is no Arrow stream)",
                 self.limit
             );
-            return Err(self.refusal(&what, held));
+            return Err(self.refusal(&what, &held[..prefix]));
         }
         let head = prefix + length;
         let Some(metadata) = held.get(prefix..head) else {
             return Ok(None);
         };
-        let message = root_as_message(metadata).map_err(|e| self.refusal(&format!("is no message: {e}"), held))?;
+        let message =
+            root_as_message(metadata).map_err(|e| self.refusal(&format!("is no message: {e}"), &held[..head]))?;
         let body = usize::try_from(message.bodyLength())
             .ok()
             .filter(|body| *body <= self.limit);
@@ -154,7 +155,7 @@ impl ArrowStream {
                 message.bodyLength(),
                 self.limit
             );
-            return Err(self.refusal(&what, held));
+            return Err(self.refusal(&what, &held[..head]));
         };
         let Some(bytes) = held.get(head..head + body) else {
             return Ok(None);

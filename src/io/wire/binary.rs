@@ -67,6 +67,7 @@ pub(super) struct Binary {
     unit: TimeUnit,
     rows: u64,
     frames: u64,
+    rejected: Vec<BadRow>,
 }
 
 impl Binary {
@@ -132,6 +133,7 @@ impl Binary {
             unit: wire.time.as_ref().map_or(TimeUnit::default(), |(_, unit)| *unit),
             rows: 0,
             frames: 0,
+            rejected: Vec::new(),
         })
     }
 
@@ -139,7 +141,30 @@ impl Binary {
         self.rows = rows;
     }
 
+    /// Takes a piece of whole frames; where they do not add up to it, it is a bad row.
+    pub(super) fn push_whole(&mut self, piece: &[u8], input: &mut Input) {
+        let mut rest = piece;
+        while let Some((prefix, behind)) = rest.split_first_chunk::<PREFIX>() {
+            let length = usize::try_from(u32::from_le_bytes(*prefix)).unwrap_or(usize::MAX);
+            match behind.get(length..) {
+                Some(behind) if length.is_multiple_of(self.stride) && length <= self.limit => rest = behind,
+                _ => break,
+            }
+        }
+        if rest.is_empty() {
+            input.push(piece);
+        } else {
+            let what = format!("is no frame of whole rows of {} bytes", self.stride);
+            let bad = self.bad_bytes(rest, what);
+            self.rejected.push(bad);
+        }
+    }
+
     pub(super) fn next(&mut self, input: &mut Input) -> Result<Option<Decoded>, Refusal> {
+        if !self.rejected.is_empty() {
+            let rejected = std::mem::take(&mut self.rejected);
+            return Ok(Some((RecordBatch::new_empty(self.schema.clone()), rejected)));
+        }
         let held = input.held();
         let (mut payloads, mut rows, mut at, mut frames) = (Vec::new(), 0, 0, 0);
         while rows < BATCH_ROWS && at < BATCH_BYTES {
@@ -188,7 +213,7 @@ impl Binary {
         };
         Refusal {
             line: self.rows + 1,
-            bytes: held[..held.len().min(PREFIX + self.stride)].to_vec(),
+            bytes: held[..held.len().min(PREFIX)].to_vec(),
             error: Error::Data(format!(
                 "{}: frame {frame} claims a length of {length} bytes, which is {what} (columns and values of the feed)",
                 self.source
@@ -197,20 +222,24 @@ impl Binary {
     }
 
     fn half_frame(&mut self, input: &mut Input) -> Decoded {
-        let held = input.held();
-        let kept = held[..held.len().min(super::KEPT_BYTES)].to_vec();
-        let bad = BadRow {
+        let what = format!("is where the input stopped, within frame {}", self.frames + 1);
+        let bad = self.bad_bytes(input.held(), what);
+        let length = input.held().len();
+        input.consume(length);
+        (RecordBatch::new_empty(self.schema.clone()), vec![bad])
+    }
+
+    fn bad_bytes(&mut self, bytes: &[u8], reason: String) -> BadRow {
+        let kept = bytes[..bytes.len().min(super::KEPT_BYTES)].to_vec();
+        self.rows += 1;
+        BadRow {
             source: self.source.clone(),
-            line: self.rows + 1,
+            line: self.rows,
             column: None,
             bytes: kept.clone(),
             row: kept,
-            reason: format!("is where the input stopped, within frame {}", self.frames + 1),
-        };
-        self.rows += 1;
-        let length = held.len();
-        input.consume(length);
-        (RecordBatch::new_empty(self.schema.clone()), vec![bad])
+            reason,
+        }
     }
 
     fn decode(&mut self, payloads: &[&[u8]], rows: usize) -> Result<Decoded> {

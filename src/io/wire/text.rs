@@ -4,19 +4,17 @@
 //! for the rows that settle the columns, and giving up no more than one line where a line is too long, a quote is never
 //! closed, or a sender vanishes.
 
+mod settle;
+
 use super::cut::{Cut, Found};
 use super::input::{End, Input};
-use super::{BATCH_BYTES, Decoded, KEPT_BYTES, Refusal, chosen};
+use super::{BATCH_BYTES, Decoded, KEPT_BYTES, Refusal};
 use crate::error::{BadRow, Error, Result};
+use crate::io::ReadOptions;
 use crate::io::chunks::{Decode, INFER_BYTES_MAX, count_lines};
-use crate::io::columns::{Projection, Slot, time_type};
-use crate::io::csv::decode::CsvDecoder;
 use crate::io::csv::{infer, split};
-use crate::io::live::{ColumnType, Context, WireOptions};
-use crate::io::ndjson::decode::NdjsonDecoder;
+use crate::io::live::{Context, WireOptions};
 use crate::io::ndjson::infer as json_infer;
-use crate::io::ndjson::late::Late;
-use crate::io::{ReadOptions, TimeUnit};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use memchr::memchr;
@@ -77,7 +75,21 @@ impl Text {
             None => Vec::new(),
         };
         if let Some(twice) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
-            return Err(Error::Config(format!("feed.columns names `{}` twice", twice.1)));
+            return Err(Error::Config(format!(
+                "feed `{}`: columns names `{}` twice",
+                context.name, twice.1
+            )));
+        }
+        let wanted = wire
+            .wanted
+            .iter()
+            .flatten()
+            .chain(wire.time.iter().map(|(time, _)| time));
+        if let Some(lacking) = wanted.filter(|_| !names.is_empty()).find(|name| !names.contains(name)) {
+            return Err(Error::Config(format!(
+                "feed `{}`: columns = [...] does not name `{lacking}`",
+                context.name
+            )));
         }
         Ok(Self {
             source: source.into(),
@@ -188,7 +200,10 @@ impl Text {
             return match (found, input.state) {
                 (Found::TooLong, _) => {
                     let limit = self.wire.line_bytes_max;
-                    Err(self.refusal(held, format!("the header is longer than {limit} bytes (limits.line)")))
+                    Err(self.refusal(
+                        &held[..limit],
+                        format!("the header is longer than {limit} bytes (limits.line)"),
+                    ))
                 }
                 (Found::Open, End::Open) => Ok(false),
                 (Found::Open, _) if held.is_empty() => Ok(false),
@@ -261,7 +276,7 @@ impl Text {
             Some(delimiter) => infer::types(self.names.clone(), sample, 0, delimiter, &self.options),
             None if *first == b'[' => {
                 let what = "it begins with `[`; rows are JSON objects, one a line";
-                return Err(self.refusal(sample, what.into()));
+                return Err(self.refusal(b"[", what.into()));
             }
             None => {
                 let (inferred, is_enough) = json_infer::infer(&self.source, sample, true, &self.options)?;
@@ -273,93 +288,10 @@ impl Text {
             return Ok(false);
         }
         let schema = self.schema_of(columns, self.delimiter.is_some());
-        let schema = schema.map_err(|what| self.refusal(sample, what))?;
+        let schema = schema.map_err(|what| self.refusal(self.names.join(",").as_bytes(), what))?;
         let schema = self.settled.get_or_init(|| schema).clone();
         self.decode_as(&schema)?;
         Ok(true)
-    }
-
-    /// The columns where all of them are named with their types.
-    fn named_types(&self) -> Option<SchemaRef> {
-        let names = match (&self.wire.wanted, self.delimiter) {
-            (Some(wanted), _) => wanted,
-            (None, Some(_)) => &self.names,
-            (None, None) => return None,
-        };
-        let is_time = |name: &String| self.wire.time.as_ref().is_some_and(|(time, _)| time == name);
-        let is_typed = |name: &&String| self.wire.types.contains_key(*name) || is_time(name);
-        if names.is_empty() || !names.iter().all(|name| is_typed(&name)) {
-            return None;
-        }
-        let typed = names.iter().map(|name| (name.clone(), DataType::Float64)).collect();
-        // A header that lacks one of them is found out when it is matched.
-        self.schema_of(typed, false).ok()
-    }
-
-    /// The wanted columns; a wanted column that is not there is one that may come, unless the columns are `all`.
-    fn schema_of(&self, columns: Vec<(String, DataType)>, all: bool) -> Result<SchemaRef, String> {
-        let is_time = |name: &String| self.wire.time.as_ref().is_some_and(|(time, _)| time == name);
-        let named = |name: &String| match self.wire.types.get(name) {
-            _ if is_time(name) => Some(time_type()),
-            Some(ColumnType::F64 | ColumnType::F32) => Some(DataType::Float64),
-            Some(ColumnType::I64) => Some(DataType::Int64),
-            Some(ColumnType::Text) => Some(DataType::Utf8),
-            None => None,
-        };
-        let columns: Vec<_> = columns
-            .into_iter()
-            .map(|(name, kind)| {
-                let kind = named(&name).unwrap_or(kind);
-                (name, kind)
-            })
-            .collect();
-        chosen(&columns, &self.wire, |name| {
-            let later = match self.wire.keys.contains(name) && !self.wire.numeric.contains(name) {
-                true => DataType::Utf8,
-                false => DataType::Float64,
-            };
-            (!all).then(|| named(name).unwrap_or(later))
-        })
-    }
-
-    fn decode_as(&mut self, schema: &SchemaRef) -> Result<(), Refusal> {
-        let unit = self.wire.time.as_ref().map_or(TimeUnit::default(), |(_, unit)| *unit);
-        let projection = Projection::all(schema, &self.wire.keys, unit)?;
-        let decoder: Box<dyn Decode> = match self.delimiter {
-            Some(delimiter) => {
-                if let Some(lacking) = schema.fields().iter().find(|f| !self.names.contains(f.name())) {
-                    let there: Vec<_> = self.names.iter().map(|name| format!("`{name}`")).collect();
-                    let what = format!(
-                        "it has no column `{}`, which the feed has; its columns are {}",
-                        lacking.name(),
-                        there.join(", ")
-                    );
-                    return Err(self.refusal(self.names.join(",").as_bytes(), what));
-                }
-                let slot = |name: &String| schema.index_of(name).map_or(Slot::Skip, |i| projection.slots[i]);
-                let plan = self.names.iter().map(slot).collect();
-                Box::new(CsvDecoder::planned(
-                    delimiter,
-                    self.names.clone(),
-                    plan,
-                    projection,
-                    false,
-                ))
-            }
-            None => {
-                let late = Arc::new(Late::new(&[], Vec::new()));
-                Box::new(NdjsonDecoder::new(
-                    schema,
-                    projection,
-                    &self.wire.keys,
-                    late,
-                    false,
-                    false,
-                ))
-            }
-        };
-        self.stage = Stage::Rows(decoder);
-        Ok(())
     }
 
     /// Decodes the records that are complete.
@@ -450,6 +382,36 @@ impl Text {
         let length = held.len();
         input.consume(length);
         self.cut = Cut::new(self.delimiter, self.wire.line_bytes_max);
+    }
+
+    /// Takes a piece of whole records: false, and a bad row, where its last one is not complete.
+    pub(super) fn push_whole(&mut self, piece: &[u8], input: &mut Input) {
+        let is_blank = piece.iter().all(u8::is_ascii_whitespace);
+        let is_ended = piece.last() == Some(&b'\n');
+        if is_blank || (self.delimiter.is_some() && !self.is_complete(piece)) {
+            if !is_blank {
+                self.reject(
+                    &piece[..piece.len().min(KEPT_BYTES)],
+                    "opens a quote that is never closed".into(),
+                );
+            }
+            return;
+        }
+        input.push(piece);
+        if !is_ended {
+            input.push(b"\n");
+        }
+    }
+
+    /// Whether every quote that a piece of whole records opens is closed in it.
+    fn is_complete(&self, piece: &[u8]) -> bool {
+        if memchr(b'"', piece).is_none() {
+            return true;
+        }
+        let ended = [piece, b"\n"].concat();
+        let mut cut = Cut::new(self.delimiter, usize::MAX);
+        cut.find(&ended, usize::MAX);
+        cut.complete() == ended.len()
     }
 
     fn reject(&mut self, row: &[u8], reason: String) {
