@@ -8,8 +8,11 @@ mod bench;
 mod completions;
 mod computing;
 mod devices;
+#[cfg(feature = "sqlite")]
+mod merge;
 mod places;
 mod progress;
+mod rendering;
 mod transform;
 
 use crate::error::{Error, Result};
@@ -33,6 +36,8 @@ enum Command {
     Analyze(Box<analyze::Arguments>),
     Bench(bench::Arguments),
     Devices(devices::Arguments),
+    #[cfg(feature = "sqlite")]
+    Merge(merge::Arguments),
     Transform(Box<transform::Arguments>),
     Completions(completions::Arguments),
 }
@@ -112,6 +117,8 @@ pub fn main() -> ExitCode {
         Command::Analyze(arguments) => interruptible().and_then(|()| analyze::run(&arguments, log)),
         Command::Bench(arguments) => interruptible().and_then(|()| bench::run(&arguments, log)),
         Command::Devices(arguments) => interruptible().and_then(|()| devices::run(&arguments, log)),
+        #[cfg(feature = "sqlite")]
+        Command::Merge(arguments) => interruptible().and_then(|()| merge::run(&arguments, log)),
         Command::Transform(arguments) => interruptible().and_then(|()| transform::run(&arguments, log)),
         Command::Completions(arguments) => completions::run(&arguments),
     };
