@@ -9,8 +9,11 @@ mod completions;
 mod computing;
 mod devices;
 mod generate;
+#[cfg(feature = "sqlite")]
+mod merge;
 mod places;
 mod progress;
+mod rendering;
 mod transform;
 
 use crate::error::{Error, Result};
@@ -34,6 +37,8 @@ enum Command {
     Analyze(Box<analyze::Arguments>),
     Bench(bench::Arguments),
     Devices(devices::Arguments),
+    #[cfg(feature = "sqlite")]
+    Merge(merge::Arguments),
     Transform(Box<transform::Arguments>),
     Generate(Box<generate::Arguments>),
     Completions(completions::Arguments),
@@ -114,6 +119,8 @@ pub fn main() -> ExitCode {
         Command::Analyze(arguments) => interruptible().and_then(|()| analyze::run(&arguments, log)),
         Command::Bench(arguments) => interruptible().and_then(|()| bench::run(&arguments, log)),
         Command::Devices(arguments) => interruptible().and_then(|()| devices::run(&arguments, log)),
+        #[cfg(feature = "sqlite")]
+        Command::Merge(arguments) => interruptible().and_then(|()| merge::run(&arguments, log)),
         Command::Transform(arguments) => interruptible().and_then(|()| transform::run(&arguments, log)),
         Command::Generate(arguments) => interruptible().and_then(|()| generate::run(&arguments, log)),
         Command::Completions(arguments) => completions::run(&arguments),

@@ -159,6 +159,42 @@ impl Expr {
         self.bind_as(schema, Some(Kind::Number))
     }
 
+    /// The left side of the first comparison in the expression: what a threshold is held against.
+    ///
+    /// ```
+    /// # use millstream::expr::Expr;
+    /// let left = Expr::parse("a.mean * 2 > 5 and b.max < 1")?.compared().unwrap();
+    /// assert_eq!(left.columns(), ["a.mean"]);
+    /// assert!(Expr::parse("a is null")?.compared().is_none());
+    /// # Ok::<(), millstream::Error>(())
+    /// ```
+    pub fn compared(&self) -> Option<Self> {
+        // Where each value on the stack begins.
+        let mut starts: Vec<usize> = Vec::new();
+        for (i, step) in self.steps.iter().enumerate() {
+            let steps::Step::Apply(operation) = step else {
+                starts.push(i);
+                continue;
+            };
+            let first = starts.len().checked_sub(operation.arity())?;
+            if matches!(
+                operation,
+                steps::Operation::Compare(_) | steps::Operation::Between { .. }
+            ) {
+                let left = *starts.get(first)?..*starts.get(first + 1)?;
+                return Some(Self {
+                    text: self.text.clone(),
+                    steps: self.steps[left].to_vec(),
+                });
+            }
+            starts.truncate(first + 1);
+            if operation.arity() == 0 {
+                starts.push(i);
+            }
+        }
+        None
+    }
+
     fn bind_as(&self, schema: &Schema, wanted: Option<Kind>) -> Result<Bound> {
         let program = bind::bind(self, schema, wanted)?;
         Ok(Bound {

@@ -90,6 +90,7 @@
 #[cfg(doc)]
 #[doc = include_str!("../docs/ARCHITECTURE.md")]
 pub mod architecture {}
+pub mod alert;
 pub mod backend;
 pub mod batch;
 pub mod bench;
@@ -106,6 +107,8 @@ pub mod generate;
 pub mod io;
 pub mod learner;
 pub mod machine;
+#[cfg(feature = "sqlite")]
+pub mod merge;
 pub mod pipeline;
 pub mod planner;
 pub mod predictor;

@@ -2,18 +2,18 @@
 
 use super::computing::{self, Computing};
 use super::progress::Progress;
+use super::rendering::{self, OutputFormat};
 use super::{Log, places};
-use crate::error::{Error, Result, STANDARD_INPUT};
+use crate::error::{Result, STANDARD_INPUT};
 use crate::expr::{Definition, Expr, Formula};
 use crate::io::{self, BadRows, Format, OutputFile, ReadOptions, TimeUnit};
 use crate::machine::{Cache, select_traced};
-use crate::pipeline::{Analysis, Query, analyze, workload};
-use crate::report::{self, table::Style};
+use crate::pipeline::{Query, analyze, workload};
+use crate::report;
 use crate::spec::{ModelSpec, Spec};
 use crate::summary::Model;
 use crate::units;
 use clap::{ArgGroup, Args, ValueEnum};
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 /// Statistics of files or of standard input (-)
@@ -158,23 +158,12 @@ enum ModelName {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Statistic {
+pub(super) enum Statistic {
     Moments,
     Covariance,
     Correlation,
     Differences,
     Quantiles,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OutputFormat {
-    Table,
-    Json,
-    Ndjson,
-    Csv,
-    Markdown,
-    Parquet,
-    Html,
 }
 
 /// The quantiles of `--stats quantiles` where none are named: the quartiles.
@@ -191,7 +180,7 @@ fn value(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn probability(text: &str) -> Result<f64, String> {
+pub(super) fn probability(text: &str) -> Result<f64, String> {
     let number: Option<f64> = text.trim().parse().ok();
     number
         .filter(|p| (0.0..=1.0).contains(p))
@@ -210,7 +199,7 @@ pub(super) fn bad_rows(text: &str) -> Result<BadRows, String> {
 
 pub(super) fn run(arguments: &Arguments, log: Log) -> Result<()> {
     let mut query = arguments.query()?;
-    let format = arguments.output_format()?;
+    let format = OutputFormat::of(arguments.format, arguments.output.as_deref())?;
     arguments.computing.set_threads()?;
     #[cfg(feature = "gpu")]
     let recorder = std::sync::Arc::new(crate::backend::gpu::trace::Recorder::default());
@@ -239,15 +228,7 @@ pub(super) fn run(arguments: &Arguments, log: Log) -> Result<()> {
     for note in &analysis.notes {
         log.note(note);
     }
-    if matches!(format, OutputFormat::Csv | OutputFormat::Parquet) {
-        let left_out = report::long::left_out(&analysis.report);
-        if !left_out.is_empty() {
-            log.note(&format!(
-                "not in a csv or parquet report, of one row a column: {}; table, markdown, html and json have them",
-                left_out.join(", ")
-            ));
-        }
-    }
+    rendering::note_left_out(&analysis.report, format, log);
     #[cfg(feature = "gpu")]
     if let Some(file) = profile {
         write_profile(&recorder, file, log)?;
@@ -256,7 +237,15 @@ pub(super) fn run(arguments: &Arguments, log: Log) -> Result<()> {
         report::json::write_models(&analysis.report, &mut model).map_err(|e| model.error(e))?;
         model.finish()?;
     }
-    arguments.write(&analysis, format, output)
+    let style = rendering::style(arguments.report_path());
+    rendering::write(
+        &analysis.report,
+        &analysis.samples,
+        &arguments.title(),
+        format,
+        style,
+        output,
+    )
 }
 
 /// Writes what the GPU did when, and says how much of it happened at the same time.
@@ -315,7 +304,7 @@ impl Arguments {
                 .transpose()?,
             ..Spec::default()
         };
-        let format = self.output_format()?;
+        let format = OutputFormat::of(self.format, self.output.as_deref())?;
         Ok(Query {
             spec: spec.checked()?,
             filter: self.filter.as_deref().map(Expr::parse).transpose()?,
@@ -378,54 +367,6 @@ impl Arguments {
         }
     }
 
-    /// Of `--format`, else of the extension of `-o`.
-    fn output_format(&self) -> Result<OutputFormat> {
-        if let Some(format) = self.format {
-            return Ok(format);
-        }
-        let Some(path) = self.output.as_deref().filter(|path| *path != Path::new("-")) else {
-            return Ok(OutputFormat::Table);
-        };
-        let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
-        match extension.as_deref() {
-            Some("txt") | None => Ok(OutputFormat::Table),
-            Some("json") => Ok(OutputFormat::Json),
-            Some("ndjson" | "jsonl") => Ok(OutputFormat::Ndjson),
-            Some("csv") => Ok(OutputFormat::Csv),
-            Some("md" | "markdown") => Ok(OutputFormat::Markdown),
-            Some("parquet") => Ok(OutputFormat::Parquet),
-            Some("html" | "htm") => Ok(OutputFormat::Html),
-            Some(other) => Err(Error::Usage(format!(
-                "{}: there is no report format for .{other}: name one with --format",
-                path.display()
-            ))),
-        }
-    }
-
-    fn write(&self, analysis: &Analysis, format: OutputFormat, mut output: OutputFile) -> Result<()> {
-        let report = &analysis.report;
-        let written = match format {
-            OutputFormat::Table => report::table::write(report, self.style(), &mut output),
-            OutputFormat::Json => report::json::write(report, &mut output),
-            OutputFormat::Ndjson => report::json::write_lines(report, &mut output),
-            OutputFormat::Markdown => report::markdown::write(report, &mut output),
-            OutputFormat::Html => report::html::write(report, &analysis.samples, &self.title(), &mut output),
-            OutputFormat::Csv | OutputFormat::Parquet => {
-                let table = report::long::long_table(report)?;
-                let form = if format == OutputFormat::Csv {
-                    io::table::Output::Csv
-                } else {
-                    io::table::Output::Parquet
-                };
-                let mut writer = io::table::TableWriter::over(output, form, table.schema())?;
-                writer.write(&table)?;
-                return writer.finish();
-            }
-        };
-        written.map_err(|e| output.error(e))?;
-        output.finish()
-    }
-
     fn title(&self) -> String {
         let names: Vec<String> = self
             .inputs
@@ -444,27 +385,4 @@ impl Arguments {
             names => names.join(", "),
         }
     }
-
-    /// Colour only where a terminal shows the report; the width is the terminal's, else that of `COLUMNS`.
-    fn style(&self) -> Style {
-        let stdout = self.report_path() == Path::new("-");
-        let terminal = stdout && std::io::stdout().is_terminal();
-        let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-        let told = terminal.then(|| console::Term::stdout().size_checked()).flatten();
-        let width = match told {
-            Some((_, columns)) if columns > 0 => Some(usize::from(columns)),
-            _ if stdout => width_of_environment().or(terminal.then_some(WIDTH)),
-            _ => None,
-        };
-        Style { width, color }
-    }
-}
-
-/// The width of a terminal that does not say.
-const WIDTH: usize = 100;
-
-/// `COLUMNS`, which shells set and people export for what writes to a pipe.
-fn width_of_environment() -> Option<usize> {
-    let columns = std::env::var("COLUMNS").ok()?.trim().parse().ok()?;
-    (columns > 0).then_some(columns)
 }

@@ -1,8 +1,11 @@
 //! What a feed gives while it runs: the report of one window and key, and the beginnings and ends of alerts.
 
+use super::number::shortest;
+use super::text::clean;
 use super::{Group, KeyValue, Named, WindowBounds};
 use crate::summary::Summary;
 use serde::Serialize;
+use std::fmt;
 use std::sync::Arc;
 
 /// The report of one window and key of a feed. As JSON it is the group object with `feed`, `final`, `revision` and
@@ -58,4 +61,36 @@ pub struct Alert {
     /// The value of the condition's left side in the window of this event, where it has one.
     #[serde(serialize_with = "super::number")]
     pub value: Option<f64>,
+}
+
+/// One line for people: `alert fever begins (feed main, sensor=a, window 2015-01-01T00:00:00Z): 39.5`.
+impl fmt::Display for Alert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, window) = match self.ended {
+            None => ("begins", self.started),
+            Some(_) => ("ends", self.ended),
+        };
+        write!(f, "alert {} {what} (feed {}", clean(&self.alert), clean(&self.feed))?;
+        for (name, value) in self.key.iter().flat_map(Named::iter) {
+            let value = match value {
+                KeyValue::Null => "null".to_owned(),
+                KeyValue::Boolean(b) => b.to_string(),
+                KeyValue::Integer(i) => i.to_string(),
+                KeyValue::Number(x) => shortest(*x),
+                KeyValue::Text(text) => clean(text),
+            };
+            write!(f, ", {}={value}", clean(name))?;
+        }
+        if let Some(window) = window {
+            write!(f, ", window {}", window.labels().0)?;
+        }
+        if let Some(started) = self.started.filter(|_| self.ended.is_some()) {
+            write!(f, ", since {}", started.labels().0)?;
+        }
+        f.write_str(")")?;
+        match self.value {
+            Some(value) => write!(f, ": {}", shortest(value)),
+            None => Ok(()),
+        }
+    }
 }

@@ -23,6 +23,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("batch", &[]),
     ("expr", &["batch"]),
     ("io", &["batch", "report", "spec", "summary"]),
+    ("alert", &["expr", "report", "spec", "summary"]),
+    ("merge", &["io", "report", "spec", "summary"]),
     ("cells", &["batch"]),
     ("backend", &["batch", "cells", "spec", "summary"]),
     ("planner", &["spec", "summary"]),
@@ -62,6 +64,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "pipeline",
         &[
+            "alert",
             "backend",
             "batch",
             "checkpoint",
@@ -82,6 +85,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "alert",
             "backend",
             "batch",
             "bench",
@@ -92,6 +96,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "generate",
             "io",
             "machine",
+            "merge",
             "pipeline",
             "planner",
             "predictor",

@@ -60,6 +60,8 @@ mod losses;
 mod machine;
 mod magnitudes;
 mod matrices;
+#[cfg(all(feature = "cli", feature = "sqlite"))]
+mod merging;
 mod nist;
 mod oracle;
 mod oracle_checks;
