@@ -16,6 +16,8 @@ pub mod csv;
 mod interrupt;
 pub mod journal;
 pub mod live;
+#[cfg(feature = "net")]
+pub mod monitor;
 pub mod ndjson;
 pub mod number;
 mod open;
@@ -23,9 +25,13 @@ mod output;
 #[cfg(feature = "parquet")]
 pub mod parquet;
 mod seen;
+#[cfg(feature = "net")]
+mod serve;
 pub mod sink;
 pub mod table;
 pub mod time;
+#[cfg(feature = "net")]
+pub mod tls;
 mod whole;
 
 #[cfg(all(unix, feature = "cli"))]

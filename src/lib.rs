@@ -104,6 +104,7 @@ pub mod fit;
 pub mod io;
 pub mod learner;
 pub mod machine;
+pub mod metrics;
 pub mod pipeline;
 pub mod planner;
 pub mod predictor;
