@@ -17,6 +17,8 @@ pub mod follow;
 mod interrupt;
 pub mod journal;
 pub mod live;
+#[cfg(feature = "net")]
+pub mod monitor;
 pub mod ndjson;
 pub mod number;
 mod open;
@@ -24,12 +26,16 @@ mod output;
 #[cfg(feature = "parquet")]
 pub mod parquet;
 mod seen;
+#[cfg(feature = "net")]
+mod serve;
 pub mod sink;
 pub mod stdin;
 pub mod table;
 pub mod tcp;
 pub mod time;
 pub mod udp;
+#[cfg(feature = "net")]
+pub mod tls;
 mod whole;
 pub mod wire;
 

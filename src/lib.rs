@@ -109,6 +109,7 @@ pub mod learner;
 pub mod machine;
 #[cfg(feature = "sqlite")]
 pub mod merge;
+pub mod metrics;
 pub mod pipeline;
 pub mod planner;
 pub mod predictor;

@@ -80,6 +80,12 @@ impl Budget {
 }
 
 impl Share {
+    /// What is held.
+    #[cfg(feature = "net")]
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Changes what is held to so many bytes; false where there is no room for more.
     #[cfg(feature = "net")]
     pub(crate) fn try_resize(&mut self, bytes: u64) -> bool {
