@@ -14,6 +14,7 @@ mod merge;
 mod places;
 mod progress;
 mod rendering;
+mod run;
 mod transform;
 
 use crate::error::{Error, Result};
@@ -37,6 +38,7 @@ enum Command {
     Analyze(Box<analyze::Arguments>),
     Bench(bench::Arguments),
     Devices(devices::Arguments),
+    Run(run::Arguments),
     #[cfg(feature = "sqlite")]
     Merge(merge::Arguments),
     Transform(Box<transform::Arguments>),
@@ -121,6 +123,7 @@ pub fn main() -> ExitCode {
         Command::Devices(arguments) => interruptible().and_then(|()| devices::run(&arguments, log)),
         #[cfg(feature = "sqlite")]
         Command::Merge(arguments) => interruptible().and_then(|()| merge::run(&arguments, log)),
+        Command::Run(arguments) => run::run(&arguments, log),
         Command::Transform(arguments) => interruptible().and_then(|()| transform::run(&arguments, log)),
         Command::Generate(arguments) => interruptible().and_then(|()| generate::run(&arguments, log)),
         Command::Completions(arguments) => completions::run(&arguments),

@@ -33,9 +33,9 @@ pub mod stdin;
 pub mod table;
 pub mod tcp;
 pub mod time;
-pub mod udp;
 #[cfg(feature = "net")]
 pub mod tls;
+pub mod udp;
 mod whole;
 pub mod wire;
 

@@ -96,6 +96,7 @@ pub mod batch;
 pub mod bench;
 mod bytes;
 pub mod cells;
+mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;

@@ -8,10 +8,12 @@ mod fitting;
 mod outline;
 mod predict;
 mod quarantine;
+mod run;
 mod sample;
 mod workload;
 
 pub use predict::{Predict, Predicted, predict};
+pub use run::{Counts, Ended, run};
 pub use workload::workload;
 
 use crate::backend::Backend;
@@ -42,6 +44,8 @@ pub struct Query {
     pub definitions: Vec<Definition>,
     /// The column of the event time, as the source was told it.
     pub time: Option<String>,
+    /// Whether rows have the time of their arrival as event time, which comes from elsewhere.
+    pub arrival_time: bool,
     /// The model to fit. Its columns are kept in memory to the end; there are no groups then.
     pub fit: Option<ModelSpec>,
     /// Where rows go that cannot be read.
@@ -283,7 +287,7 @@ impl Plan {
                 )));
             }
         }
-        if matches!(spec.window, Some(Window::Time { .. })) && query.time.is_none() {
+        if matches!(spec.window, Some(Window::Time { .. })) && query.time.is_none() && !query.arrival_time {
             return Err(Error::Usage(
                 "a window of time needs the column of the time (--time)".into(),
             ));
@@ -391,6 +395,16 @@ impl Plan {
             notes,
             besides,
         })
+    }
+
+    /// How many columns are reported.
+    fn reported(&self) -> usize {
+        self.reported
+    }
+
+    /// The names of the columns that are reported.
+    fn reported_names(&self) -> &[String] {
+        &self.numeric[..self.reported]
     }
 
     /// The numeric columns that the source has.

@@ -313,6 +313,7 @@ impl Arguments {
                 .iter()
                 .map(|text| Definition::parse(text))
                 .collect::<Result<_>>()?,
+            arrival_time: false,
             time: self.time.clone(),
             fit: self.formula(self.fit.as_deref())?.map(ModelSpec::checked).transpose()?,
             quarantine: match &self.bad_rows {

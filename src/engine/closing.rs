@@ -4,7 +4,7 @@
 //! when they are full. The same code closes what is left when an input ends. Windows come out in pieces of any size, so
 //! that a million keys need not be there as reports at once.
 
-use super::grouped::Grouped;
+use super::grouped::{Cell, Grouped};
 use super::keys::KeyTable;
 use crate::error::Result;
 use crate::report::{Closed, WindowBounds};
@@ -112,6 +112,11 @@ impl Grouped {
             }
             self.report(max, shape, &mut windows);
         }
+        self.named(windows)
+    }
+
+    /// Windows and keys by what they are instead of their numbers.
+    fn named(&self, windows: Vec<(i64, u32, Summary)>) -> Result<Vec<Closed>> {
         let keys = self.keys.as_ref();
         let values = keys.map(|keys| keys.values_of(windows.iter().map(|(_, key, _)| *key)));
         let values = values.transpose()?;
@@ -122,6 +127,44 @@ impl Grouped {
             summary,
         });
         Ok(closed.collect())
+    }
+
+    /// What is open: every window where they do not overlap, else of each key the one that closes next.
+    pub(super) fn open_windows(&self, shape: &Shape) -> Result<Vec<Closed>> {
+        let panes = self.closing.panes;
+        // Cells in the order in which they would be merged.
+        let mut cells: Vec<&Cell> = self.cells.iter().filter(|cell| cell.live).collect();
+        cells.sort_unstable_by_key(|cell| (cell.key, cell.pane, cell.partition));
+        let mut windows: Vec<(i64, u32, Summary)> = Vec::new();
+        for of_key in cells.chunk_by(|a, b| a.key == b.key) {
+            let key = of_key[0].key;
+            let mut open: Vec<(i64, Summary)> = Vec::new();
+            for of_pane in of_key.chunk_by(|a, b| a.pane == b.pane) {
+                let mut summary = Summary::default();
+                of_pane.iter().for_each(|cell| summary.merge(&cell.summary(shape)));
+                open.push((of_pane[0].pane, summary));
+            }
+            if panes.are_windows() {
+                windows.extend(open.into_iter().map(|(pane, summary)| (pane, key, summary)));
+                continue;
+            }
+            let held = self.closing.sliding.get(&key);
+            let mut sliding = held.cloned().unwrap_or_else(Sliding::new);
+            let first = sliding.first_window(panes).into_iter();
+            let first = first
+                .chain(open.first().map(|(pane, _)| panes.first_window(*pane)))
+                .min();
+            let k = first.map_or(self.closing.next, |first| first.max(self.closing.next));
+            for (pane, summary) in open {
+                if i128::from(pane) <= panes.span(k).1 {
+                    sliding.push(panes, pane, summary);
+                }
+            }
+            windows.extend(sliding.window(panes, k).0.map(|summary| (k, key, summary)));
+        }
+        let ranks = self.keys.as_ref().map_or(vec![0], KeyTable::ranks);
+        windows.sort_by_key(|(k, key, _)| (*k, ranks[*key as usize]));
+        self.named(windows)
     }
 
     /// Takes windows from what is being reported.

@@ -5,7 +5,7 @@ use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::report::Closed;
 use crate::spec::Window;
-use crate::summary::LeafRun;
+use crate::summary::{LeafRun, Merge};
 
 impl Engine {
     /// An engine whose windows close as soon as the watermark has passed their end (windows of rows: as soon as they are
@@ -144,6 +144,35 @@ impl Engine {
             self.reset();
         }
         Ok(closed)
+    }
+
+    /// What is open now, ordered by window, then key: not final, as more rows may come. Where windows overlap, it is of
+    /// each key the window that closes next.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] if keys cannot be read back.
+    pub fn open_windows(&mut self) -> Result<Vec<Closed>> {
+        self.drain();
+        let Some(layout) = &self.layout else {
+            return Ok(Vec::new());
+        };
+        if self.spec.is_grouped() {
+            return self.grouped.open_windows(&layout.shape);
+        }
+        let mut run = LeafRun::new(&layout.shape);
+        let tail = self.single.tail.clone().take();
+        let columns: Vec<Vec<f64>> = tail
+            .columns()
+            .iter()
+            .map(|c| (0..c.len()).map(|i| c.get(i)).collect())
+            .collect();
+        let columns: Vec<&[f64]> = columns.iter().map(Vec::as_slice).collect();
+        let places: Vec<u32> = (0..tail.rows() as u32).collect();
+        run.push_rows(&layout.shape, &columns, tail.time_ns(), &places);
+        let mut summary = self.single.folded.clone();
+        summary.merge(&run.finish(&layout.shape));
+        let (key, window) = (None, None);
+        Ok(vec![Closed { key, window, summary }])
     }
 
     /// As new.

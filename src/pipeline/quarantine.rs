@@ -18,7 +18,7 @@ pub(super) struct Quarantine {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+pub(super) struct Line<'a> {
     source: &'a str,
     line: u64,
     column: Option<&'a str>,
@@ -30,7 +30,7 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn of(bad: &'a BadRow) -> Self {
+    pub(super) fn of(bad: &'a BadRow) -> Self {
         let plain = [&bad.bytes, &bad.row].map(|bytes| std::str::from_utf8(bytes).ok());
         let (bytes, row, escaped) = match plain {
             [Some(bytes), Some(row)] => (bytes.into(), row.into(), false),

@@ -21,12 +21,12 @@ mod exact_keys;
 mod examples;
 mod faulty_backend;
 mod feed_expect;
+mod feed_files;
 mod feed_laws;
 mod feed_rows;
-mod feed_targets;
-mod feed_files;
 mod feed_sockets;
 mod feed_support;
+mod feed_targets;
 mod fitting;
 #[cfg(feature = "cli")]
 mod formats;

@@ -1,0 +1,380 @@
+//! Feeds that keep arriving: sources, micro-batches, windows, sinks, checkpoints, until they end or a sign comes.
+//!
+//! Each source is read by a thread of its own and each sink written by one; between them one thread, this one, owns the
+//! engines, so that nothing on the path of a row takes a lock. Channels are bounded: a slow sink stops this thread, this
+//! thread the sources, and they their senders.
+//!
+//! A checkpoint is taken between two micro-batches: everything that closed has gone to the sinks, each sink is asked to
+//! make that durable, and what the engines hold is stored with the positions behind it. While sinks and disk are at it,
+//! rows go on.
+
+mod appended;
+mod feed;
+mod over_http;
+mod saving;
+mod sinks;
+mod sources;
+
+pub use feed::Counts;
+
+use crate::alert::AlertRule;
+use crate::backend::Backend;
+use crate::checkpoint::{Checkpoint, Store};
+use crate::config::{Backend as Wanted, Config};
+use crate::error::{Error, Result};
+use crate::io::live::Stop;
+use crate::io::sink;
+use crate::metrics::Metrics;
+use appended::Appended;
+use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
+use feed::{Aside, Feed, closes_by_the_clock};
+use saving::Saving;
+use sinks::Sinks;
+use sources::{Reading, Said, stored_schema};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Batches that wait for this thread: enough that it never waits while sources have some.
+const WAITING: usize = 8;
+
+/// How often it is looked at the clock where nothing happens.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ended {
+    /// By feed: its name, and where its rows went.
+    pub feeds: Vec<(String, Counts)>,
+    /// What is to be said at the end.
+    pub notes: Vec<String>,
+}
+
+/// Runs feeds until they end or `stop` says so. `backend` gives each feed its backend; `say` hears what a person should
+/// know while it runs: notes, and the alerts.
+///
+/// # Errors
+/// [`Error::Config`] for a configuration that does not fit what is there, and for a state that was made by another;
+/// what sources and sinks say. What was accepted before is in the last checkpoint, or its rows will be asked for again.
+pub fn run(
+    config: &Config,
+    discard_state: bool,
+    backend: &mut dyn FnMut() -> Result<Box<dyn Backend>>,
+    stop: &Stop,
+    say: &mut dyn FnMut(&str),
+) -> Result<Ended> {
+    let mut store = config
+        .state
+        .as_ref()
+        .map(|state| Store::open(&state.directory))
+        .transpose()?;
+    let before = match &mut store {
+        Some(store) => recall(config, store, discard_state, say)?,
+        None => None,
+    };
+    let metrics = Metrics::new(&config.feed_names());
+    let mut run = Run::open(config, before.as_ref(), backend, &metrics)?;
+    #[cfg(feature = "net")]
+    let _monitor = monitor(config, &metrics, say)?;
+    let (said, heard) = bounded(WAITING);
+    let mut notes = Vec::new();
+    for number in 0..config.feeds.len() {
+        let state = before.as_ref().and_then(|c| c.feeds.get(number));
+        let reading = sources::start(config, number, state, store.as_ref(), stop, &said, &mut notes)?;
+        run.readings.push(reading);
+    }
+    drop(said);
+    notes.iter().for_each(|note| say(note));
+    run.saving = store.map(Saving::new);
+    metrics.set_ready(true);
+    let result = run.serve(&heard, stop, say);
+    metrics.set_ready(false);
+    if result.is_err() {
+        // Sources end by themselves; what they still give is not asked for.
+        stop.stop();
+    }
+    drop(heard);
+    let ended = run.finish(result);
+    ended.map(|feeds| Ended {
+        feeds,
+        notes: Vec::new(),
+    })
+}
+
+/// The pages of a run.
+#[cfg(feature = "net")]
+fn monitor(
+    config: &Config,
+    metrics: &Metrics,
+    say: &mut dyn FnMut(&str),
+) -> Result<Option<crate::io::monitor::Monitor>> {
+    let Some(listen) = config.server else { return Ok(None) };
+    let security = crate::io::tls::Security {
+        insecure: config.server_insecure,
+        ..Default::default()
+    };
+    let monitor = crate::io::monitor::Monitor::open(listen, security, metrics.clone())?;
+    monitor.warning().into_iter().for_each(&mut *say);
+    say(&format!("metrics on http://{}/metrics", monitor.address()));
+    Ok(Some(monitor))
+}
+
+/// The checkpoint to go on from.
+fn recall(config: &Config, store: &mut Store, discard: bool, say: &mut dyn FnMut(&str)) -> Result<Option<Checkpoint>> {
+    if discard {
+        store.discard()?;
+    }
+    let (before, notes) = store.load()?;
+    notes.iter().for_each(|note| say(note));
+    let Some(before) = before else { return Ok(None) };
+    let names: Vec<&str> = before.feeds.iter().map(|feed| feed.name.as_str()).collect();
+    if before.fingerprint != config.fingerprint || names != config.feed_names() {
+        return Err(Error::Config(
+            "the state was made with other feeds, [rows], [window] or [statistics]: put them back, or begin anew with \
+             --discard-state"
+                .into(),
+        ));
+    }
+    Ok(Some(before))
+}
+
+struct Run<'a> {
+    config: &'a Config,
+    feeds: Vec<Feed>,
+    readings: Vec<Reading>,
+    sinks: Sinks,
+    aside: Aside,
+    metrics: Metrics,
+    saving: Option<Saving>,
+    started: Instant,
+}
+
+impl<'a> Run<'a> {
+    fn open(
+        config: &'a Config,
+        before: Option<&Checkpoint>,
+        backend: &mut dyn FnMut() -> Result<Box<dyn Backend>>,
+        metrics: &Metrics,
+    ) -> Result<Self> {
+        let rule = |alert: &crate::config::AlertConfig| AlertRule::new(&alert.name, &alert.when, alert.for_windows);
+        let rules = config.alerts.iter().map(rule).collect::<Result<Vec<_>>>()?;
+        let mut feeds = Vec::new();
+        for (number, name) in config.feed_names().iter().enumerate() {
+            let backend = backend()?;
+            metrics.feed(number).backend.set(backend.name());
+            let state = before.and_then(|c| c.feeds.get(number));
+            feeds.push(Feed::new(config, name, backend, &rules, state)?);
+        }
+        let length = |path: &std::path::Path| {
+            let name = path.display().to_string();
+            let stored = before.map(|c| {
+                c.files
+                    .iter()
+                    .find(|(of, _)| *of == name)
+                    .map_or(0, |(_, bytes)| *bytes)
+            });
+            stored.filter(|_| path.exists())
+        };
+        let open = |path: &std::path::PathBuf, bytes_max| Appended::open(path, length(path), bytes_max);
+        let late = config.late_path.as_ref().map(|path| open(path, u64::MAX)).transpose()?;
+        let quarantine = config.limits.quarantine.as_ref();
+        let quarantine = quarantine
+            .map(|path| open(path, config.limits.quarantine_bytes))
+            .transpose()?;
+        let of_sinks: Vec<sink::Feed> = config
+            .feeds
+            .iter()
+            .map(|feed| sink::Feed {
+                name: feed.name.as_str().into(),
+                spec: config.spec.clone(),
+                ewm: config.ewm_half_life_ns.is_some(),
+            })
+            .collect();
+        let states = before.map_or(&[][..], |c| &c.sinks);
+        Ok(Self {
+            config,
+            feeds,
+            readings: Vec::new(),
+            sinks: Sinks::open(config, &of_sinks, states)?,
+            aside: Aside { late, quarantine },
+            metrics: metrics.clone(),
+            saving: None,
+            started: Instant::now(),
+        })
+    }
+
+    /// The clock for silence: nanoseconds since 1970, as the watermarks of a stored state go on with it.
+    fn now_ns() -> i64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
+    }
+
+    fn serve(&mut self, heard: &Receiver<(usize, Said)>, stop: &Stop, say: &mut dyn FnMut(&str)) -> Result<()> {
+        let config = self.config;
+        let interval = config.state.as_ref().map(|state| state.interval);
+        let (mut saved, mut updated) = (self.started, self.started);
+        let mut open = self.feeds.len();
+        while open > 0 {
+            let now = Instant::now();
+            let due = self.feeds.iter().filter_map(Feed::due).min();
+            let wait = due.map_or(TICK, |due| due.saturating_duration_since(now).min(TICK));
+            match heard.recv_timeout(wait) {
+                Ok((number, Said::Rows(rows, position))) => {
+                    self.feeds[number].arrive(rows, position, &mut self.aside)?
+                }
+                Ok((number, Said::End(result))) => {
+                    result?;
+                    self.feeds[number].ended = true;
+                    open -= 1;
+                    self.reduce(number, say)?;
+                    // On a signal windows stay open in the state, if there is one.
+                    if !(stop.is_stopped() && config.state.is_some()) {
+                        self.feeds[number].close();
+                        self.emit(number, say)?;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Error::Failed("a source ended without a word".into()));
+                }
+            }
+            let now = Instant::now();
+            for number in 0..self.feeds.len() {
+                if self.feeds[number].due().is_some_and(|due| due <= now) {
+                    self.reduce(number, say)?;
+                }
+                if closes_by_the_clock(config) && !self.feeds[number].ended {
+                    self.feeds[number].advance(Self::now_ns());
+                    self.emit(number, say)?;
+                }
+            }
+            if config.update_interval.is_some_and(|interval| now - updated >= interval) {
+                updated = now;
+                for feed in &mut self.feeds {
+                    let reports = feed.updates()?;
+                    if !reports.is_empty() {
+                        self.sinks.write(reports)?;
+                    }
+                }
+            }
+            self.sinks.check()?;
+            if let Some(saving) = &mut self.saving {
+                saving.settle(&self.readings, &self.metrics, say)?;
+            }
+            if interval.is_some_and(|interval| now - saved >= interval) {
+                saved = now;
+                self.save(say)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reduces what waits, and gives what closes to the sinks.
+    fn reduce(&mut self, number: usize, say: &mut dyn FnMut(&str)) -> Result<()> {
+        let metrics = self.metrics.feed(number);
+        self.feeds[number].reduce(Self::now_ns(), metrics, &mut self.aside)?;
+        self.emit(number, say)
+    }
+
+    fn emit(&mut self, number: usize, say: &mut dyn FnMut(&str)) -> Result<()> {
+        loop {
+            let (reports, alerts) = self.feeds[number].reports()?;
+            if reports.is_empty() {
+                break;
+            }
+            self.metrics.feed(number).rows_out.add(reports.len() as u64);
+            self.sinks.write(reports)?;
+            if !alerts.is_empty() {
+                self.metrics
+                    .feed(number)
+                    .alerts
+                    .add(alerts.iter().filter(|a| a.ended.is_none()).count() as u64);
+                alerts.iter().for_each(|alert| say(&alert.to_string()));
+                self.sinks.alert(alerts)?;
+            }
+        }
+        self.tell(number);
+        Ok(())
+    }
+
+    /// Brings the numbers that others see up to date.
+    fn tell(&mut self, number: usize) {
+        let (feed, metrics) = (&mut self.feeds[number], self.metrics.feed(number));
+        if let Some(reading) = self.readings.get(number) {
+            let counters = &reading.counters;
+            let dropped = counters.dropped_rows.load(Ordering::Relaxed);
+            feed.counts.rows_in += dropped.saturating_sub(feed.dropped_since_start);
+            feed.counts.dropped += dropped.saturating_sub(feed.dropped_since_start);
+            feed.dropped_since_start = dropped;
+            metrics.bytes.set(counters.bytes.load(Ordering::Relaxed));
+            metrics.connections.set(counters.connections.load(Ordering::Relaxed));
+            metrics.refused.set(counters.refused.load(Ordering::Relaxed));
+        }
+        let counts = feed.counts;
+        metrics.rows_in.set(counts.rows_in);
+        metrics.aggregated.set(counts.aggregated);
+        metrics.filtered.set(counts.filtered);
+        metrics.late.set(counts.late);
+        metrics.quarantined.set(counts.quarantined);
+        metrics.dropped.set(counts.dropped);
+        metrics.open_windows.set(feed.open_cells() as u64);
+        if let Some(ns) = feed.watermark_ns() {
+            metrics.watermark.set_ns(ns);
+        }
+    }
+
+    /// Takes a checkpoint and has it made durable, unless the one before is still on its way.
+    fn save(&mut self, say: &mut dyn FnMut(&str)) -> Result<()> {
+        if self.saving.as_ref().is_none_or(Saving::is_busy) {
+            return Ok(());
+        }
+        for number in 0..self.feeds.len() {
+            self.reduce(number, say)?;
+        }
+        let mut checkpoint = Checkpoint {
+            fingerprint: self.config.fingerprint.clone(),
+            ..Checkpoint::default()
+        };
+        let mut positions = Vec::new();
+        for (feed, reading) in self.feeds.iter_mut().zip(&self.readings) {
+            let schema = reading.schema.get().map(stored_schema).transpose()?;
+            checkpoint.feeds.push(feed.state(schema)?);
+            positions.push(feed.positions());
+        }
+        for file in [&mut self.aside.late, &mut self.aside.quarantine].into_iter().flatten() {
+            checkpoint.files.push((file.name(), file.checkpoint()?));
+        }
+        let answers = self.sinks.checkpoint()?;
+        match &mut self.saving {
+            Some(saving) => saving.save(checkpoint, answers, positions),
+            None => Ok(()),
+        }
+    }
+
+    /// The last checkpoint, the ends of the sinks, and what is left to say.
+    fn finish(mut self, result: Result<()>) -> Result<Vec<(String, Counts)>> {
+        let mut result = result;
+        if result.is_ok() {
+            result = self.last_checkpoint();
+        }
+        for file in [&mut self.aside.late, &mut self.aside.quarantine].into_iter().flatten() {
+            let flushed = file.flush();
+            result = result.and(flushed);
+        }
+        let ended = self.sinks.finish();
+        result.and(ended)?;
+        let names = self.config.feed_names().into_iter();
+        Ok(names.zip(self.feeds.iter().map(|feed| feed.counts)).collect())
+    }
+
+    fn last_checkpoint(&mut self) -> Result<()> {
+        if let Some(saving) = &mut self.saving {
+            saving.wait(&self.readings, &self.metrics)?;
+            self.save(&mut |_| {})?;
+        }
+        match &mut self.saving {
+            Some(saving) => saving.wait(&self.readings, &self.metrics),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! One feed of a run: filter and definitions, micro-batches, its engine, and the count of every row.
+
+use super::appended::Appended;
+use crate::alert::{AlertRule, Alerts};
+use crate::backend::Backend;
+use crate::batch::Batch;
+use crate::checkpoint::FeedState;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::error::{BadRow, Error, Result};
+use crate::io::{About, Position, Rows};
+use crate::metrics::FeedMetrics;
+use crate::pipeline::{Plan, Query, Steps};
+use crate::report::{Alert, Closed, Emission, build};
+use crate::spec::{Spec, Window};
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Windows that are reported at once: what a million keys take as reports stays bounded.
+const REPORTS_AT_ONCE: usize = 4096;
+
+/// A batch of at least this part of a micro-batch is not made to wait for more.
+const LARGE_PART: usize = 8;
+
+/// One feed.
+pub(super) struct Feed {
+    name: Arc<str>,
+    query: Query,
+    steps: Steps,
+    rules: Vec<AlertRule>,
+    keys_max: usize,
+    /// What reports show: without what only alerts need.
+    shown: Spec,
+    engine: Engine,
+    /// Once the columns are known.
+    planned: Option<Planned>,
+    /// The state of the alerts until the columns are known.
+    alerts_state: Vec<u8>,
+    pending: Pending,
+    positions: BTreeMap<u32, Position>,
+    revisions: HashMap<String, u64>,
+    pub(super) counts: Counts,
+    batch_rows: usize,
+    batch_delay: Duration,
+    pub(super) ended: bool,
+    /// Rows that the source has counted as dropped, of those in the counts.
+    pub(super) dropped_since_start: u64,
+}
+
+struct Planned {
+    plan: Plan,
+    alerts: Alerts,
+}
+
+/// Rows that wait to be a micro-batch.
+#[derive(Default)]
+struct Pending {
+    batches: Vec<Part>,
+    rows: usize,
+    since: Option<Instant>,
+}
+
+/// Rows of one partition, and when they arrived.
+struct Part {
+    partition: u32,
+    arrived_ns: Option<i64>,
+    batch: RecordBatch,
+}
+
+/// Where every row went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Rows that came, good and bad.
+    pub rows_in: u64,
+    /// Rows in summaries.
+    pub aggregated: u64,
+    /// Rows that the filter left out.
+    pub filtered: u64,
+    /// Rows behind the watermark.
+    pub late: u64,
+    /// Rows that could not be read, or were too far ahead.
+    pub quarantined: u64,
+    /// Rows that came and could not be taken.
+    pub dropped: u64,
+}
+
+impl Counts {
+    /// Whether every row went somewhere.
+    pub fn is_complete(&self) -> bool {
+        self.rows_in == self.aggregated + self.filtered + self.late + self.quarantined + self.dropped
+    }
+
+    pub(super) fn array(self) -> [u64; 6] {
+        let Self {
+            rows_in,
+            aggregated,
+            filtered,
+            late,
+            quarantined,
+            dropped,
+        } = self;
+        [rows_in, aggregated, filtered, late, quarantined, dropped]
+    }
+
+    fn of([rows_in, aggregated, filtered, late, quarantined, dropped]: [u64; 6]) -> Self {
+        Self {
+            rows_in,
+            aggregated,
+            filtered,
+            late,
+            quarantined,
+            dropped,
+        }
+    }
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "rows in {} = aggregated {} + filtered {} + late {} + quarantined {} + dropped {}",
+            self.rows_in, self.aggregated, self.filtered, self.late, self.quarantined, self.dropped
+        )
+    }
+}
+
+/// Files that rows which are left out go to.
+pub(super) struct Aside {
+    pub(super) late: Option<Appended>,
+    pub(super) quarantine: Option<Appended>,
+}
+
+impl Feed {
+    pub(super) fn new(
+        config: &Config,
+        name: &str,
+        backend: Box<dyn Backend>,
+        rules: &[AlertRule],
+        state: Option<&FeedState>,
+    ) -> Result<Self> {
+        let needs = rules.iter().map(AlertRule::needs);
+        let comoments = needs.clone().any(|needs| needs.comoments);
+        let mut spec = config.spec.clone();
+        spec.covariance |= comoments && !spec.correlation;
+        let query = Query {
+            spec: spec.clone(),
+            filter: config.rows.filter.clone(),
+            definitions: config.rows.definitions.clone(),
+            time: config.rows.time.as_ref().map(|(time, _)| time.clone()),
+            arrival_time: config.rows.time.is_none(),
+            ..Query::default()
+        };
+        let mut feed = Self {
+            name: name.into(),
+            steps: Steps::new(&query)?,
+            query,
+            rules: rules.to_vec(),
+            keys_max: config.limits.keys,
+            shown: config.spec.clone(),
+            engine: Engine::with_backend(spec, backend)?.closing_windows(config.lateness),
+            planned: None,
+            alerts_state: Vec::new(),
+            pending: Pending::default(),
+            positions: BTreeMap::new(),
+            revisions: HashMap::new(),
+            counts: Counts::default(),
+            batch_rows: config.engine.batch_rows,
+            batch_delay: config.engine.batch_delay,
+            ended: false,
+            dropped_since_start: 0,
+        };
+        if let Some(state) = state {
+            feed.engine.restore(&state.engine)?;
+            feed.alerts_state.clone_from(&state.alerts);
+            feed.revisions = state.revisions.iter().cloned().collect();
+            feed.counts = Counts::of(state.counts);
+            for (partition, rows, offset_bytes, generation) in &state.positions {
+                let position = Position {
+                    partition: *partition,
+                    rows: *rows,
+                    offset_bytes: *offset_bytes,
+                    generation: *generation,
+                };
+                feed.positions.insert(*partition, position);
+            }
+        }
+        Ok(feed)
+    }
+
+    /// Takes rows as they come from the source.
+    pub(super) fn arrive(&mut self, rows: Rows, position: Position, aside: &mut Aside) -> Result<()> {
+        self.counts.rows_in += (rows.batch.num_rows() + rows.rejected.len()) as u64;
+        self.reject(&rows.rejected, aside)?;
+        self.positions.insert(position.partition, position);
+        if self.planned.is_none() && rows.batch.num_columns() > 0 {
+            self.plan(&rows.batch)?;
+        }
+        if rows.batch.num_rows() > 0 {
+            self.pending.rows += rows.batch.num_rows();
+            self.pending.since.get_or_insert_with(Instant::now);
+            self.pending.batches.push(Part {
+                partition: position.partition,
+                arrived_ns: rows.arrived_ns,
+                batch: rows.batch,
+            });
+        }
+        Ok(())
+    }
+
+    fn reject(&mut self, rows: &[BadRow], aside: &mut Aside) -> Result<()> {
+        self.counts.quarantined += rows.len() as u64;
+        match &mut aside.quarantine {
+            Some(quarantine) if !rows.is_empty() => quarantine.bad_rows(rows),
+            _ => Ok(()),
+        }
+    }
+
+    fn plan(&mut self, first: &RecordBatch) -> Result<()> {
+        let config = |error: Error| match error {
+            Error::Usage(why) => Error::Config(format!("feed `{}`: {why}", self.name)),
+            error => error,
+        };
+        let about = About {
+            name: format!("feed `{}`", self.name),
+            ..About::default()
+        };
+        let plan = Plan::new(&self.query, &first.schema(), &about).map_err(config)?;
+        if plan.reported() == 0 {
+            return Err(Error::Config(format!("feed `{}` has no numeric column", self.name)));
+        }
+        let (spec, columns) = (&self.query.spec, plan.reported_names());
+        let mut alerts = Alerts::new(Arc::clone(&self.name), &self.rules, spec, columns, self.keys_max)?;
+        if !self.alerts_state.is_empty() {
+            alerts.restore(&self.alerts_state)?;
+        }
+        self.planned = Some(Planned { plan, alerts });
+        Ok(())
+    }
+
+    /// When the rows that wait have waited long enough; `None` where none do.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let large = self.pending.rows * LARGE_PART >= self.batch_rows;
+        let since = self.pending.since?;
+        Some(if large { since } else { since + self.batch_delay })
+    }
+
+    /// Makes a micro-batch of what waits and reduces it, at this time of the clock.
+    pub(super) fn reduce(&mut self, now_ns: i64, metrics: &FeedMetrics, aside: &mut Aside) -> Result<()> {
+        let pending = std::mem::take(&mut self.pending);
+        let Some(since) = pending.since else { return Ok(()) };
+        for part in pending.together(self.query.arrival_time)? {
+            self.reduce_part(&part, now_ns, aside)?;
+        }
+        metrics.batches.add(1);
+        metrics.batch_latency.record(since.elapsed());
+        Ok(())
+    }
+
+    fn reduce_part(&mut self, part: &Part, now_ns: i64, aside: &mut Aside) -> Result<()> {
+        let Some(planned) = &self.planned else { return Ok(()) };
+        let kept = self.steps.apply(&part.batch)?;
+        self.counts.filtered += (part.batch.num_rows() - kept.num_rows()) as u64;
+        let mut batch = planned.plan.batch(&kept)?;
+        if self.query.arrival_time {
+            let arrived_ns = part.arrived_ns.unwrap_or(now_ns);
+            batch = batch.with_time_ns(vec![arrived_ns; kept.num_rows()])?;
+        }
+        let refused = self.engine.take(part.partition, &batch, now_ns)?;
+        let left_out = (refused.late.len() + refused.ahead.len()) as u64;
+        self.counts.aggregated += batch.rows() as u64 - left_out;
+        self.counts.late += refused.late.len() as u64;
+        if let Some(late) = aside.late.as_mut().filter(|_| !refused.late.is_empty()) {
+            late.rows(&self.name, &batch, &refused.late)?;
+        }
+        if !refused.ahead.is_empty() {
+            let ahead: Vec<BadRow> = refused.ahead.iter().map(|place| self.ahead(&batch, *place)).collect();
+            self.reject(&ahead, aside)?;
+        }
+        Ok(())
+    }
+
+    /// A row whose time is too far ahead, as a bad row.
+    fn ahead(&self, batch: &Batch, place: u32) -> BadRow {
+        let time_ns = batch.time_ns().map_or(0, |times| times[place as usize]);
+        BadRow {
+            source: format!("feed `{}`", self.name),
+            line: 0,
+            column: self.query.time.clone(),
+            bytes: crate::report::rfc3339(time_ns).into_bytes(),
+            row: Vec::new(),
+            reason: "is farther ahead of the newest row before it than max_ahead".into(),
+        }
+    }
+
+    /// The next reports that are final, and what they do to the alerts; empty where there are no more.
+    pub(super) fn reports(&mut self) -> Result<(Vec<Emission>, Vec<Alert>)> {
+        let closed = self.engine.closed(REPORTS_AT_ONCE)?;
+        let mut reports = self.emissions(closed);
+        for report in &mut reports {
+            if !self.revisions.is_empty() {
+                report.revision = self.revisions.remove(&window_key(report)).unwrap_or(0);
+            }
+        }
+        let late = self.counts.late;
+        let alerts = match &mut self.planned {
+            Some(planned) => planned.alerts.evaluate(&reports, late)?,
+            None => Vec::new(),
+        };
+        Ok((reports, alerts))
+    }
+
+    /// Reports of what is open, not final.
+    pub(super) fn updates(&mut self) -> Result<Vec<Emission>> {
+        let open = self.engine.open_windows()?;
+        let mut reports = self.emissions(open);
+        for report in &mut reports {
+            let revision = self.revisions.entry(window_key(report)).or_insert(0);
+            report.revision = *revision;
+            report.is_final = false;
+            *revision += 1;
+        }
+        Ok(reports)
+    }
+
+    fn emissions(&self, closed: Vec<Closed>) -> Vec<Emission> {
+        let Some(planned) = &self.planned else {
+            return Vec::new();
+        };
+        let names = planned.plan.reported_names();
+        let summaries: Vec<_> = closed.iter().map(|closed| closed.summary.clone()).collect();
+        let groups = build::report(&self.shown, names, closed).groups;
+        let emission = |(group, summary)| Emission::new(Arc::clone(&self.name), group, summary);
+        groups.into_iter().zip(summaries).map(emission).collect()
+    }
+
+    /// The watermark goes on with the clock.
+    pub(super) fn advance(&mut self, now_ns: i64) {
+        self.engine.advance(now_ns);
+    }
+
+    /// No more rows will come, and what is open closes.
+    pub(super) fn close(&mut self) {
+        self.engine.end();
+    }
+
+    pub(super) fn watermark_ns(&self) -> Option<i64> {
+        self.engine.watermark_ns()
+    }
+
+    pub(super) fn open_cells(&self) -> usize {
+        self.engine.cells()
+    }
+
+    pub(super) fn fallbacks(&self) -> Option<&str> {
+        self.engine.fallbacks().first_reason.as_deref()
+    }
+
+    pub(super) fn positions(&self) -> Vec<Position> {
+        self.positions.values().copied().collect()
+    }
+
+    /// What a checkpoint keeps; everything that waits is to be reduced, and everything that closed taken.
+    pub(super) fn state(&mut self, schema: Option<Vec<u8>>) -> Result<FeedState> {
+        Ok(FeedState {
+            name: self.name.to_string(),
+            schema,
+            positions: self
+                .positions
+                .values()
+                .map(|p| (p.partition, p.rows, p.offset_bytes, p.generation))
+                .collect(),
+            engine: self.engine.snapshot()?,
+            alerts: match &self.planned {
+                Some(planned) => planned.alerts.to_bytes(),
+                None => self.alerts_state.clone(),
+            },
+            revisions: self.revisions.iter().map(|(key, n)| (key.clone(), *n)).collect(),
+            counts: self.counts.array(),
+        })
+    }
+}
+
+impl Pending {
+    /// What waits as few batches, in order: neighbours of one partition become one, unless the time of their arrival is
+    /// the time of the rows (`apart`).
+    fn together(self, apart: bool) -> Result<Vec<Part>> {
+        if apart || self.batches.len() < 2 {
+            return Ok(self.batches);
+        }
+        let together = |parts: &[Part]| -> Result<Part> {
+            let first = &parts[0];
+            let batch = match parts {
+                [only] => only.batch.clone(),
+                _ => concat_batches(&first.batch.schema(), parts.iter().map(|part| &part.batch))
+                    .map_err(|e| Error::Failed(format!("batches cannot be put together: {e}")))?,
+            };
+            Ok(Part { batch, ..*first })
+        };
+        let same = |a: &Part, b: &Part| a.partition == b.partition;
+        self.batches.chunk_by(same).map(together).collect()
+    }
+}
+
+/// A window and key as text.
+fn window_key(report: &Emission) -> String {
+    let key = serde_json::to_string(&report.group.key).unwrap_or_default();
+    match &report.group.window {
+        Some(window) => format!("{} {key}", window.labels().0),
+        None => key,
+    }
+}
+
+/// Whether windows close by the clock alone.
+pub(super) fn closes_by_the_clock(config: &Config) -> bool {
+    config.lateness.idle_timeout_ns.is_some() && matches!(config.spec.window, Some(Window::Time { .. }))
+}

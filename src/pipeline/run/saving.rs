@@ -1,0 +1,135 @@
+//! Making checkpoints durable beside the run: a thread waits for the sinks, writes the file, and says when it is there.
+
+use super::sources::Reading;
+use crate::checkpoint::{Checkpoint, Store};
+use crate::error::{Error, Result};
+use crate::io::Position;
+use crate::io::sink::SinkState;
+use crate::metrics::Metrics;
+use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
+use std::time::{Duration, Instant};
+
+/// What sinks answer: how many will, and where.
+pub(super) type Answers = (usize, Receiver<(String, SinkState)>);
+
+struct Order {
+    checkpoint: Checkpoint,
+    answers: Answers,
+    taken: Instant,
+}
+
+/// The thread that saves.
+pub(super) struct Saving {
+    orders: Sender<Order>,
+    done: Receiver<Result<Duration>>,
+    busy: bool,
+    /// By feed: positions of the checkpoint under way, and of the newest that is durable. Sources may forget what is
+    /// before the one that is durable beside it, as that may be the one to go on from.
+    next: Vec<Vec<Position>>,
+    newest: Vec<Vec<Position>>,
+}
+
+impl Saving {
+    pub(super) fn new(mut store: Store) -> Self {
+        let (orders, queue) = bounded::<Order>(1);
+        let (answer, done) = bounded(1);
+        let serve = move || {
+            for order in queue {
+                let result = write(&mut store, order);
+                if answer.send(result).is_err() {
+                    return;
+                }
+            }
+        };
+        // Where there is no thread left, the first order finds nobody.
+        let _ = std::thread::Builder::new()
+            .name("millstream-checkpoint".into())
+            .spawn(serve);
+        Self {
+            orders,
+            done,
+            busy: false,
+            next: Vec::new(),
+            newest: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy
+    }
+
+    pub(super) fn save(
+        &mut self,
+        checkpoint: Checkpoint,
+        answers: Answers,
+        positions: Vec<Vec<Position>>,
+    ) -> Result<()> {
+        let order = Order {
+            checkpoint,
+            answers,
+            taken: Instant::now(),
+        };
+        self.orders
+            .send(order)
+            .map_err(|_| Error::Failed("the thread that writes checkpoints has stopped".into()))?;
+        (self.busy, self.next) = (true, positions);
+        Ok(())
+    }
+
+    /// Looks whether the one under way is durable.
+    pub(super) fn settle(&mut self, readings: &[Reading], metrics: &Metrics, say: &mut dyn FnMut(&str)) -> Result<()> {
+        if !self.busy {
+            return Ok(());
+        }
+        match self.done.try_recv() {
+            Ok(Ok(took)) => self.is_durable(took, readings, metrics),
+            Ok(Err(error)) => {
+                // Rows go on: the one before is still there, and the next is tried in its time.
+                self.busy = false;
+                metrics.checkpoint_failed();
+                say(&format!("a checkpoint could not be taken: {error}"));
+            }
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Disconnected) => return Err(stopped()),
+        }
+        Ok(())
+    }
+
+    /// Waits for the one under way.
+    pub(super) fn wait(&mut self, readings: &[Reading], metrics: &Metrics) -> Result<()> {
+        if self.busy {
+            let took = self.done.recv().map_err(|_| stopped())??;
+            self.is_durable(took, readings, metrics);
+        }
+        Ok(())
+    }
+
+    fn is_durable(&mut self, took: Duration, readings: &[Reading], metrics: &Metrics) {
+        self.busy = false;
+        metrics.checkpoint_taken(took);
+        let before = std::mem::replace(&mut self.newest, std::mem::take(&mut self.next));
+        for (reading, positions) in readings.iter().zip(before) {
+            reading.commit(positions);
+        }
+    }
+}
+
+fn stopped() -> Error {
+    Error::Failed("the thread that writes checkpoints has stopped".into())
+}
+
+fn write(store: &mut Store, order: Order) -> Result<Duration> {
+    let Order {
+        mut checkpoint,
+        answers: (count, answers),
+        taken,
+    } = order;
+    for _ in 0..count {
+        let (name, state) = answers
+            .recv()
+            .map_err(|_| Error::Failed("a sink gave up before the checkpoint".into()))?;
+        checkpoint.sinks.push((name, state.0));
+    }
+    store.save(&checkpoint)?;
+    Ok(taken.elapsed())
+}

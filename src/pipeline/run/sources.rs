@@ -1,0 +1,277 @@
+//! The sources of a run: opened by their configuration, each read by a thread of its own.
+
+use crate::checkpoint::{FeedState, Store};
+use crate::config::{Access, Config, FeedConfig, FeedKind};
+use crate::error::{Error, Result};
+use crate::io::journal::{Journal, Journalled};
+use crate::io::live::{Context, Counters, Limits, Stop, WireFormat, WireOptions};
+use crate::io::{Position, Read, Rows, Source};
+use arrow::datatypes::SchemaRef;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use crossbeam::channel::{Receiver, Sender, bounded};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+/// What a source has to say.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// Rows, and the position behind them.
+    Rows(Rows, Position),
+    /// Nothing more will come.
+    End(Result<()>),
+}
+
+/// A source with its thread.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) counters: Arc<Counters>,
+    pub(super) schema: Arc<OnceLock<SchemaRef>>,
+    /// Positions that a checkpoint has made durable.
+    commits: Sender<Vec<Position>>,
+}
+
+impl Reading {
+    /// Tells the source that everything up to there will not be asked for again. Where it has not yet heard of the
+    /// last, this one may be left out: a later one says the same and more.
+    pub(super) fn commit(&self, positions: Vec<Position>) {
+        let _ = self.commits.try_send(positions);
+    }
+}
+
+/// The columns that rows are asked for, if that is known without them.
+fn wanted(config: &Config) -> Option<Vec<String>> {
+    let mut wanted = config.spec.columns.clone()?;
+    let regression = config.spec.regression.iter();
+    wanted.extend(regression.flat_map(|r| r.terms.iter().chain([&r.target]).cloned()));
+    wanted.extend(config.spec.keys.iter().cloned());
+    wanted.extend(config.rows.time.iter().map(|(time, _)| time.clone()));
+    let expressions = config
+        .rows
+        .definitions
+        .iter()
+        .map(|d| &d.expr)
+        .chain(&config.rows.filter);
+    wanted.extend(expressions.flat_map(crate::expr::Expr::columns));
+    let defined = |name: &String| config.rows.definitions.iter().any(|d| d.name == *name);
+    let mut seen = std::collections::HashSet::new();
+    wanted.retain(|name| !defined(name) && seen.insert(name.clone()));
+    Some(wanted)
+}
+
+fn context(config: &Config, feed: &FeedConfig, state: Option<&FeedState>, stop: &Stop) -> Result<Context> {
+    let regression = config.spec.regression.iter();
+    let of_regression = regression.flat_map(|r| r.terms.iter().chain([&r.target]).cloned());
+    let defined = |name: &String| config.rows.definitions.iter().any(|d| d.name == *name);
+    let numeric = config.spec.columns.iter().flatten().cloned().chain(of_regression);
+    let by_extension = |path: &Path| match path.extension().and_then(|e| e.to_str()) {
+        Some("ndjson" | "jsonl" | "json") => WireFormat::Ndjson,
+        Some("arrow" | "arrows" | "ipc") => WireFormat::Arrow,
+        _ => WireFormat::Csv,
+    };
+    let format = feed.format.unwrap_or_else(|| match &feed.kind {
+        FeedKind::File { paths, .. } => paths.first().map_or(WireFormat::Csv, |path| by_extension(path)),
+        _ => WireFormat::Csv,
+    });
+    let schema = OnceLock::new();
+    if let Some(bytes) = state.and_then(|state| state.schema.as_deref()) {
+        let stored = StreamReader::try_new(bytes, None)
+            .map_err(|e| Error::Data(format!("feed `{}`: its stored columns cannot be read: {e}", feed.name)))?;
+        schema.get_or_init(|| stored.schema());
+    }
+    Ok(Context {
+        name: feed.name.clone(),
+        wire: Arc::new(WireOptions {
+            format,
+            columns: feed.columns.clone(),
+            types: feed.types.clone(),
+            values: feed.values,
+            wanted: wanted(config),
+            time: config.rows.time.clone(),
+            keys: config.spec.keys.clone(),
+            numeric: numeric.filter(|name| !defined(name)).collect(),
+            line_bytes_max: config.limits.line_bytes,
+        }),
+        limits: Limits {
+            connections: config.limits.connections,
+            idle: config.limits.idle_connection,
+            body_bytes: config.limits.body_bytes,
+        },
+        stop: stop.clone(),
+        counters: Arc::new(Counters::default()),
+        schema: Arc::new(schema),
+    })
+}
+
+/// Columns as bytes.
+pub(super) fn stored_schema(schema: &SchemaRef) -> Result<Vec<u8>> {
+    let failed = |e| Error::Failed(format!("columns cannot be stored: {e}"));
+    let mut writer = StreamWriter::try_new(Vec::new(), schema).map_err(failed)?;
+    writer.finish().map_err(failed)?;
+    writer.into_inner().map_err(failed)
+}
+
+/// Opens a source where its state stands.
+fn open(
+    config: &Config,
+    feed: &FeedConfig,
+    state: Option<&FeedState>,
+    store: Option<&Store>,
+    context: &Context,
+    notes: &mut Vec<String>,
+) -> Result<Box<dyn Source>> {
+    let positions: Vec<Position> = state.map_or(Vec::new(), |state| state.positions.iter().map(position).collect());
+    let journal = || match (store, &config.state) {
+        (Some(store), Some(state)) if state.journal => {
+            Journal::open(context, &store.journal(&feed.name), positions.first()).map(Some)
+        }
+        _ => Ok(None),
+    };
+    match &feed.kind {
+        FeedKind::Stdin => Ok(Box::new(crate::io::stdin::StdinSource::open(context)?)),
+        FeedKind::File { paths, follow } => {
+            let options = crate::io::follow::FileOptions {
+                paths: paths.clone(),
+                follow: *follow,
+                positions,
+            };
+            Ok(Box::new(crate::io::follow::FileSource::open(context, &options)?))
+        }
+        FeedKind::Tcp { listen } => {
+            let mut options = crate::io::tcp::TcpOptions::plain(*listen);
+            protect(&feed.access, &format!("feed `{}`", feed.name), &mut options, notes)?;
+            let source = crate::io::tcp::TcpSource::open(context, options)?;
+            notes.push(format!("feed `{}` listens on tcp {}", feed.name, source.address()));
+            behind(source, journal()?, notes)
+        }
+        FeedKind::Udp { listen } => {
+            if !listen.ip().is_loopback() && !feed.access.insecure {
+                return Err(Error::Config(format!(
+                    "feed `{}`: udp on {listen} takes rows from anyone: listen on 127.0.0.1, or set insecure = true",
+                    feed.name
+                )));
+            }
+            let source = crate::io::udp::UdpSource::open(context, *listen)?;
+            notes.push(format!("feed `{}` listens on udp {}", feed.name, source.address()));
+            behind(source, journal()?, notes)
+        }
+        FeedKind::Http { .. } | FeedKind::HttpPoll { .. } => super::over_http::open(feed, state, store, context, notes),
+    }
+}
+
+/// A source, behind its journal if it has one.
+fn behind(source: impl Source + 'static, journal: Option<Journal>, notes: &mut Vec<String>) -> Result<Box<dyn Source>> {
+    let Some(journal) = journal else {
+        return Ok(Box::new(source));
+    };
+    notes.extend(journal.note().map(str::to_owned));
+    Ok(Box::new(Journalled::new(source, journal)?))
+}
+
+/// TLS and token of a listener; where others can reach it, it has both.
+#[cfg(feature = "net")]
+fn protect(
+    access: &Access,
+    what: &str,
+    options: &mut crate::io::tcp::TcpOptions,
+    notes: &mut Vec<String>,
+) -> Result<()> {
+    let security = security(access)?;
+    notes.extend(security.check(what, options.listen)?);
+    if let Some(tls) = security.tls {
+        options.accept = Some(Arc::new(move |socket| tls.accept(socket)));
+    }
+    options.token = security.token.map(|token| token.check());
+    Ok(())
+}
+
+/// Who may connect.
+#[cfg(feature = "net")]
+pub(super) fn security(access: &Access) -> Result<crate::io::tls::Security> {
+    use crate::io::tls::{Security, Tls, Token};
+    let token = match (&access.token_file, &access.token_env) {
+        (Some(path), _) => Some(Token::from_file(path)?),
+        (None, Some(name)) => Some(Token::from_environment(name)?),
+        (None, None) => None,
+    };
+    let tls = access
+        .tls
+        .as_ref()
+        .map(|(certificate, key)| Tls::from_files(certificate, key));
+    Ok(Security {
+        tls: tls.transpose()?,
+        token,
+        insecure: access.insecure,
+    })
+}
+
+#[cfg(not(feature = "net"))]
+fn protect(access: &Access, what: &str, options: &mut crate::io::tcp::TcpOptions, _: &mut Vec<String>) -> Result<()> {
+    let plain = access.tls.is_none() && access.token_file.is_none() && access.token_env.is_none();
+    if !plain || !(options.listen.ip().is_loopback() || access.insecure) {
+        return Err(Error::Unavailable(format!(
+            "{what}: this build has no TLS and no tokens (it was built without the feature `net`): listen on 127.0.0.1"
+        )));
+    }
+    Ok(())
+}
+
+fn position(stored: &(u32, u64, u64, u64)) -> Position {
+    Position {
+        partition: stored.0,
+        rows: stored.1,
+        offset_bytes: stored.2,
+        generation: stored.3,
+    }
+}
+
+/// Opens a source and has a thread read it: what it says comes with the number of the feed.
+pub(super) fn start(
+    config: &Config,
+    number: usize,
+    state: Option<&FeedState>,
+    store: Option<&Store>,
+    stop: &Stop,
+    said: &Sender<(usize, Said)>,
+    notes: &mut Vec<String>,
+) -> Result<Reading> {
+    let feed = &config.feeds[number];
+    let context = context(config, feed, state, stop)?;
+    let source = open(config, feed, state, store, &context, notes)?;
+    let (commits, committed) = bounded(1);
+    let said = said.clone();
+    std::thread::Builder::new()
+        .name(format!("millstream-{}", feed.name))
+        .spawn(move || {
+            let end = read(source, number, &committed, &said);
+            let _ = said.send((number, Said::End(end)));
+        })
+        .map_err(|e| Error::Failed(format!("feed `{}`: no thread to read it: {e}", feed.name)))?;
+    Ok(Reading {
+        counters: context.counters,
+        schema: context.schema,
+        commits,
+    })
+}
+
+fn read(
+    mut source: Box<dyn Source>,
+    number: usize,
+    commits: &Receiver<Vec<Position>>,
+    said: &Sender<(usize, Said)>,
+) -> Result<()> {
+    loop {
+        for position in commits.try_iter().flatten() {
+            source.commit(&position)?;
+        }
+        match source.read()? {
+            Read::Batch(rows, position) => {
+                if said.send((number, Said::Rows(rows, position))).is_err() {
+                    return Ok(());
+                }
+            }
+            Read::Idle => {}
+            Read::End => return Ok(()),
+        }
+    }
+}
