@@ -224,6 +224,11 @@ impl Decoder {
         (RecordBatch::new_empty(schema), vec![bad])
     }
 
+    /// Whether nothing more is decoded, whatever comes: the error says why.
+    pub fn is_refused(&self) -> bool {
+        self.dead
+    }
+
     /// The bytes of the input that have been dealt with, which end at the end of a record: the place to go on from.
     pub fn offset(&self) -> u64 {
         self.input.taken()
