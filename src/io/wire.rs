@@ -218,7 +218,9 @@ impl Decoder {
             reason: format!("ends the input: {error}"),
         };
         self.dead = true;
+        let offset = self.input.taken();
         self.input = Input::default();
+        self.input.jump(offset);
         self.refusal = Some(error);
         let schema = self.schema.get().cloned().unwrap_or_else(|| Arc::new(Schema::empty()));
         (RecordBatch::new_empty(schema), vec![bad])
