@@ -81,6 +81,7 @@
 //! | `cli` (default) | the command `millstream` |
 //! | `gpu` (default) | reductions on a GPU, through wgpu: Vulkan, Metal, Direct3D 12 |
 //! | `parquet` (default) | Parquet input and output |
+//! | `sqlite` (default) | reports in SQLite, and merging what is stored there |
 //! | `html` (by `cli`) | reports as a page with charts |
 //! | `full` | all of them |
 //!

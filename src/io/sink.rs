@@ -7,6 +7,8 @@
 
 mod lines;
 mod open;
+#[cfg(feature = "parquet")]
+mod rolling;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod state;

@@ -129,7 +129,7 @@ pub fn open(options: &SinkOptions, feeds: &[Feed], state: Option<&SinkState>) ->
     }
 }
 
-#[cfg(any())]
+#[cfg(feature = "parquet")]
 fn parquet(
     name: String,
     path: &Path,
@@ -142,7 +142,7 @@ fn parquet(
     )?))
 }
 
-#[cfg(all())]
+#[cfg(not(feature = "parquet"))]
 fn parquet(name: String, _: &Path, _: u64, _: &[Feed], _: Option<&SinkState>) -> Result<Box<dyn Sink>> {
     Err(missing(&name, "parquet"))
 }
@@ -157,6 +157,7 @@ fn sqlite(name: String, _: &Path, _: &[Feed]) -> Result<Box<dyn Sink>> {
     Err(missing(&name, "sqlite"))
 }
 
+#[cfg(not(all(feature = "parquet", feature = "sqlite")))]
 fn missing(name: &str, feature: &str) -> Error {
     Error::Unavailable(format!("{name}: this build was made without the feature `{feature}`"))
 }

@@ -59,6 +59,10 @@ pub(super) struct SqliteSink {
     feeds: HashMap<String, Known>,
     /// Whether something was written since the last checkpoint.
     dirty: bool,
+    /// Whether the open transaction holds reports of earlier calls.
+    holds: bool,
+    /// Whether the database gave up such reports.
+    lost: bool,
 }
 
 impl SqliteSink {
@@ -84,10 +88,27 @@ impl SqliteSink {
             connection,
             feeds: known,
             dirty: false,
+            holds: false,
+            lost: false,
         })
     }
 
+    /// That nothing was lost: a sink that lost reports must not say later that they are durable.
+    fn check_whole(&self) -> Result<()> {
+        if !self.lost {
+            return Ok(());
+        }
+        let why = "the database undid reports that were not committed yet: start again, from the checkpoint";
+        Err(super::state::output(&self.path, std::io::Error::other(why)))
+    }
+
+    /// Some failures (a full disk) end the transaction, with whatever earlier calls wrote in it.
+    fn note_loss(&mut self) {
+        self.lost |= self.holds && self.connection.is_autocommit();
+    }
+
     fn begin(&mut self) -> Result<()> {
+        self.check_whole()?;
         self.dirty = true;
         if self.connection.is_autocommit() {
             self.execute("BEGIN IMMEDIATE")?;
@@ -156,13 +177,23 @@ impl SqliteSink {
         Ok(())
     }
 
-    /// Does it in the open transaction, which is undone as a whole should it fail.
+    /// Does it in the open transaction, as a whole or not at all.
     fn in_transaction(&mut self, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         self.begin()?;
-        let result = work(self);
-        if result.is_err() && !self.connection.is_autocommit() {
-            // Part of the work may stand in it, and nobody could tell which.
-            let _ = self.connection.execute_batch("ROLLBACK");
+        self.execute("SAVEPOINT reports")?;
+        let result = work(self).and_then(|()| self.execute("RELEASE reports"));
+        if result.is_ok() {
+            self.holds = true;
+            return result;
+        }
+        self.note_loss();
+        if !self.connection.is_autocommit() {
+            self.execute("ROLLBACK TO reports; RELEASE reports")?;
+        }
+        // Names that were written down may be gone with the rest.
+        for (name, known) in &mut self.feeds {
+            let stored = feeds::stored(&self.connection, name).map_err(|e| failed(&self.path, e))?;
+            known.columns = stored.map_or_else(Vec::new, |feed| feed.columns).into();
         }
         result
     }
@@ -307,10 +338,16 @@ impl Sink for SqliteSink {
     }
 
     fn flush(&mut self) -> Result<()> {
+        self.check_whole()?;
         if self.connection.is_autocommit() {
             return Ok(());
         }
-        self.execute("COMMIT")
+        let committed = self.execute("COMMIT");
+        match &committed {
+            Ok(()) => self.holds = false,
+            Err(_) => self.note_loss(),
+        }
+        committed
     }
 
     /// Commits once more with a call to the disk, which takes the commits before along.

@@ -385,4 +385,36 @@ fn a_database_without_room_says_so_and_takes_everything_later() {
     sink.write(&many).unwrap();
     sink.flush().unwrap();
     assert_eq!(query::<i64>(&path, "SELECT count(*) FROM windows"), [200]);
+    assert_eq!(query::<String>(&path, "SELECT columns FROM feeds"), ["[\"temp\"]"]);
+
+    // What an earlier call wrote is there in the end, or the sink never says again that all is well.
+    let later = |first: u64, n: u64| -> Vec<Emission> {
+        let template = &reports[1];
+        let part = |part| Emission {
+            part,
+            ..template.clone()
+        };
+        (first..first + n).map(part).collect()
+    };
+    sink.write(&later(0, 1)).unwrap();
+    let pages: i64 = sink
+        .connection
+        .query_row("PRAGMA page_count", [], |row| row.get(0))
+        .unwrap();
+    limit(&sink, pages);
+    assert_eq!(sink.write(&later(1, 1000)).unwrap_err().exit_code(), 74);
+    limit(&sink, 1 << 20);
+    let flushed = sink
+        .flush()
+        .and_then(|()| sink.write(&later(1, 1000)))
+        .and_then(|()| sink.checkpoint().map(drop));
+    let rows = query::<i64>(&path, "SELECT count(*) FROM windows")[0];
+    match flushed {
+        Ok(()) => assert_eq!(rows, 1201),
+        Err(error) => {
+            assert!(error.to_string().contains("from the checkpoint"), "{error}");
+            assert!(sink.write(&later(1, 1)).is_err() && sink.checkpoint().is_err());
+            assert_eq!(rows, 200);
+        }
+    }
 }
