@@ -73,6 +73,7 @@ pub(super) struct Arguments {
         long,
         value_name = "TIME",
         default_value = "2026-01-01T00:00:00Z",
+        allow_negative_numbers = true,
         help_heading = "Rows"
     )]
     start: String,
