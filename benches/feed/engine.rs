@@ -142,7 +142,7 @@ pub(crate) fn socket(case: &Case, rows: u64, rate: Option<f64>, folder: &Path) -
     let mut engine = Engine::start(case, port, folder)?;
     engine.until("listening", |_| is_listening(port))?;
     let url = match case.transport {
-        Transport::Http => format!("http://127.0.0.1:{port}/main"),
+        Transport::Http => format!("http://127.0.0.1:{port}/rows"),
         _ => format!("tcp://127.0.0.1:{port}"),
     };
     let mut feed = sender::send(case, rows, rate, &["--to", &url], folder)?;

@@ -16,7 +16,11 @@
 //! half of what the same feed reached at full rate. Two floors say what the sender and the socket allow: a reader that
 //! takes the same bytes over TCP and adds up the columns, and `Engine::push` from memory.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark tells what it measures")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark tells what it measures"
+)]
 
 mod cases;
 mod engine;

@@ -60,6 +60,9 @@ pub(crate) fn send(case: &Case, rows: u64, rate: Option<f64>, to: &[&str], folde
         .arg("--sent-log")
         .arg(&log)
         .args(to);
+    if case.covariance {
+        command.arg("--covariance");
+    }
     if let Some(rate) = rate {
         command.args(["--rate", &rate.to_string()]);
     }

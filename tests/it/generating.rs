@@ -83,6 +83,60 @@ fn analyses_of_feeds_are_as_expected() {
 }
 
 #[test]
+fn covariances_of_feeds_are_as_expected() {
+    let place = Place::new();
+    for options in [
+        &["--correlation", "0.7"][..],
+        &["--correlation", "-0.9", "--mean", "1e6", "--sd", "1"],
+    ] {
+        let question = [
+            "--rows",
+            "5000",
+            "--columns",
+            "6",
+            "--keys",
+            "10",
+            "--window",
+            "1s",
+            "--covariance",
+        ];
+        let outcome = place.run(
+            &[
+                &["generate", "-o", "feed.csv", "--expect", "expected.ndjson"],
+                &question[..],
+                options,
+            ]
+            .concat(),
+        );
+        assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+        let asked = [
+            "--by",
+            "key",
+            "--time",
+            "ts",
+            "--time-unit",
+            "ms",
+            "--window",
+            "1s",
+            "--format",
+            "ndjson",
+        ];
+        let with = place.run(&[&["analyze", "feed.csv", "--stats", "moments,covariance"], &asked[..]].concat());
+        assert!(
+            verdict(&place, &with.stdout).is_right(),
+            "{:#?}",
+            verdict(&place, &with.stdout).told
+        );
+        let without = place.run(&[&["analyze", "feed.csv"], &asked[..]].concat());
+        assert!(verdict(&place, &without.stdout).told[0].contains("no covariances"));
+        let text = String::from_utf8(with.stdout).unwrap();
+        let at = text.find("\"matrix\":[[").unwrap() + "\"matrix\":[[".len();
+        let wrong = format!("{}1{}", &text[..at], &text[at..]);
+        assert_eq!(verdict(&place, wrong.as_bytes()).differences, 1);
+    }
+}
+
+#[test]
 fn standard_output_carries_every_format() {
     let place = Place::new();
     let feed = |format: &str| {
@@ -175,8 +229,17 @@ fn what_is_asked_wrongly_is_named() {
         (2, "--start", &["--start", "yesterday"]),
         (2, "not a duration", &["--step", "10"]),
         (2, "--expect", &["--window", "1s"]),
+        (
+            2,
+            "--covariance",
+            &["--expect", "e", "--covariance", "--missing", "0.1"],
+        ),
         (2, "f32", &["--values", "f32", "--decimals", "2"]),
-        (2, "-o token is the input token", &["--token-file", "token", "-o", "token"]),
+        (
+            2,
+            "-o token is the input token",
+            &["--token-file", "token", "-o", "token"],
+        ),
         (2, "--expect", &["-o", "same", "--expect", "same"]),
         (
             66,

@@ -34,14 +34,14 @@ PATIENCE_S = 900
 ENGINES = [
     ("millstream", "csv", 1, None),
     ("millstream", "binary", 1, None),
-    ("polars", "csv", 1, "peers"),
-    ("polars", "memory", 1, "peers"),
-    ("duckdb", "csv", 1, "peers"),
-    ("duckdb", "memory", 1, "peers"),
-    ("numpy", "binary", 1, "peers"),
-    ("river", "csv", 25, "peers"),
-    ("spark", "csv", 5, "peers"),
-    ("flink", "csv", 5, "flink"),
+    ("polars", "csv", 1, ".venv"),
+    ("polars", "memory", 1, ".venv"),
+    ("duckdb", "csv", 1, ".venv"),
+    ("duckdb", "memory", 1, ".venv"),
+    ("numpy", "binary", 1, ".venv"),
+    ("river", "csv", 25, ".venv"),
+    ("spark", "csv", 5, ".venv"),
+    ("flink", "csv", 5, ".venv-flink"),
 ]
 PACKAGES = {"spark": "pyspark", "flink": "apache-flink"}
 LAWS = {"usual": ("20", "2"), "hard": ("1e9", "1")}
@@ -242,7 +242,7 @@ def run_millstream(form, law, rows):
 def run_peer(engine, form, environment, law, rows):
     answer = FOLDER / "answer.json"
     answer.unlink(missing_ok=True)
-    command = [f".venv-{environment}/bin/python", str(HERE / "engines.py"), engine]
+    command = [f"{environment}/bin/python", str(HERE / "engines.py"), engine]
     if form == "binary":
         port = free_port()
         process = subprocess.Popen([*command, str(port), form, str(answer)], stderr=subprocess.PIPE)
@@ -280,7 +280,7 @@ def version(engine, environment):
         return subprocess.run([MILLSTREAM, "--version"], capture_output=True, text=True, check=True).stdout.split()[-1]
     package = PACKAGES.get(engine, engine)
     code = f"import importlib.metadata as m; print(m.version('{package}'))"
-    command = [f".venv-{environment}/bin/python", "-c", code]
+    command = [f"{environment}/bin/python", "-c", code]
     found = subprocess.run(command, capture_output=True, text=True)
     return found.stdout.strip() if found.returncode == 0 else None
 
