@@ -73,6 +73,7 @@ pub(super) struct Arguments {
         long,
         value_name = "TIME",
         default_value = "2026-01-01T00:00:00Z",
+        allow_negative_numbers = true,
         help_heading = "Rows"
     )]
     start: String,
@@ -148,6 +149,9 @@ pub(super) struct Arguments {
     /// From window to window [default: the size]
     #[arg(long, value_name = "DURATION", requires = "window", help_heading = "Expectation")]
     slide: Option<String>,
+    /// Covariances as well (binary fractions without missing values)
+    #[arg(long, requires = "expect", help_heading = "Expectation")]
+    covariance: bool,
     /// How far the engine's watermark stays behind the newest row [default: 0s]
     #[arg(long, value_name = "DURATION", requires = "expect", help_heading = "Expectation")]
     lateness: Option<String>,
@@ -156,15 +160,15 @@ pub(super) struct Arguments {
 const EXAMPLES: &str = "Columns are ts (milliseconds since 1970), key (an integer, with --keys) and the values. The same \
     seed gives the same rows in every format and to every target, and fewer --rows are the beginning of more. \
     A binary feed is frames: a little-endian u32 of the bytes behind it, then whole rows of little-endian f64 (values \
-    as f32 with --values f32). Every HTTP body and every datagram is whole: csv begins with the names in each. An HTTP \
-    body is sent again, with the same Idempotency-Key, until the server has it.\n\n\
+    as f32 with --values f32). Each HTTP body of csv begins with the names; datagrams have rows only. A body is sent \
+    again, with the same Idempotency-Key, until the server has it.\n\n\
     With bad rows among the first ones, the receiver has to be told which columns are numbers.\n\n\
     Examples:\n  \
     millstream generate --rows 1e6 --columns 8 --keys 100 -o feed.csv\n  \
     millstream generate --column temperature:mean=20,drift=0.1 --column humidity:mean=60,sd=5 --correlation -0.4\n  \
     millstream generate --rows 1e7 --columns 8 --keys 100 --step 1us --disorder 5ms \\\n    \
     --format binary --to tcp://127.0.0.1:7400 --expect expected.ndjson --window 1s --lateness 10ms\n  \
-    millstream generate --rows 1e6 --rate 5000 --format arrow --to http://127.0.0.1:7402/main\n\n\
+    millstream generate --rows 1e6 --rate 5000 --format arrow --to http://127.0.0.1:7402/rows\n\n\
     Exit status: 0 done, 1 the other end went away or refused, 2 wrong usage, 66 a file cannot be opened, 74 the output \
     cannot be written";
 
@@ -316,11 +320,14 @@ pub(super) fn run(arguments: &Arguments, log: Log) -> Result<()> {
         .collect();
     places::distinct(&read, &outputs)?;
 
-    let question = Question::parse(
-        arguments.window.as_deref(),
-        arguments.slide.as_deref(),
-        arguments.lateness.as_deref(),
-    )?;
+    let question = Question {
+        covariance: arguments.covariance,
+        ..Question::parse(
+            arguments.window.as_deref(),
+            arguments.slide.as_deref(),
+            arguments.lateness.as_deref(),
+        )?
+    };
     let mut expectation = match &arguments.expect {
         Some(path) => Some(Expectation::create(path, &options, question)?),
         None => None,

@@ -75,20 +75,7 @@ impl Sums {
 
     /// Σx: whether it is negative, and its magnitude.
     fn total(&self) -> (bool, Big) {
-        // The lower part can be carried up without leaving the range: it holds n · 2^64 at most.
-        let (high, low) = (self.sum.0 + (self.sum.1 >> 64) as i128, self.sum.1 & LOW);
-        let mut magnitude = Big::default();
-        if high >= 0 {
-            magnitude.add(high as u128, 1);
-            magnitude.add(low, 0);
-        } else {
-            // −(high · 2^64 + low) = (−high) · 2^64 − low.
-            magnitude.add(high.unsigned_abs(), 1);
-            let mut subtrahend = Big::default();
-            subtrahend.add(low, 0);
-            magnitude.subtract(&subtrahend);
-        }
-        (high < 0, magnitude)
+        magnitude(self.sum)
     }
 
     /// Σx.
@@ -118,6 +105,101 @@ impl Sums {
         numerator.subtract(&total.times(&total));
         Some(numerator.quotient(&[self.count, self.count - 1], -2 * shift as i32))
     }
+}
+
+/// Sums of products of several columns, exactly; for complete rows of values below 2^62 / 2^shift.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Products {
+    /// For each pair i ≤ j, by rows of the upper triangle, Σ x_i x_j in units of 2^64 and of 1.
+    sums: Vec<(i128, u128)>,
+}
+
+impl Products {
+    pub(super) fn new(columns: usize) -> Self {
+        Self {
+            sums: vec![(0, 0); columns * (columns + 1) / 2],
+        }
+    }
+
+    /// Adds one row; `row` holds its values as whole numbers.
+    pub(super) fn add(&mut self, row: &[i64]) {
+        let mut sums = self.sums.iter_mut();
+        for (i, a) in row.iter().enumerate() {
+            for (b, sum) in row[i..].iter().zip(&mut sums) {
+                let product = i128::from(*a) * i128::from(*b);
+                sum.0 += product >> 64;
+                sum.1 += product as u128 & LOW;
+            }
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        for (a, b) in self.sums.iter_mut().zip(&other.sums) {
+            *a = (a.0 + b.0, a.1 + b.1);
+        }
+    }
+
+    /// (n Σxy − Σx Σy) / (n (n − 1)) of every pair; none below two rows.
+    pub(super) fn covariances(&self, columns: &[Sums], shift: u32) -> Vec<Vec<Option<f64>>> {
+        let d = columns.len();
+        let n = columns.first().map_or(0, |sums| sums.count);
+        let mut matrix = vec![vec![None; d]; d];
+        if n < 2 {
+            return matrix;
+        }
+        let pairs = (0..d).flat_map(|i| (i..d).map(move |j| (i, j)));
+        for ((i, j), sum) in pairs.zip(&self.sums) {
+            let (negative, product) = magnitude(*sum);
+            let product = (negative, product.times(&Big::from(n)));
+            let ((p, a), (q, b)) = (columns[i].total(), columns[j].total());
+            let (negative, numerator) = difference(product, (p != q, a.times(&b)));
+            let covariance = signed(negative, numerator.quotient(&[n, n - 1], -2 * shift as i32));
+            matrix[i][j] = Some(covariance);
+            matrix[j][i] = Some(covariance);
+        }
+        matrix
+    }
+}
+
+/// `value` · 2^shift of a value that [`Products`] takes.
+pub(super) fn small(value: f64, shift: u32) -> i64 {
+    whole(value, shift) as i64
+}
+
+/// a − b, each as a sign and a magnitude.
+fn difference((p, a): (bool, Big), (q, b): (bool, Big)) -> (bool, Big) {
+    let (mut large, small) = match (p == q, a.is_below(&b)) {
+        (false, _) => {
+            // a − (−b) = a + b, with the sign of a.
+            let mut sum = a;
+            for (i, limb) in b.0.iter().enumerate().filter(|(_, limb)| **limb > 0) {
+                sum.add(u128::from(*limb), i);
+            }
+            return (p, sum);
+        }
+        (true, false) => (a, b),
+        (true, true) => (b, a),
+    };
+    let negative = p != a.is_below(&b);
+    large.subtract(&small);
+    (negative, large)
+}
+
+/// A sum in units of 2^64 and of 1 as a sign and a magnitude.
+fn magnitude((high, low): (i128, u128)) -> (bool, Big) {
+    // The lower part can be carried up without leaving the range: it holds n · 2^64 at most.
+    let (high, low) = (high + (low >> 64) as i128, low & LOW);
+    let mut magnitude = Big::default();
+    magnitude.add(high.unsigned_abs(), 1);
+    if high >= 0 {
+        magnitude.add(low, 0);
+    } else {
+        // −(high · 2^64 + low) = (−high) · 2^64 − low.
+        let mut subtrahend = Big::default();
+        subtrahend.add(low, 0);
+        magnitude.subtract(&subtrahend);
+    }
+    (high < 0, magnitude)
 }
 
 fn signed(negative: bool, magnitude: f64) -> f64 {
@@ -180,6 +262,10 @@ impl Big {
             borrow = first || second;
         }
         assert!(!borrow, "what is subtracted is never the greater");
+    }
+
+    fn is_below(&self, other: &Self) -> bool {
+        self.0.iter().rev().lt(other.0.iter().rev())
     }
 
     fn times(&self, other: &Self) -> Self {
@@ -290,6 +376,48 @@ mod tests {
                 assert_eq!(left.range.0, least);
             }
         }
+    }
+
+    #[test]
+    fn covariances_are_those_of_rational_numbers() {
+        // Values around 0 and far from it, that rise and fall together or not at all.
+        let row = |i: i64| {
+            [
+                (i * 7919) % 4096 - 2048,
+                -3 * ((i * 7919) % 4096) + i % 5,
+                (1 << 40) + i % 3,
+                77,
+            ]
+        };
+        for n in [2, 3, 100i64] {
+            let (mut sums, mut left, mut right) = (vec![Sums::default(); 4], Products::new(4), Products::new(4));
+            let mut columns = vec![Vec::new(); 4];
+            for i in 0..n {
+                if i < n / 2 { &mut left } else { &mut right }.add(&row(i));
+                for (c, k) in row(i).into_iter().enumerate() {
+                    let value = k as f64 / 1024.0;
+                    assert_eq!(small(value, 10), k);
+                    sums[c].add(value, 10);
+                    columns[c].push(BigRational::from_float(value).unwrap());
+                }
+            }
+            left.merge(&right);
+            let number = |x: f64| BigRational::from_float(x).unwrap();
+            let means: Vec<_> = columns
+                .iter()
+                .map(|x| x.iter().sum::<BigRational>() / number(n as f64))
+                .collect();
+            let found = left.covariances(&sums, 10);
+            for i in 0..4 {
+                for j in 0..4 {
+                    let pairs = columns[i].iter().zip(&columns[j]);
+                    let sum: BigRational = pairs.map(|(x, y)| (x - &means[i]) * (y - &means[j])).sum();
+                    let want = (sum / number((n - 1) as f64)).to_f64().unwrap();
+                    assert_eq!(found[i][j], Some(want), "{n} rows, columns {i} and {j}");
+                }
+            }
+        }
+        assert_eq!(Products::new(1).covariances(&[Sums::default()], 10), [[None]]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! window is the sum of its panes. A row is late if and only if the end of its pane is at or before the watermark, which
 //! is the newest time of the readable rows before it, less the lateness. The feed is one partition.
 
-use super::exact::Sums;
+use super::exact::{Products, Sums, small};
 use super::rows::{Block, Grid, Options};
 use crate::error::{Error, Result};
 use crate::io::OutputFile;
@@ -21,6 +21,8 @@ pub struct Question {
     pub window: Option<(i64, i64)>,
     /// How far the watermark stays behind the newest row, in nanoseconds.
     pub lateness_ns: i64,
+    /// Whether covariances are asked for: of binary fractions, none of them missing.
+    pub covariance: bool,
 }
 
 impl Question {
@@ -45,6 +47,7 @@ impl Question {
         Ok(Self {
             window,
             lateness_ns: lateness.map_or(Ok(0), duration_ns)?,
+            covariance: false,
         })
     }
 }
@@ -76,10 +79,11 @@ struct Cell {
     key: u32,
     rows: u64,
     columns: Vec<Sums>,
+    products: Option<Products>,
 }
 
 impl Pane {
-    fn cell(&mut self, key: u32, columns: usize) -> &mut Cell {
+    fn cell(&mut self, key: u32, columns: usize, covariance: bool) -> &mut Cell {
         let k = key as usize;
         if k >= self.places.len() {
             self.places.resize((k + 1).next_power_of_two(), 0);
@@ -89,6 +93,7 @@ impl Pane {
                 key,
                 rows: 0,
                 columns: vec![Sums::default(); columns],
+                products: covariance.then(|| Products::new(columns)),
             });
             self.places[k] = self.cells.len() as u32;
         }
@@ -107,6 +112,7 @@ pub struct Expectation {
     /// Size, slide and pane in nanoseconds.
     window: Option<(i64, i64, i64)>,
     lateness_ns: i64,
+    covariance: bool,
     newest_ns: Option<i64>,
     panes: BTreeMap<i64, Pane>,
     /// Windows before this one are written.
@@ -120,8 +126,15 @@ impl Expectation {
     /// Begins the file.
     ///
     /// # Errors
+    /// [`Error::Usage`] if covariances are asked for of values that may be missing or are no binary fractions,
     /// [`Error::Output`] if it cannot be written.
     pub fn create(path: &Path, options: &Options, question: Question) -> Result<Self> {
+        let complete = options.columns.iter().all(|column| column.missing == 0.0);
+        if question.covariance && !(complete && matches!(options.grid, Grid::Fraction(_))) {
+            return Err(Error::Usage(
+                "--covariance is expected of binary fractions that are all there: no --decimals, no --missing".into(),
+            ));
+        }
         let shift = match options.grid {
             Grid::Fraction(bits) => bits,
             // The least magnitude above 0 is 10^-digits, above 2^-4digits, and has 52 bits behind its first.
@@ -134,6 +147,7 @@ impl Expectation {
             shift,
             window: question.window.map(|(size, slide)| (size, slide, gcd(size, slide))),
             lateness_ns: question.lateness_ns,
+            covariance: question.covariance,
             newest_ns: None,
             panes: BTreeMap::new(),
             next: i64::MIN,
@@ -144,6 +158,7 @@ impl Expectation {
 
     /// Takes the next rows.
     pub(super) fn push(&mut self, block: &Block) {
+        let mut values = Vec::new();
         for row in 0..block.rows() {
             self.counts.rows += 1;
             if block.fault(row).is_some() {
@@ -161,10 +176,15 @@ impl Expectation {
             self.newest_ns = self.newest_ns.max(Some(time_ns));
             self.counts.aggregated += 1;
             let cell = self.panes.entry(pane).or_default();
-            let cell = cell.cell(block.keys[row], block.columns.len());
+            let cell = cell.cell(block.keys[row], block.columns.len(), self.covariance);
             cell.rows += 1;
             for (sums, column) in cell.columns.iter_mut().zip(&block.columns) {
                 sums.add(column[row], self.shift);
+            }
+            if let Some(products) = &mut cell.products {
+                values.clear();
+                values.extend(block.columns.iter().map(|column| small(column[row], self.shift)));
+                products.add(&values);
             }
         }
         if let Some(newest) = self.newest_ns {
@@ -209,6 +229,9 @@ impl Expectation {
                     let sum = place.into_mut();
                     sum.rows += cell.rows;
                     sum.columns.iter_mut().zip(&cell.columns).for_each(|(a, b)| a.merge(b));
+                    if let (Some(sum), Some(products)) = (&mut sum.products, &cell.products) {
+                        sum.merge(products);
+                    }
                 }
             }
         }
@@ -234,12 +257,17 @@ impl Expectation {
             })
             .collect();
         let time = |ns: i64| jiff::Timestamp::from_nanosecond(ns.into()).map_or(Value::Null, |t| json!(t.to_string()));
-        json!({
+        let mut line = json!({
             "key": self.keyed.then(|| json!({"key": cell.key})),
             "window": bounds.map(|(start, end)| json!({"start": time(start), "end": time(end)})),
             "rows": cell.rows,
             "columns": columns,
-        })
+        });
+        if let Some(products) = &cell.products {
+            let matrix = products.covariances(&cell.columns, self.shift);
+            line["covariance"] = json!({"columns": self.names, "rows": cell.rows, "matrix": matrix});
+        }
+        line
     }
 
     fn write(&mut self, line: &Value) {

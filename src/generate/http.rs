@@ -1,7 +1,7 @@
 //! Bodies posted to a server, each until the server has it.
 //!
-//! A server that has no room (429, 503) is asked again after as long as it says; one that does not answer after a pause
-//! that doubles. The same body has the same `Idempotency-Key` each time, so that one that was taken, but whose answer
+//! A server that has no room (429, 503), had no time (408) or is still at it (409) is asked again after as long as it
+//! says; one that does not answer after a pause that doubles. The same body has the same `Idempotency-Key` each time, so that one that was taken, but whose answer
 //! was lost, is not taken twice.
 
 use super::Delivery;
@@ -103,9 +103,12 @@ impl Sender for ToHttp {
                             self.sent += 1;
                             return Ok(());
                         }
-                        429 | 503 => {
+                        408 | 409 | 429 | 503 => {
                             let after = after.and_then(|s| Duration::try_from_secs_f64(s).ok());
-                            (format!("has no room (status {status})"), after.unwrap_or(next_pause))
+                            (
+                                format!("does not take it (status {status})"),
+                                after.unwrap_or(next_pause),
+                            )
                         }
                         _ => {
                             let body = body.unwrap_or_default();

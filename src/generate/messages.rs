@@ -34,7 +34,7 @@ enum Cut {
     Stream(usize),
     /// Whole files of so many rows.
     Bodies(usize),
-    /// Whole files of as many rows as fit so many bytes.
+    /// As many rows as fit so many bytes.
     Datagrams(usize),
 }
 
@@ -56,7 +56,8 @@ impl<'a> Messages<'a> {
         Ok(Self {
             rows: Rows::new(options)?,
             used: 0,
-            encoder: Encoder::new(options, delivery.format, header),
+            // A datagram is rows and nothing else: its receiver is told the names.
+            encoder: Encoder::new(options, delivery.format, header && !matches!(cut, Cut::Datagrams(_))),
             expectation,
             cut,
             begun: false,
@@ -99,9 +100,7 @@ impl<'a> Messages<'a> {
 
     fn datagram(&mut self, bytes_max: usize, out: &mut Vec<u8>) -> Result<u64> {
         let mut rows = 0;
-        self.encoder.begin(out)?;
-        let empty = out.len();
-        let mut length = empty;
+        let mut length = out.len();
         while let Some(range) = self.take(1) {
             self.encoder.rows(self.rows.block(), range, out)?;
             if out.len() > bytes_max {
@@ -118,10 +117,7 @@ impl<'a> Messages<'a> {
             length = out.len();
             rows += 1;
         }
-        self.encoder.end(out)?;
-        if rows == 0 {
-            out.truncate(0);
-        }
+        self.encoder.flush(out)?;
         Ok(rows)
     }
 

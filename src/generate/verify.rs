@@ -67,6 +67,8 @@ struct Column {
 struct Entry {
     rows: u64,
     columns: BTreeMap<String, Column>,
+    /// The covariances, if there are any; of parts nothing is known.
+    covariance: Option<Value>,
     /// The parts that are in it.
     parts: Vec<u64>,
 }
@@ -140,6 +142,7 @@ fn entry(line: &Value) -> Result<(String, Entry)> {
     let whole = |value: &Value, name: &str| value[name].as_u64().ok_or_else(|| wrong(name));
     let mut entry = Entry {
         rows: whole(line, "rows")?,
+        covariance: line.get("covariance").cloned(),
         parts: vec![line.get("part").and_then(Value::as_u64).unwrap_or(0)],
         ..Entry::default()
     };
@@ -185,6 +188,7 @@ impl Entry {
     fn join(&mut self, other: &Self) {
         self.rows += other.rows;
         self.parts.extend(&other.parts);
+        self.covariance = None;
         for (name, b) in &other.columns {
             let a = self.columns.entry(name.clone()).or_default();
             let (missing, count) = (a.missing + b.missing, a.count + b.count);
@@ -207,6 +211,7 @@ impl Entry {
 }
 
 fn check(place: &str, want: &Entry, got: &Entry, verdict: &mut Verdict) {
+    check_covariances(place, want, got, verdict);
     verdict.numbers += 1;
     if want.rows != got.rows {
         verdict.differs(|| format!("{place}: rows {} instead of {}", got.rows, want.rows));
@@ -250,6 +255,43 @@ fn check(place: &str, want: &Entry, got: &Entry, verdict: &mut Verdict) {
             if !(0.0..=TOLERANCE).contains(&error) {
                 verdict
                     .differs(|| format!("{place}: {name}.{what} is {got:?} instead of {want:?} (error {error:.1e})"));
+            }
+            verdict.worst_error = verdict.worst_error.max(error);
+        }
+    }
+}
+
+/// Covariances against the product of the standard deviations.
+fn check_covariances(place: &str, want: &Entry, got: &Entry, verdict: &mut Verdict) {
+    let Some(matrix) = &want.covariance else { return };
+    let Some(found) = &got.covariance else {
+        return verdict.differs(|| format!("{place}: no covariances"));
+    };
+    if matrix["columns"] != found["columns"] || matrix["rows"] != found["rows"] {
+        return verdict.differs(|| format!("{place}: covariances of other columns or rows"));
+    }
+    let stds: Vec<f64> = matrix["columns"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|name| {
+            want.columns
+                .get(name.as_str().unwrap_or_default())
+                .and_then(|c| c.std)
+                .unwrap_or(0.0)
+        })
+        .collect();
+    for (i, a) in stds.iter().enumerate() {
+        for (j, b) in stds.iter().enumerate() {
+            verdict.numbers += 1;
+            let (want, got) = (matrix["matrix"][i][j].as_f64(), found["matrix"][i][j].as_f64());
+            let error = match (want, got) {
+                (want, got) if want == got => 0.0,
+                (Some(want), Some(got)) => (want - got).abs() / (a * b),
+                _ => f64::INFINITY,
+            };
+            if !(0.0..=TOLERANCE).contains(&error) {
+                verdict.differs(|| format!("{place}: covariance {i}, {j} is {got:?} instead of {want:?}"));
             }
             verdict.worst_error = verdict.worst_error.max(error);
         }

@@ -179,6 +179,7 @@ fn expectations_are_what_the_definitions_say() {
         let question = Question {
             window,
             lateness_ns: lateness_ms * MS,
+            ..Question::default()
         };
         let (mut lines, counts, csv) = expected(folder.path(), &options, question);
         let (rows, bad) = readable(&csv, 2);
@@ -216,7 +217,7 @@ fn the_comparison_takes_an_expectation_for_right_and_any_change_for_wrong() {
     let folder = tempfile::tempdir().unwrap();
     let question = Question {
         window: Some((100 * MS, 100 * MS)),
-        lateness_ns: 0,
+        ..Question::default()
     };
     let (lines, _, _) = expected(folder.path(), &options(2, 500), question);
     let text = |lines: &[Value]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
@@ -245,7 +246,8 @@ fn questions_read_as_written() {
         question,
         Question {
             window: Some((1000 * MS, 250 * MS)),
-            lateness_ns: 2000 * MS
+            lateness_ns: 2000 * MS,
+            ..Question::default()
         }
     );
     assert_eq!(

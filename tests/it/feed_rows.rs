@@ -41,7 +41,7 @@ pub(crate) fn bytes(options: &Options, format: Format) -> Vec<u8> {
 /// The rows of csv with a line of names: `ts`, `key`, then values. Every row has to be whole.
 pub(crate) fn from_csv(text: &[u8]) -> Vec<Row> {
     let text = std::str::from_utf8(text).unwrap();
-    assert!(text.starts_with("ts,key,") && text.ends_with('\n'), "{:.80}", text);
+    assert!(text.starts_with("ts,key,") && text.ends_with('\n'), "{text:.80}");
     text.lines()
         .skip(1)
         .map(|line| csv_row(line).unwrap_or_else(|| panic!("{line}")))

@@ -30,6 +30,8 @@ mod feed_targets;
 mod fitting;
 #[cfg(feature = "cli")]
 mod formats;
+#[cfg(feature = "cli")]
+mod generating;
 #[cfg(feature = "gpu")]
 mod gpu_agreement;
 #[cfg(feature = "gpu")]

@@ -1,0 +1,116 @@
+//! High-rate feeds, end to end: `millstream generate` and `millstream run` as two processes on loopback.
+//!
+//! `cargo bench --features full --bench feed -- [OPTIONS]`:
+//!
+//! ```text
+//! --rows N        rows of a case at most (default 20000000; a case of many columns or of text takes a share)
+//! --runs N        runs a case; the median counts (default 5)
+//! --only A,B      cases whose names begin so
+//! --output FOLDER where feed-DATE.json and feed-DATE.md go (default benches/results; with --quick nowhere)
+//! --quick         few rows, one run: whether it works at all
+//! ```
+//!
+//! Rows are drawn and encoded before the first is sent. Every run is verified against what `generate` expects of a right
+//! engine; one that is wrong has no time. A window's time is from when the sending of the message began that holds the
+//! first row behind it, to when the line of its report came out of the engine, for every window and key. Half rate is
+//! half of what the same feed reached at full rate. Two floors say what the sender and the socket allow: a reader that
+//! takes the same bytes over TCP and adds up the columns, and `Engine::push` from memory.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark tells what it measures"
+)]
+
+mod cases;
+mod engine;
+mod floor;
+mod outcome;
+mod sender;
+
+use cases::{CASES, Case};
+use outcome::{Measured, Results};
+use std::path::PathBuf;
+
+/// What the command line says.
+struct Arguments {
+    rows: u64,
+    runs: usize,
+    only: Vec<String>,
+    output: Option<PathBuf>,
+}
+
+/// Rows of `--quick`: some windows of the slowest case.
+const QUICK_ROWS: u64 = 400_000;
+
+fn arguments() -> Result<Arguments, String> {
+    let mut arguments = Arguments {
+        rows: 20_000_000,
+        runs: 5,
+        only: Vec::new(),
+        output: Some(PathBuf::from("benches/results")),
+    };
+    let mut given = std::env::args().skip(1);
+    while let Some(option) = given.next() {
+        let mut value = || given.next().ok_or(format!("{option} lacks a value"));
+        let number = |text: String| text.parse::<u64>().map_err(|e| format!("{option} {text}: {e}"));
+        match option.as_str() {
+            // What cargo adds.
+            "--bench" => {}
+            "--rows" => arguments.rows = number(value()?)?,
+            "--runs" => arguments.runs = number(value()?)?.max(1) as usize,
+            "--only" => arguments.only = value()?.split(',').map(str::to_owned).collect(),
+            "--output" => arguments.output = Some(value()?.into()),
+            "--quick" => (arguments.rows, arguments.runs, arguments.output) = (QUICK_ROWS, 1, None),
+            other => return Err(format!("no option {other}")),
+        }
+    }
+    Ok(arguments)
+}
+
+fn main() -> Result<(), String> {
+    let arguments = arguments()?;
+    let wanted = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| name.starts_with(only));
+    let mut results = Results::new(arguments.rows, arguments.runs);
+    if wanted("floor") {
+        for format in ["binary", "arrow", "csv"] {
+            eprintln!("floor {format}");
+            results.floors.push(floor::tcp(format, arguments.rows)?);
+        }
+        eprintln!("push");
+        results.push = Some(floor::push(arguments.rows, arguments.runs)?);
+    }
+    for case in CASES.iter().filter(|case| wanted(case.name)) {
+        let mut rate = None;
+        for half in [false, true] {
+            if half && !case.half {
+                continue;
+            }
+            eprintln!("{}{}", case.name, if half { ", half rate" } else { "" });
+            let runs = (0..arguments.runs)
+                .map(|_| measure(case, arguments.rows, rate))
+                .collect();
+            let measured = Measured::of(case.name, half, runs);
+            rate = measured.rows_per_second().map(|rows| rows / 2.0);
+            results.cases.push(measured);
+        }
+    }
+    println!("{}", results.markdown());
+    if let Some(folder) = &arguments.output {
+        results.write(folder)?;
+    }
+    match results.is_right() {
+        true => Ok(()),
+        false => Err("some results are wrong".into()),
+    }
+}
+
+/// One run of a case.
+fn measure(case: &Case, rows: u64, rate: Option<f64>) -> Result<outcome::Run, String> {
+    let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let rows = (rows / case.share).max(case.columns as u64);
+    match case.transport {
+        cases::Transport::File => engine::file(case, rows, folder.path()),
+        _ => engine::socket(case, rows, rate, folder.path()),
+    }
+}
