@@ -13,6 +13,9 @@ mod chunks;
 mod columnar;
 mod columns;
 pub mod csv;
+pub mod follow;
+#[cfg(feature = "net")]
+pub mod http;
 mod interrupt;
 pub mod journal;
 pub mod live;
@@ -28,11 +31,15 @@ mod seen;
 #[cfg(feature = "net")]
 mod serve;
 pub mod sink;
+pub mod stdin;
 pub mod table;
+pub mod tcp;
 pub mod time;
 #[cfg(feature = "net")]
 pub mod tls;
+pub mod udp;
 mod whole;
+pub mod wire;
 
 #[cfg(all(unix, feature = "cli"))]
 pub use interrupt::clean_up_when_interrupted;

@@ -6,7 +6,7 @@
 //! The rule: the same columns, types and bad rows as Parquet, and a damaged input is an error
 //! that names it. A stream may end without its end mark, as the format allows, but not within a message.
 
-mod claims;
+pub(crate) mod claims;
 
 use crate::error::{Error, Result};
 use crate::io::columnar::{BATCH_ROWS, Shape};

@@ -32,7 +32,7 @@ pub(crate) const INFER_ROWS_MAX: usize = 10_000;
 pub(crate) const INFER_BYTES_MAX: usize = 8 << 20;
 
 /// Zero bytes behind the records of a chunk, so that a decoder may load eight bytes anywhere.
-const PADDING: usize = 2 * super::number::PADDING;
+pub(crate) const PADDING: usize = 2 * super::number::PADDING;
 
 /// How long a decoding thread that waits for a chunk looks for other work before it looks again.
 const IDLE_WAIT: Duration = Duration::from_millis(1);

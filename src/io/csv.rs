@@ -9,10 +9,10 @@
 //! A column without a name in the header, such as the index that pandas writes first, is called `column_N` by its
 //! place, counted from 1.
 
-mod decode;
-mod infer;
+pub(crate) mod decode;
+pub(crate) mod infer;
 mod separator;
-mod split;
+pub(crate) mod split;
 
 use super::bytes::ByteInput;
 use super::chunks::{CHUNK_BYTES, Chunks, Head};

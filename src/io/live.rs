@@ -6,14 +6,21 @@
 //! [`Read::End`](super::Read::End) once it was told to stop and has given everything that it accepted.
 
 use super::{ReadOptions, TimeUnit};
-use arrow::datatypes::SchemaRef;
+use crate::error::{Error, Result};
+use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long a live source waits for rows before it says that there are none.
 pub const IDLE_WAIT: Duration = Duration::from_millis(5);
+
+/// How long a source whose rows have to settle the columns waits for more of them.
+pub(super) const SETTLE_WAIT: Duration = Duration::from_millis(20);
+
+/// How long such a source waits at most, though rows keep trickling in.
+pub(super) const SETTLE_TIME: Duration = Duration::from_millis(200);
 
 /// The form in which rows come over a wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,4 +153,35 @@ pub struct Context {
     /// The columns of its rows: what the first rows decide, or a checkpoint has kept. Rows that come later have these
     /// columns and types, whatever else stands beside them; a connection that lacks one is refused.
     pub schema: Arc<OnceLock<SchemaRef>>,
+}
+
+/// The columns of a live source as far as they are known.
+pub(super) fn settled(context: &Context) -> SchemaRef {
+    context
+        .schema
+        .get()
+        .cloned()
+        .unwrap_or_else(|| Arc::new(Schema::empty()))
+}
+
+/// The columns of a live source are chosen before it is opened; naming the same once more is no mistake.
+pub(super) fn selected(context: &Context, columns: &[String]) -> Result<()> {
+    let same = match (&context.wire.wanted, context.schema.get()) {
+        (Some(wanted), _) => wanted == columns,
+        (None, Some(schema)) => schema.fields().iter().map(|f| f.name()).eq(columns),
+        (None, None) => false,
+    };
+    if same {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "feed `{}`: its columns are chosen when it is opened",
+        context.name
+    )))
+}
+
+/// The clock, in nanoseconds since 1970.
+pub(super) fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -8,9 +8,9 @@
 //! A field that first appears behind those rows is no column, unless it is one of [`ReadOptions::numeric`].
 
 mod cut;
-mod decode;
-mod infer;
-mod late;
+pub(crate) mod decode;
+pub(crate) mod infer;
+pub(crate) mod late;
 
 use super::bytes::ByteInput;
 use super::chunks::{CHUNK_BYTES, Chunks, Head, INFER_BYTES_MAX, INFER_ROWS_MAX};

@@ -347,7 +347,7 @@ fn text<'a>(array: impl StringArrayType<'a>, unit: TimeUnit) -> TimestampNanosec
 
 /// A float as the shortest decimal that reads back as it, so that a time is the same from text and from a binary
 /// column.
-fn float(x: f64, unit_ns: i64, unit: TimeUnit, digits: &mut String) -> Option<i64> {
+pub(crate) fn float(x: f64, unit_ns: i64, unit: TimeUnit, digits: &mut String) -> Option<i64> {
     if !x.is_finite() {
         return None;
     }
@@ -369,7 +369,7 @@ fn failed(error: arrow::error::ArrowError) -> Error {
 }
 
 /// How many decimal digits below the unit a nanosecond is.
-fn unit_digits(unit: TimeUnit) -> i32 {
+pub(crate) fn unit_digits(unit: TimeUnit) -> i32 {
     match unit {
         TimeUnit::Seconds => 9,
         TimeUnit::Milliseconds => 6,

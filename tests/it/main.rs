@@ -20,6 +20,9 @@ mod edges;
 mod exact_keys;
 mod examples;
 mod faulty_backend;
+mod feed_files;
+mod feed_sockets;
+mod feed_support;
 mod fitting;
 #[cfg(feature = "cli")]
 mod formats;
@@ -43,6 +46,10 @@ mod group_edges;
 mod grouped;
 #[cfg(feature = "cli")]
 mod html_page;
+#[cfg(feature = "net")]
+mod http_client;
+#[cfg(feature = "net")]
+mod http_feed;
 #[cfg(feature = "cli")]
 mod input_notes;
 mod integers;
@@ -53,6 +60,8 @@ mod losses;
 mod machine;
 mod magnitudes;
 mod matrices;
+#[cfg(feature = "net")]
+mod monitor;
 mod nist;
 mod oracle;
 mod oracle_checks;

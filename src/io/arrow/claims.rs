@@ -24,13 +24,13 @@ const TAIL_BYTES: usize = 10;
 
 /// The bound on what compressed buffers expand to, and the name of the input.
 #[derive(Debug, Clone)]
-pub(super) struct Bound {
+pub(crate) struct Bound {
     pub(super) name: String,
     max_expansion: u64,
 }
 
 impl Bound {
-    pub(super) fn new(name: String, options: &ReadOptions) -> Self {
+    pub(crate) fn new(name: String, options: &ReadOptions) -> Self {
         Self {
             name,
             max_expansion: options.max_expansion,
@@ -156,16 +156,8 @@ impl<R: Read> Checked<R> {
         }
         self.through = 0;
         let (metadata, body) = self.ahead.get_ref().split_at(start);
-        let prefix = |place: u64| {
-            let bytes = usize::try_from(place).ok().and_then(|place| body.get(place..));
-            let bytes = bytes.and_then(|bytes| bytes.first_chunk());
-            bytes.copied().ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
-        };
         match root_as_message(&metadata[head..]) {
-            Ok(message) => self
-                .bound
-                .check(&message, body.len() as u64, prefix)
-                .map_err(io::Error::other),
+            Ok(message) => check_body(&self.bound, &message, body).map_err(io::Error::other),
             Err(_) => Ok(()),
         }
     }
@@ -184,6 +176,21 @@ impl<R: Read> Read for Checked<R> {
         self.through -= read as u64;
         Ok(read)
     }
+}
+
+/// Checks a message with its body against the bound.
+///
+/// # Errors
+/// [`Error::Limit`] for buffers that expand too far.
+pub(crate) fn check_body(bound: &Bound, message: &Message<'_>, body: &[u8]) -> Result<()> {
+    bound.check(message, body.len() as u64, |place| prefix_at(body, place))
+}
+
+/// The eight bytes at a place of a body.
+fn prefix_at(body: &[u8], place: u64) -> io::Result<[u8; 8]> {
+    let bytes = usize::try_from(place).ok().and_then(|place| body.get(place..));
+    let bytes = bytes.and_then(|bytes| bytes.first_chunk());
+    bytes.copied().ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
 /// The blocks of an IPC file: its dictionaries and its batches, in order. Nothing where the footer cannot be read.

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const ROWS_FIRST: usize = 1024;
 
 /// Decodes chunks of whole records.
-pub(super) struct CsvDecoder {
+pub(crate) struct CsvDecoder {
     delimiter: u8,
     /// For each field of a record, where it goes.
     plan: Vec<Slot>,
@@ -39,6 +39,17 @@ impl CsvDecoder {
         stop_at_first: bool,
     ) -> Self {
         let plan = indices.iter().map(|index| projection.slots[*index]).collect();
+        Self::planned(delimiter, names, plan, projection, stop_at_first)
+    }
+
+    /// `plan` says for each of the header's `names` where its cells go.
+    pub(crate) fn planned(
+        delimiter: u8,
+        names: Vec<String>,
+        plan: Vec<Slot>,
+        projection: Projection,
+        stop_at_first: bool,
+    ) -> Self {
         Self {
             delimiter,
             plan,

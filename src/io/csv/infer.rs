@@ -43,10 +43,31 @@ pub(super) fn infer(
         return Ok((None, false));
     }
     let mut fields = Vec::new();
-    let mut at = split::record(bytes, start, delimiter, &mut fields);
+    let at = split::record(bytes, start, delimiter, &mut fields);
     let header_line = 1 + count_lines(&bytes[..start]);
     let names = names(&fields).map_err(|what| data(header_line, what))?;
     let (header_bytes, header_lines) = (at, count_lines(&bytes[..at]));
+    let (columns, is_enough) = types(names, bytes, header_bytes, delimiter, options);
+    Ok((
+        Some(Inferred {
+            columns,
+            header_bytes,
+            header_lines,
+        }),
+        is_enough,
+    ))
+}
+
+/// The types of the columns of these names, from the rows that begin at `at`; the second answer is whether those were
+/// all that inference ever looks at.
+pub(crate) fn types(
+    names: Vec<String>,
+    bytes: &[u8],
+    mut at: usize,
+    delimiter: u8,
+    options: &ReadOptions,
+) -> (Vec<(String, DataType)>, bool) {
+    let mut fields = Vec::new();
     let mut columns: Vec<Seen> = names.iter().map(|name| Seen::new(name, options)).collect();
     let mut rows = 0;
     while rows < INFER_ROWS_MAX {
@@ -78,14 +99,7 @@ pub(super) fn infer(
         (name, kind)
     };
     let columns = names.into_iter().zip(columns).map(kind).collect();
-    Ok((
-        Some(Inferred {
-            columns,
-            header_bytes,
-            header_lines,
-        }),
-        rows == INFER_ROWS_MAX,
-    ))
+    (columns, rows == INFER_ROWS_MAX)
 }
 
 /// Whether a cell is an optional sign and digits, and fits `i64`.
@@ -94,7 +108,7 @@ fn is_whole(cell: &[u8]) -> bool {
 }
 
 /// The names in the header's fields, or what is wrong with them.
-fn names(fields: &[&[u8]]) -> Result<Vec<String>, String> {
+pub(crate) fn names(fields: &[&[u8]]) -> Result<Vec<String>, String> {
     let mut names: Vec<String> = Vec::with_capacity(fields.len());
     for (index, field) in fields.iter().enumerate() {
         let text = split::unquote(field);

@@ -52,7 +52,7 @@ impl Cutter for CsvCutter {
 }
 
 /// The next quote that opens a field, from a place outside quotes on.
-fn next_opening(bytes: &[u8], mut from: usize, delimiter: u8) -> Option<usize> {
+pub(crate) fn next_opening(bytes: &[u8], mut from: usize, delimiter: u8) -> Option<usize> {
     loop {
         let quote = from + memchr(b'"', &bytes[from..])?;
         if quote == 0 || bytes[quote - 1] == delimiter || bytes[quote - 1] == b'\n' {
@@ -120,7 +120,7 @@ pub(super) fn next_record(bytes: &[u8], end: usize) -> Option<usize> {
 }
 
 /// The fields of the record at `start` as they stand there, and the place behind the record.
-pub(super) fn record<'a>(bytes: &'a [u8], start: usize, delimiter: u8, fields: &mut Vec<&'a [u8]>) -> usize {
+pub(crate) fn record<'a>(bytes: &'a [u8], start: usize, delimiter: u8, fields: &mut Vec<&'a [u8]>) -> usize {
     fields.clear();
     let mut at = start;
     loop {
@@ -134,7 +134,7 @@ pub(super) fn record<'a>(bytes: &'a [u8], start: usize, delimiter: u8, fields: &
 }
 
 /// The place behind blank lines.
-pub(super) fn skip_blank_lines(bytes: &[u8], mut at: usize) -> usize {
+pub(crate) fn skip_blank_lines(bytes: &[u8], mut at: usize) -> usize {
     while let Some(b'\n' | b'\r') = bytes.get(at)
         && let Some(next) = next_record(bytes, at)
     {

@@ -20,7 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Decodes chunks of whole records.
-pub(super) struct NdjsonDecoder {
+pub(crate) struct NdjsonDecoder {
     /// The names of the input's columns, and where their values go.
     columns: Vec<(String, Slot)>,
     /// Whether each of them is a key.
@@ -33,7 +33,7 @@ pub(super) struct NdjsonDecoder {
 }
 
 impl NdjsonDecoder {
-    pub(super) fn new(
+    pub(crate) fn new(
         schema: &SchemaRef,
         projection: Projection,
         keys: &[String],

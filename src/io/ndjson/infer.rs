@@ -15,21 +15,21 @@ use std::fmt;
 
 /// What the beginning of the input tells.
 #[derive(Debug)]
-pub(super) struct Inferred {
+pub(crate) struct Inferred {
     /// Names and types, in the order of first appearance.
-    pub(super) columns: Vec<(String, DataType)>,
+    pub(crate) columns: Vec<(String, DataType)>,
     /// Fields that are objects or arrays, so no columns.
-    pub(super) nested: Vec<String>,
+    pub(crate) nested: Vec<String>,
     /// Columns that are wanted as numbers and have not been seen.
-    pub(super) unseen: Vec<String>,
+    pub(crate) unseen: Vec<String>,
     /// Whether these are all the rows that there are.
-    pub(super) is_all: bool,
+    pub(crate) is_all: bool,
     /// The rows are the elements of one array.
-    pub(super) array: bool,
+    pub(crate) array: bool,
     /// Bytes before the first row: blanks, and the array's bracket.
-    pub(super) start: usize,
+    pub(crate) start: usize,
     /// Lines before the first row.
-    pub(super) start_line: u64,
+    pub(crate) start_line: u64,
 }
 
 /// What a value is.
@@ -46,7 +46,7 @@ enum Kind {
 }
 
 /// Looks at the complete records of `bytes`; the second answer is whether that was all that inference ever looks at.
-pub(super) fn infer(name: &str, bytes: &[u8], at_end: bool, options: &ReadOptions) -> Result<(Inferred, bool)> {
+pub(crate) fn infer(name: &str, bytes: &[u8], at_end: bool, options: &ReadOptions) -> Result<(Inferred, bool)> {
     let blanks = bytes.iter().take_while(|b| b.is_ascii_whitespace()).count();
     let array = bytes.get(blanks) == Some(&b'[');
     let start = if array { blanks + 1 } else { 0 };

@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 const NAMES_MAX: usize = 1000;
 
 #[derive(Debug)]
-pub(super) struct Late {
+pub(crate) struct Late {
     /// Fields that are no columns, as is known from the start.
     nested: HashSet<String>,
     /// Fields that are no columns because they came too late.
@@ -23,7 +23,7 @@ pub(super) struct Late {
 }
 
 impl Late {
-    pub(super) fn new(nested: &[String], awaited: Vec<String>) -> Self {
+    pub(crate) fn new(nested: &[String], awaited: Vec<String>) -> Self {
         Self {
             nested: nested.iter().cloned().collect(),
             unread: Mutex::default(),
@@ -58,13 +58,13 @@ impl Late {
     }
 
     /// The fields that came too late to be read.
-    pub(super) fn unread(&self) -> Vec<String> {
+    pub(crate) fn unread(&self) -> Vec<String> {
         let unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
         unread.iter().cloned().collect()
     }
 
     /// The awaited columns that have not come yet.
-    pub(super) fn absent(&self) -> Vec<String> {
+    pub(crate) fn absent(&self) -> Vec<String> {
         let absent = self.awaited.iter().filter(|(_, came)| !came.load(Ordering::Relaxed));
         absent.map(|(name, _)| name.clone()).collect()
     }

@@ -1,0 +1,486 @@
+//! Rows of files: to their end, or followed while they grow, through rotation and truncation.
+//!
+//! A followed file that is renamed away is read to its end before the one that has taken its name; the position says by
+//! its inode which file its offset belongs to, so that after a restart the old one is found under its new name. A file
+//! that has become shorter is read from its start again. Every path is a partition of its own, and they take turns.
+//!
+//! A position is the end of a batch, which is the end of a record. To resume, the header line is read again.
+
+mod columns;
+
+use super::live::{self, Context, IDLE_WAIT, WireFormat};
+use super::wire::Decoder;
+use super::{About, Format, Position, Read, Rows, Source, whole};
+use crate::error::{Error, Result};
+use arrow::datatypes::SchemaRef;
+use columns::Columns;
+use std::fs::{File, Metadata};
+use std::io::{self, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How often it is looked whether a followed path names another file than the one that is read.
+const LOOK_WAIT: Duration = Duration::from_millis(100);
+
+/// How long a file that was renamed away is still read: its writer may not have noticed yet.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// Bytes of a file in which lines are counted when it is resumed, which takes some tenths of a second; behind more, the
+/// line numbers of bad rows count rows instead.
+const LINES_COUNTED_BYTES: u64 = 256 << 20;
+
+/// Which files to read, and how.
+#[derive(Debug, Clone, Default)]
+pub struct FileOptions {
+    /// The files; each is a partition, numbered as they stand here.
+    pub paths: Vec<PathBuf>,
+    /// Whether to go on at the end of a file, waiting for more.
+    pub follow: bool,
+    /// Places to go on from, by their partition; the others are read from their start.
+    pub positions: Vec<Position>,
+}
+
+/// The rows of files.
+#[derive(Debug)]
+pub struct FileSource {
+    context: Context,
+    parts: Vec<Part>,
+    turn: usize,
+}
+
+/// One of the files.
+#[derive(Debug)]
+enum Part {
+    Lines(Box<Lines>),
+    Columns(Columns),
+}
+
+impl FileSource {
+    /// Opens the files, or begins to wait for them where they are followed.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a file that cannot be opened, unless it is followed; [`Error::Config`] where nothing is
+    /// named, or what is followed cannot be; what the first rows of each say.
+    pub fn open(context: &Context, options: &FileOptions) -> Result<Self> {
+        if options.paths.is_empty() {
+            return Err(Error::Config(format!("feed `{}`: no path is named", context.name)));
+        }
+        let mut parts = Vec::new();
+        for (partition, path) in (0u32..).zip(&options.paths) {
+            let from = options
+                .positions
+                .iter()
+                .find(|position| position.partition == partition);
+            let from = from.copied().unwrap_or(Position {
+                partition,
+                ..Position::default()
+            });
+            parts.push(match columns::needs_reader(context, path, options.follow)? {
+                Some(read) => Part::Columns(Columns::open(context, path, &read, from)?),
+                None => Part::Lines(Box::new(Lines::open(context, path, options.follow, from)?)),
+            });
+        }
+        Ok(Self {
+            context: context.clone(),
+            parts,
+            turn: 0,
+        })
+    }
+
+    /// How often a file was found shorter than what had been read of it, or gone when it was to be resumed: read from
+    /// the start, so that rows may be lost or come twice.
+    pub fn restarts(&self) -> u64 {
+        let restarts = |part: &Part| match part {
+            Part::Lines(lines) => lines.notes.len() as u64,
+            Part::Columns(_) => 0,
+        };
+        self.parts.iter().map(restarts).sum()
+    }
+}
+
+impl Source for FileSource {
+    fn schema(&self) -> SchemaRef {
+        let known = self.parts.iter().find_map(|part| match part {
+            Part::Lines(lines) => lines.schema(),
+            Part::Columns(columns) => Some(columns.schema.clone()),
+        });
+        known.unwrap_or_else(|| live::settled(&self.context))
+    }
+
+    fn select(&mut self, columns: &[String]) -> Result<()> {
+        let schema = self.schema();
+        match schema.fields().iter().map(|field| field.name()).eq(columns) {
+            true => Ok(()),
+            false => live::selected(&self.context, columns),
+        }
+    }
+
+    fn about(&self) -> About {
+        let first = match &self.parts[..] {
+            [Part::Lines(lines), ..] => lines.name.clone(),
+            [Part::Columns(columns), ..] => columns.name.clone(),
+            [] => String::new(),
+        };
+        let notes = self.parts.iter().filter_map(|part| match part {
+            Part::Lines(lines) => lines.notes.last().cloned(),
+            Part::Columns(_) => None,
+        });
+        let notes: Vec<String> = notes.collect();
+        About {
+            name: first,
+            hint: (!notes.is_empty()).then(|| notes.join("; ")),
+            ..About::default()
+        }
+    }
+
+    fn read(&mut self) -> Result<Read> {
+        let mut all_ended = true;
+        for _ in 0..self.parts.len() {
+            // A file has accepted nothing: what has not been read is read after a restart.
+            if self.context.stop.is_stopped() {
+                return Ok(Read::End);
+            }
+            self.turn = (self.turn + 1) % self.parts.len();
+            let read = match &mut self.parts[self.turn] {
+                Part::Lines(lines) => lines.read()?,
+                Part::Columns(columns) => columns.read()?,
+            };
+            match read {
+                Read::Batch(mut rows, position) => {
+                    rows.arrived_ns = Some(live::now_ns());
+                    return Ok(Read::Batch(rows, position));
+                }
+                Read::Idle => all_ended = false,
+                Read::End => {}
+            }
+        }
+        if all_ended {
+            return Ok(Read::End);
+        }
+        thread::sleep(IDLE_WAIT);
+        Ok(Read::Idle)
+    }
+}
+
+/// A file whose records are read one after the other.
+#[derive(Debug)]
+struct Lines {
+    context: Context,
+    path: PathBuf,
+    name: String,
+    follow: bool,
+    partition: u32,
+    open: Option<Open>,
+    /// Rows of the files before the one that is open.
+    rows_before: u64,
+    /// What has been read in advance.
+    ahead: Option<Read>,
+    ended: bool,
+    notes: Vec<String>,
+}
+
+/// A file that is open.
+#[derive(Debug)]
+struct Open {
+    file: File,
+    decoder: Decoder,
+    generation: u64,
+    /// Bytes of the file that have been read.
+    at: u64,
+    /// Nothing more will be read of it.
+    finished: bool,
+    looked: Instant,
+    /// When it was found to be renamed away, or has grown since.
+    leaving: Option<Instant>,
+}
+
+impl Lines {
+    fn open(context: &Context, path: &Path, follow: bool, from: Position) -> Result<Self> {
+        let mut lines = Self {
+            context: context.clone(),
+            path: path.to_owned(),
+            name: whole::name(path),
+            follow,
+            partition: from.partition,
+            open: None,
+            rows_before: from.rows,
+            ahead: None,
+            ended: false,
+            notes: Vec::new(),
+        };
+        // What is wrong with the options is found out even where there is no file yet.
+        lines.decoder()?;
+        match (from.offset_bytes, lines.find(from.generation)?) {
+            (0, _) => {}
+            (_, Some((file, metadata))) if metadata.len() >= from.offset_bytes => {
+                lines.open = Some(lines.resume(file, &metadata, from)?);
+            }
+            (offset, Some(_)) => lines.note(format!("is shorter than the {offset} bytes that had been read")),
+            (_, None) => lines.note("has gone since it was read".into()),
+        }
+        if !follow && lines.open.is_none() {
+            whole::open_file(path)?;
+        }
+        // The first rows settle the columns.
+        lines.ahead = Some(lines.read()?);
+        Ok(lines)
+    }
+
+    fn note(&mut self, what: String) {
+        self.notes
+            .push(format!("{} {what}: it is read from its start", self.name));
+    }
+
+    fn input(&self) -> impl Fn(io::Error) -> Error + use<> {
+        let path = self.path.clone();
+        move |source| Error::Input {
+            path: path.clone(),
+            source,
+        }
+    }
+
+    fn decoder(&self) -> Result<Decoder> {
+        let is_tsv = matches!(Format::of(&self.path), Ok(Format::Tsv));
+        Decoder::delimited(&self.context, &self.name, if is_tsv { b'\t' } else { b',' })
+    }
+
+    fn schema(&self) -> Option<SchemaRef> {
+        self.open.as_ref().and_then(|open| open.decoder.schema())
+    }
+
+    /// The file of this generation, under the path's name or another one in its directory.
+    fn find(&self, generation: u64) -> Result<Option<(File, Metadata)>> {
+        let is_it = |metadata: &Metadata| generation == 0 || inode(metadata) == generation;
+        if let Ok((file, metadata)) = opened(&self.path)
+            && is_it(&metadata)
+        {
+            return Ok(Some((file, metadata)));
+        }
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let Ok(entries) = std::fs::read_dir(parent.unwrap_or(Path::new("."))) else {
+            return Ok(None);
+        };
+        for entry in entries.flatten() {
+            if entry
+                .metadata()
+                .is_ok_and(|metadata| metadata.is_file() && is_it(&metadata))
+                && let Ok((file, metadata)) = opened(&entry.path())
+                && is_it(&metadata)
+            {
+                return Ok(Some((file, metadata)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Goes on behind the position.
+    fn resume(&mut self, mut file: File, metadata: &Metadata, from: Position) -> Result<Open> {
+        let input = self.input();
+        if self.context.schema.get().is_none() {
+            // The first rows of the file settle the columns, as they did the first time.
+            let mut scout = self.decoder()?;
+            while scout.schema().is_none() {
+                let got = scout.fill(&mut file).map_err(&input)?;
+                if got == 0 {
+                    scout.finish();
+                }
+                if scout.next_rows()?.is_none() && got == 0 {
+                    break;
+                }
+            }
+            file.rewind().map_err(&input)?;
+        }
+        let mut decoder = self.decoder()?;
+        if self.context.wire.format == WireFormat::Arrow {
+            // What the messages before it say (schema, dictionaries) is needed.
+            while decoder.offset() < from.offset_bytes {
+                if decoder.next_rows()?.is_none() && decoder.fill(&mut file).map_err(&input)? == 0 {
+                    break;
+                }
+            }
+            self.rows_before = from.rows.saturating_sub(decoder.rows());
+        } else {
+            while !decoder.take_header()? {
+                if decoder.fill(&mut file).map_err(&input)? == 0 {
+                    decoder.finish();
+                    decoder.take_header()?;
+                    break;
+                }
+            }
+            let lines = match self.context.wire.format {
+                WireFormat::Csv | WireFormat::Ndjson if from.offset_bytes <= LINES_COUNTED_BYTES => {
+                    file.rewind().map_err(&input)?;
+                    count_lines(&mut file, from.offset_bytes).map_err(&input)?
+                }
+                _ => from.rows,
+            };
+            decoder.jump(from.offset_bytes, lines);
+            file.seek(SeekFrom::Start(from.offset_bytes)).map_err(&input)?;
+        }
+        let at = file.stream_position().map_err(&input)?;
+        Ok(Open::new(file, decoder, inode(metadata), at))
+    }
+
+    fn read(&mut self) -> Result<Read> {
+        loop {
+            if let Some(ahead) = self.ahead.take() {
+                return Ok(ahead);
+            }
+            if self.ended {
+                return Ok(Read::End);
+            }
+            let Some(open) = &mut self.open else {
+                match opened(&self.path) {
+                    Ok((file, metadata)) => {
+                        let decoder = self.decoder()?;
+                        self.open = Some(Open::new(file, decoder, inode(&metadata), 0));
+                        continue;
+                    }
+                    Err(e) if self.follow && e.kind() == io::ErrorKind::NotFound => return Ok(Read::Idle),
+                    Err(e) => return Err(self.input()(e)),
+                }
+            };
+            if let Some(rows) = open.decoder.next_rows()? {
+                return Ok(self.batch(rows));
+            }
+            if open.finished {
+                self.rows_before += open.decoder.rows();
+                // Where only a header was there, its columns are still asked for.
+                if self.follow {
+                    self.open = None;
+                } else {
+                    self.ended = true;
+                }
+                continue;
+            }
+            let got = loop {
+                match open.decoder.fill(&mut open.file) {
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    got => break got,
+                }
+            };
+            let got = got.map_err(self.input())?;
+            let Some(open) = &mut self.open else { continue };
+            if got > 0 {
+                self.context.counters.bytes.fetch_add(got as u64, Ordering::Relaxed);
+                open.at += got as u64;
+                open.leaving = open.leaving.map(|_| Instant::now());
+            } else if !self.follow {
+                open.decoder.finish();
+                open.finished = true;
+            } else if !self.at_end()? {
+                return Ok(Read::Idle);
+            }
+        }
+    }
+
+    /// What to do at the end of a followed file; whether there is something to read now.
+    fn at_end(&mut self) -> Result<bool> {
+        let input = self.input();
+        let Some(open) = &mut self.open else { return Ok(true) };
+        if open.decoder.is_settling() && open.decoder.is_within_record() {
+            open.decoder.settle();
+            if let Some(rows) = open.decoder.next_rows()? {
+                self.ahead = Some(self.batch(rows));
+                return Ok(true);
+            }
+        }
+        if open.looked.elapsed() < LOOK_WAIT {
+            return Ok(false);
+        }
+        open.looked = Instant::now();
+        if open.file.metadata().map_err(&input)?.len() < open.at {
+            // What was half a line will never be whole.
+            open.decoder.abandon();
+            let rest = open.decoder.next_rows()?;
+            self.rows_before += open.decoder.rows();
+            self.note("has become shorter".into());
+            let decoder = self.decoder()?;
+            let Some(open) = &mut self.open else { return Ok(true) };
+            open.file.rewind().map_err(&input)?;
+            (open.decoder, open.at) = (decoder, 0);
+            if let Some(rows) = rest {
+                self.ahead = Some(Read::Batch(rows, self.position()));
+            }
+            return Ok(true);
+        }
+        match std::fs::metadata(&self.path) {
+            Ok(metadata) if inode(&metadata) != open.generation => {
+                if open.leaving.get_or_insert_with(Instant::now).elapsed() >= LINGER {
+                    open.decoder.finish();
+                    open.finished = true;
+                    return Ok(true);
+                }
+            }
+            // Renamed away, and nothing has come in its place.
+            _ => {}
+        }
+        Ok(false)
+    }
+
+    fn batch(&self, rows: Rows) -> Read {
+        Read::Batch(rows, self.position())
+    }
+
+    fn position(&self) -> Position {
+        let (rows, offset_bytes, generation) = self.open.as_ref().map_or((0, 0, 0), |open| {
+            (open.decoder.rows(), open.decoder.offset(), open.generation)
+        });
+        Position {
+            partition: self.partition,
+            rows: self.rows_before + rows,
+            offset_bytes,
+            generation,
+        }
+    }
+}
+
+impl Open {
+    fn new(file: File, decoder: Decoder, generation: u64, at: u64) -> Self {
+        Self {
+            file,
+            decoder,
+            generation,
+            at,
+            finished: false,
+            looked: Instant::now(),
+            leaving: None,
+        }
+    }
+}
+
+fn opened(path: &Path) -> io::Result<(File, Metadata)> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    match metadata.is_dir() {
+        true => Err(io::ErrorKind::IsADirectory.into()),
+        false => Ok((file, metadata)),
+    }
+}
+
+/// Line ends in the next `bytes` bytes.
+fn count_lines(file: &mut File, bytes: u64) -> io::Result<u64> {
+    let mut piece = vec![0; 1 << 18];
+    let mut rest = io::Read::take(file, bytes);
+    let mut lines = 0;
+    loop {
+        match io::Read::read(&mut rest, &mut piece)? {
+            0 => return Ok(lines),
+            got => lines += super::chunks::count_lines(&piece[..got]),
+        }
+    }
+}
+
+/// What tells a file from others that have had its name.
+#[cfg(unix)]
+fn inode(metadata: &Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(metadata)
+}
+
+/// What tells a file from others that have had its name: nothing here, so that rotation is not noticed.
+#[cfg(not(unix))]
+fn inode(_: &Metadata) -> u64 {
+    0
+}
