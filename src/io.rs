@@ -14,6 +14,8 @@ mod columnar;
 mod columns;
 pub mod csv;
 pub mod follow;
+#[cfg(feature = "net")]
+pub mod http;
 mod interrupt;
 pub mod journal;
 pub mod live;

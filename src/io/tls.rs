@@ -4,6 +4,7 @@
 //! configuration says `insecure = true`, and then there is a warning. A token is compared in constant time and shown
 //! nowhere, not by `Debug` either.
 
+use super::tcp::TokenCheck;
 use crate::error::{Error, Result};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -82,7 +83,7 @@ impl Token {
     }
 
     /// [`matches`](Self::matches) as a function of its own.
-    pub fn check(&self) -> Arc<dyn Fn(&[u8]) -> bool + Send + Sync> {
+    pub fn check(&self) -> TokenCheck {
         let token = self.clone();
         Arc::new(move |bytes| token.matches(bytes))
     }

@@ -52,6 +52,10 @@ mod group_edges;
 mod grouped;
 #[cfg(feature = "cli")]
 mod html_page;
+#[cfg(feature = "net")]
+mod http_client;
+#[cfg(feature = "net")]
+mod http_feed;
 #[cfg(feature = "cli")]
 mod input_notes;
 mod integers;
@@ -64,6 +68,8 @@ mod magnitudes;
 mod matrices;
 #[cfg(all(feature = "cli", feature = "sqlite"))]
 mod merging;
+#[cfg(feature = "net")]
+mod monitor;
 mod nist;
 mod oracle;
 mod oracle_checks;

@@ -1,0 +1,131 @@
+//! The threads that decode bodies and hand their rows on, away from the one that waits for clients.
+
+use super::body::{Bodies, Encoding};
+use crate::error::Error;
+use crate::io::Rows;
+use crate::io::budget::Share;
+use crate::io::journal::{Answer, Appender, Pending, Refused};
+use crate::io::live::WireFormat;
+use bytes::Bytes;
+use crossbeam::channel::{Receiver, Sender, TrySendError};
+use tokio::sync::oneshot;
+
+/// A body on its way to become rows.
+pub(super) struct Job {
+    pub(super) source: String,
+    pub(super) format: WireFormat,
+    pub(super) encoding: Encoding,
+    pub(super) body: Vec<Bytes>,
+    pub(super) share: Share,
+    /// The key that came with it.
+    pub(super) pending: Option<Pending>,
+    pub(super) reply: oneshot::Sender<Reply>,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// Its rows are taken, and on disk where there is a journal.
+    Taken(Answer),
+    /// Too much waits.
+    Full,
+    /// The feed ends.
+    Ending,
+    /// It cannot be read.
+    Unreadable(Error),
+    /// The journal cannot be written.
+    NotDurable(String),
+}
+
+/// Where rows go.
+#[derive(Clone)]
+pub(super) enum Outlet {
+    Channel(Sender<(Rows, Share)>),
+    Journal(Appender),
+}
+
+impl Outlet {
+    /// Whether nothing more is taken at the moment.
+    pub(super) fn is_full(&self) -> bool {
+        match self {
+            Self::Channel(channel) => channel.is_full(),
+            Self::Journal(journal) => journal.is_full(),
+        }
+    }
+}
+
+/// Decodes what comes until nothing more can.
+pub(super) fn run(jobs: &Receiver<Job>, bodies: &Bodies, outlet: &Outlet) {
+    for job in jobs {
+        work(job, bodies, outlet);
+    }
+}
+
+fn work(job: Job, bodies: &Bodies, outlet: &Outlet) {
+    let Job {
+        source,
+        format,
+        encoding,
+        body,
+        mut share,
+        pending,
+        reply,
+    } = job;
+    // Who asked may be gone, which changes nothing for the rows.
+    let say = |reply: oneshot::Sender<Reply>, what| drop(reply.send(what));
+    let rows = match bodies.decode(&source, format, encoding, body) {
+        Ok(rows) => rows,
+        Err(e) => return say(reply, Reply::Unreadable(e)),
+    };
+    let answer = Answer {
+        accepted: rows.batch.num_rows() as u64,
+        rejected: rows.rejected.len() as u64,
+    };
+    if answer.accepted + answer.rejected == 0 {
+        if let Some(pending) = pending {
+            pending.done(answer);
+        }
+        return say(reply, Reply::Taken(answer));
+    }
+    match outlet {
+        Outlet::Channel(channel) => {
+            if !share.try_resize(rows.batch.get_array_memory_size() as u64) {
+                return say(reply, Reply::Full);
+            }
+            match channel.try_send((rows, share)) {
+                Ok(()) => {
+                    if let Some(pending) = pending {
+                        pending.done(answer);
+                    }
+                    say(reply, Reply::Taken(answer));
+                }
+                Err(TrySendError::Full(_)) => say(reply, Reply::Full),
+                Err(TrySendError::Disconnected(_)) => say(reply, Reply::Ending),
+            }
+        }
+        Outlet::Journal(journal) => {
+            let (sender, receiver) = crossbeam::channel::bounded(1);
+            // Kept where a refusal can still be told.
+            let _ = sender.send(reply);
+            let reply = receiver.clone();
+            let done = Box::new(move |result: Result<_, String>| {
+                if let Ok(reply) = reply.try_recv() {
+                    let what = match result {
+                        Ok(_) => Reply::Taken(answer),
+                        Err(why) => Reply::NotDurable(why),
+                    };
+                    let _ = reply.send(what);
+                }
+            });
+            let refused = match journal.try_append(rows, pending, done) {
+                Ok(()) => return,
+                Err(Refused::Full) => Reply::Full,
+                Err(Refused::Closed) => Reply::Ending,
+                Err(Refused::Unfit(e)) => Reply::Unreadable(e),
+            };
+            if let Ok(reply) = receiver.try_recv() {
+                say(reply, refused);
+            }
+        }
+    }
+}
