@@ -16,6 +16,7 @@ mod progress;
 mod rendering;
 mod run;
 mod transform;
+mod validate;
 
 use crate::error::{Error, Result};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -42,6 +43,7 @@ enum Command {
     #[cfg(feature = "sqlite")]
     Merge(merge::Arguments),
     Transform(Box<transform::Arguments>),
+    Validate(validate::Arguments),
     Generate(Box<generate::Arguments>),
     Completions(completions::Arguments),
 }
@@ -126,6 +128,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments, log),
         Command::Transform(arguments) => interruptible().and_then(|()| transform::run(&arguments, log)),
         Command::Generate(arguments) => interruptible().and_then(|()| generate::run(&arguments, log)),
+        Command::Validate(arguments) => validate::run(&arguments, log),
         Command::Completions(arguments) => completions::run(&arguments),
     };
     match result {

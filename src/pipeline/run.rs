@@ -9,12 +9,14 @@
 //! rows go on.
 
 mod appended;
+mod environment;
 mod feed;
 mod over_http;
 mod saving;
 mod sinks;
 mod sources;
 
+pub use environment::check_environment;
 pub use feed::Counts;
 
 use crate::alert::AlertRule;
@@ -27,7 +29,7 @@ use crate::io::sink;
 use crate::metrics::Metrics;
 use appended::Appended;
 use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
-use feed::{Aside, Feed, closes_by_the_clock};
+use feed::{Aside, Feed, closes_by_the_clock, engine_spec};
 use saving::Saving;
 use sinks::Sinks;
 use sources::{Reading, Said, stored_schema};
@@ -186,7 +188,7 @@ impl<'a> Run<'a> {
             .iter()
             .map(|feed| sink::Feed {
                 name: feed.name.as_str().into(),
-                spec: config.spec.clone(),
+                spec: engine_spec(config, &rules),
                 ewm: config.ewm_half_life_ns.is_some(),
             })
             .collect();

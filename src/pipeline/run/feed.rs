@@ -142,10 +142,7 @@ impl Feed {
         rules: &[AlertRule],
         state: Option<&FeedState>,
     ) -> Result<Self> {
-        let needs = rules.iter().map(AlertRule::needs);
-        let comoments = needs.clone().any(|needs| needs.comoments);
-        let mut spec = config.spec.clone();
-        spec.covariance |= comoments && !spec.correlation;
+        let spec = engine_spec(config, rules);
         let query = Query {
             spec: spec.clone(),
             filter: config.rows.filter.clone(),
@@ -403,6 +400,20 @@ impl Pending {
         let same = |a: &Part, b: &Part| a.partition == b.partition;
         self.batches.chunk_by(same).map(together).collect()
     }
+}
+
+/// The statistics that are asked for, and what the alerts need beside them.
+pub(super) fn engine_spec(config: &Config, rules: &[AlertRule]) -> Spec {
+    let mut spec = config.spec.clone();
+    for needs in rules.iter().map(AlertRule::needs) {
+        spec.covariance |= needs.comoments && !spec.correlation;
+        spec.differences |= needs.differences;
+        if needs.quantiles && spec.quantiles.is_empty() {
+            // Any probability has the sketches kept.
+            spec.quantiles = vec![0.5];
+        }
+    }
+    spec
 }
 
 /// A window and key as text.

@@ -120,7 +120,7 @@ fn open(
     context: &Context,
     notes: &mut Vec<String>,
 ) -> Result<Box<dyn Source>> {
-    let positions: Vec<Position> = state.map_or(Vec::new(), |state| state.positions.iter().map(position).collect());
+    let positions = positions(state);
     let journal = || match (store, &config.state) {
         (Some(store), Some(state)) if state.journal => {
             Journal::open(context, &store.journal(&feed.name), positions.first()).map(Some)
@@ -216,13 +216,15 @@ fn protect(access: &Access, what: &str, options: &mut crate::io::tcp::TcpOptions
     Ok(())
 }
 
-fn position(stored: &(u32, u64, u64, u64)) -> Position {
-    Position {
-        partition: stored.0,
-        rows: stored.1,
-        offset_bytes: stored.2,
-        generation: stored.3,
-    }
+/// Where a stored feed stands, by partition.
+pub(super) fn positions(state: Option<&FeedState>) -> Vec<Position> {
+    let position = |(partition, rows, offset_bytes, generation): &(u32, u64, u64, u64)| Position {
+        partition: *partition,
+        rows: *rows,
+        offset_bytes: *offset_bytes,
+        generation: *generation,
+    };
+    state.map_or(Vec::new(), |state| state.positions.iter().map(position).collect())
 }
 
 /// Opens a source and has a thread read it: what it says comes with the number of the feed.
