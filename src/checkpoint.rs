@@ -181,18 +181,17 @@ impl Store {
     }
 
     fn write(&self, temporary: &Path, bytes: &[u8], number: u64) -> std::io::Result<()> {
-        let crash = |_: Option<String>| -> std::io::Result<()> { std::process::abort() };
-        fail_point!("checkpoint-before-write", crash);
+        fail_point!("checkpoint-before-write", |_| std::process::abort());
         let mut file = File::create(temporary)?;
         file.write_all(bytes)?;
-        fail_point!("checkpoint-before-fsync", crash);
+        fail_point!("checkpoint-before-fsync", |_| std::process::abort());
         file.sync_all()?;
-        fail_point!("checkpoint-before-rename", crash);
+        fail_point!("checkpoint-before-rename", |_| std::process::abort());
         std::fs::rename(temporary, self.path(number))?;
-        fail_point!("checkpoint-after-rename", crash);
+        fail_point!("checkpoint-after-rename", |_| std::process::abort());
         #[cfg(unix)]
         File::open(&self.directory)?.sync_all()?;
-        fail_point!("checkpoint-after-fsync", crash);
+        fail_point!("checkpoint-after-fsync", |_| std::process::abort());
         Ok(())
     }
 }

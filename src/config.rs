@@ -34,8 +34,6 @@ pub struct Config {
     pub late_path: Option<PathBuf>,
     /// How often open windows are reported; only when they close, where absent.
     pub update_interval: Option<Duration>,
-    /// The half-life in nanoseconds of event time of exponentially weighted statistics, where they are asked for.
-    pub ewm_half_life_ns: Option<i64>,
     /// How rows are reduced.
     pub engine: EngineConfig,
     /// Where reports go.

@@ -21,7 +21,7 @@ use crate::cells::Cells;
 use crate::error::{Error, Result};
 use crate::report::{Closed, Report, build};
 use crate::spec::{Spec, Window, unknown_column};
-use crate::summary::{LeafRun, Merge, Shape, Summary};
+use crate::summary::{Ewm, LeafRun, Merge, Shape, Summary};
 use crate::window::watermark::Watermarks;
 pub use crate::window::watermark::{Lateness, Refused};
 use closing::Complete;
@@ -98,6 +98,7 @@ struct Layout {
 struct Single {
     folded: Summary,
     tail: BatchBuilder,
+    ewm: Option<Box<Ewm>>,
 }
 
 impl Engine {
@@ -231,6 +232,14 @@ impl Engine {
 
     /// Fills the carried leaf first, hands whole leaves on without copying, and keeps a copy of the rest.
     fn push_single(&mut self, batch: &Batch, layout: &Layout) {
+        if let (Some(half_life_ns), Some(times)) = (self.spec.ewm_half_life_ns, batch.time_ns()) {
+            let columns = &batch.columns()[..layout.shape.columns];
+            let new = || Box::new(Ewm::new(half_life_ns, columns.len(), self.spec.covariance));
+            let ewm = self.single.ewm.get_or_insert_with(new);
+            for (i, time) in times.iter().enumerate() {
+                ewm.push(*time, |c| columns[c].get(i));
+            }
+        }
         let mut start = 0;
         if self.single.tail.rows() > 0 {
             start = batch.rows().min(layout.leaf_rows - self.single.tail.rows());
@@ -281,6 +290,7 @@ impl Engine {
         let rows = |run: &Option<LeafRun>| run.as_ref().map_or(0, |run| run.rows() as usize);
         let carried: Vec<usize> = open.iter().map(rows).collect();
         let cells = Cells::grouped(&cell_of_row, &carried, layout.leaf_rows);
+        self.grouped.weigh(&self.spec, &layout.shape, &batch, &cells, &slots);
         let work = Work {
             batch,
             cells: Arc::new(cells),
@@ -447,7 +457,8 @@ impl Layout {
 
 /// Checks that a batch has the keys and the event time that the spec asks for.
 fn check(spec: &Spec, batch: &Batch) -> Result<()> {
-    let timed = !matches!(spec.window, Some(Window::Time { .. })) || batch.time_ns().is_some();
+    let needs_time = matches!(spec.window, Some(Window::Time { .. })) || spec.ewm_half_life_ns.is_some();
+    let timed = !needs_time || batch.time_ns().is_some();
     if !timed {
         return Err(Error::Usage(
             "the spec asks for event time, which the batch does not have".into(),

@@ -133,6 +133,7 @@ pub fn merge(databases: &[Database], query: &Query) -> Result<Merged> {
                     Some(Span::Window(window)) => Some(WindowBounds::of(window, piece.target)),
                     Some(Span::Unbounded) => None,
                 },
+                ewm: None,
                 summary,
             });
             let groups: Vec<Group> = build::report(&spec, &feed.columns, closed).groups;

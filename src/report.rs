@@ -29,7 +29,7 @@ pub mod text;
 
 use crate::regression::Centred;
 use crate::spec::Window;
-use crate::summary::Summary;
+use crate::summary::{Ewm, Summary};
 use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 
@@ -50,6 +50,21 @@ pub struct Closed {
     pub window: Option<WindowBounds>,
     /// What its rows come to.
     pub summary: Summary,
+    /// The exponentially weighted moments of the key up to the end of the window, where they are asked for.
+    pub ewm: Option<Box<Ewm>>,
+}
+
+impl Closed {
+    /// Without exponentially weighted moments.
+    pub fn new(key: Option<Named<KeyValue>>, window: Option<WindowBounds>, summary: Summary) -> Self {
+        let ewm = None;
+        Self {
+            key,
+            window,
+            summary,
+            ewm,
+        }
+    }
 }
 
 /// The statistics of an input, one group per window and key.

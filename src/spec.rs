@@ -182,6 +182,8 @@ pub struct Spec {
     pub keys: Vec<String>,
     /// The windows that make groups.
     pub window: Option<Window>,
+    /// The half-life of exponentially weighted moments per key, in nanoseconds of event time, where they are asked for.
+    pub ewm_half_life_ns: Option<i64>,
 }
 
 impl Default for Spec {
@@ -198,6 +200,7 @@ impl Default for Spec {
             precision: Precision::Exact,
             keys: Vec::new(),
             window: None,
+            ewm_half_life_ns: None,
         }
     }
 }
@@ -284,6 +287,14 @@ impl Spec {
         self
     }
 
+    /// Exponentially weighted mean, variance and (with covariances) covariance of each key as well, whose weights halve
+    /// with every half-life of event time.
+    #[must_use]
+    pub fn ewm(mut self, half_life: Duration) -> Self {
+        self.ewm_half_life_ns = Some(i64::try_from(half_life.as_nanos()).unwrap_or(i64::MAX));
+        self
+    }
+
     /// The precision.
     #[must_use]
     pub fn precision(mut self, precision: Precision) -> Self {
@@ -320,6 +331,9 @@ impl Spec {
         }
         if let Some(window) = self.window {
             window.checked()?;
+        }
+        if self.ewm_half_life_ns.is_some_and(|ns| ns <= 0) {
+            return Err(Error::Usage("a half-life is longer than 0".into()));
         }
         if let Some(regression) = &self.regression {
             if !(regression.ridge >= 0.0 && regression.ridge.is_finite()) {

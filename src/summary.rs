@@ -11,12 +11,14 @@ pub mod check;
 pub mod comoments;
 pub mod dd;
 pub mod differences;
+pub mod ewm;
 pub mod loss;
 pub mod moments;
 pub mod quantiles;
 
 pub use comoments::{CoMoments, ExactCoMoments};
 pub use differences::Differences;
+pub use ewm::Ewm;
 pub use loss::{Loss, LossShape, Model};
 pub use moments::{Moments, Order};
 pub use quantiles::Quantiles;

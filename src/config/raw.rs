@@ -257,7 +257,7 @@ impl Raw {
         }
         let (window, lateness, late_path, update_interval) = self.window.typed()?;
         let (rows, keys, columns) = self.rows.typed()?;
-        let (spec, ewm_half_life_ns) = self.statistics.typed(keys, columns, window)?;
+        let spec = self.statistics.typed(keys, columns, window)?;
         let engine = self.engine.typed()?;
         let spec = Spec {
             precision: engine.precision.unwrap_or_default(),
@@ -284,7 +284,6 @@ impl Raw {
             lateness,
             late_path,
             update_interval,
-            ewm_half_life_ns,
             engine,
             sinks,
             alerts,
@@ -487,12 +486,7 @@ impl RawWindow {
 }
 
 impl RawStatistics {
-    fn typed(
-        self,
-        keys: Vec<String>,
-        columns: Option<Vec<String>>,
-        window: Option<Window>,
-    ) -> Result<(Spec, Option<i64>)> {
+    fn typed(self, keys: Vec<String>, columns: Option<Vec<String>>, window: Option<Window>) -> Result<Spec> {
         if self.moments == Some(false) {
             return Err(config(
                 "[statistics] moments",
@@ -526,7 +520,10 @@ impl RawStatistics {
             Some(other) => return Err(config("[statistics] order", format!("{other} is neither 2 nor 4"))),
         };
         let half_life = self.ewm.map(|ewm| units::duration_ns(&ewm.half_life));
-        Ok((spec, half_life.transpose().map_err(|e| config("[statistics] ewm", e))?))
+        Ok(Spec {
+            ewm_half_life_ns: half_life.transpose().map_err(|e| config("[statistics] ewm", e))?,
+            ..spec
+        })
     }
 }
 

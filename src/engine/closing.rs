@@ -9,9 +9,10 @@ use super::keys::KeyTable;
 use crate::error::Result;
 use crate::report::{Closed, WindowBounds};
 use crate::spec::Window;
-use crate::summary::{Merge, Shape, Summary};
+use crate::summary::{Ewm, Merge, Shape, Summary};
 use crate::window::{Panes, Sliding};
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use std::vec::IntoIter;
 
 /// Which panes of time are complete.
@@ -32,12 +33,23 @@ pub(super) struct Closing {
     pub(super) next: i64,
     /// Where windows overlap: the panes of each key that open windows hold.
     pub(super) sliding: HashMap<u32, Sliding>,
+    /// The exponentially weighted moments of each key, up to its last closed pane.
+    pub(super) ewm: HashMap<u32, Box<Ewm>>,
     /// What is being reported.
     ready: Option<Ready>,
     /// By key number: its place in the order of the keys.
     ranks: Vec<u32>,
     /// Merges of panes into windows so far.
     merges: u64,
+}
+
+/// A window of one key.
+#[derive(Debug)]
+struct Done {
+    window: i64,
+    key: u32,
+    summary: Summary,
+    ewm: Option<Box<Ewm>>,
 }
 
 #[derive(Debug)]
@@ -47,7 +59,7 @@ enum Ready {
     /// Keys that may have a window of this number.
     Keys(i64, IntoIter<u32>),
     /// Windows of single keys.
-    Windows(IntoIter<(i64, u32, Summary)>),
+    Windows(IntoIter<Done>),
 }
 
 impl Default for Closing {
@@ -63,6 +75,7 @@ impl Closing {
             panes: Panes::of(window),
             next: i64::MIN,
             sliding: HashMap::new(),
+            ewm: HashMap::new(),
             ready: None,
             ranks: Vec::new(),
             merges: 0,
@@ -72,6 +85,25 @@ impl Closing {
     /// Summaries of panes that are held.
     pub(super) fn summaries(&self) -> usize {
         self.sliding.values().map(Sliding::len).sum()
+    }
+
+    /// Adds a pane to the exponentially weighted moments of its key.
+    pub(super) fn weigh(&mut self, key: u32, pane: Box<Ewm>) {
+        match self.ewm.entry(key) {
+            Entry::Occupied(mut state) => state.get_mut().merge(&pane),
+            Entry::Vacant(place) => {
+                place.insert(pane);
+            }
+        }
+    }
+
+    fn done(&self, window: i64, key: u32, summary: Summary) -> Done {
+        Done {
+            window,
+            key,
+            summary,
+            ewm: self.ewm.get(&key).cloned(),
+        }
     }
 
     /// Forgets the order of the keys, as they have other numbers now.
@@ -116,15 +148,16 @@ impl Grouped {
     }
 
     /// Windows and keys by what they are instead of their numbers.
-    fn named(&self, windows: Vec<(i64, u32, Summary)>) -> Result<Vec<Closed>> {
+    fn named(&self, windows: Vec<Done>) -> Result<Vec<Closed>> {
         let keys = self.keys.as_ref();
-        let values = keys.map(|keys| keys.values_of(windows.iter().map(|(_, key, _)| *key)));
+        let values = keys.map(|keys| keys.values_of(windows.iter().map(|done| done.key)));
         let values = values.transpose()?;
         let window = self.closing.window;
-        let closed = windows.into_iter().enumerate().map(|(i, (k, _, summary))| Closed {
+        let closed = windows.into_iter().enumerate().map(|(i, done)| Closed {
             key: values.as_ref().map(|values| values.get(i as u32)),
-            window: window.map(|window| WindowBounds::of(window, k)),
-            summary,
+            window: window.map(|window| WindowBounds::of(window, done.window)),
+            summary: done.summary,
+            ewm: done.ewm,
         });
         Ok(closed.collect())
     }
@@ -135,17 +168,34 @@ impl Grouped {
         // Cells in the order in which they would be merged.
         let mut cells: Vec<&Cell> = self.cells.iter().filter(|cell| cell.live).collect();
         cells.sort_unstable_by_key(|cell| (cell.key, cell.pane, cell.partition));
-        let mut windows: Vec<(i64, u32, Summary)> = Vec::new();
+        let mut windows: Vec<Done> = Vec::new();
         for of_key in cells.chunk_by(|a, b| a.key == b.key) {
             let key = of_key[0].key;
             let mut open: Vec<(i64, Summary)> = Vec::new();
+            // Weights of the rows up to the end of each pane.
+            let mut weighed = self.closing.ewm.get(&key).cloned();
             for of_pane in of_key.chunk_by(|a, b| a.pane == b.pane) {
                 let mut summary = Summary::default();
                 of_pane.iter().for_each(|cell| summary.merge(&cell.summary(shape)));
-                open.push((of_pane[0].pane, summary));
+                for pane in of_pane.iter().filter_map(|cell| cell.ewm.as_ref()) {
+                    match &mut weighed {
+                        Some(ewm) => ewm.merge(pane),
+                        None => weighed = Some(pane.clone()),
+                    }
+                }
+                if panes.are_windows() {
+                    let (window, ewm) = (of_pane[0].pane, weighed.clone());
+                    windows.push(Done {
+                        window,
+                        key,
+                        summary,
+                        ewm,
+                    });
+                } else {
+                    open.push((of_pane[0].pane, summary));
+                }
             }
             if panes.are_windows() {
-                windows.extend(open.into_iter().map(|(pane, summary)| (pane, key, summary)));
                 continue;
             }
             let held = self.closing.sliding.get(&key);
@@ -160,15 +210,20 @@ impl Grouped {
                     sliding.push(panes, pane, summary);
                 }
             }
-            windows.extend(sliding.window(panes, k).0.map(|summary| (k, key, summary)));
+            windows.extend(sliding.window(panes, k).0.map(|summary| Done {
+                window: k,
+                key,
+                summary,
+                ewm: weighed.clone(),
+            }));
         }
         let ranks = self.keys.as_ref().map_or(vec![0], KeyTable::ranks);
-        windows.sort_by_key(|(k, key, _)| (*k, ranks[*key as usize]));
+        windows.sort_by_key(|done| (done.window, ranks[done.key as usize]));
         self.named(windows)
     }
 
     /// Takes windows from what is being reported.
-    fn report(&mut self, max: usize, shape: &Shape, windows: &mut Vec<(i64, u32, Summary)>) {
+    fn report(&mut self, max: usize, shape: &Shape, windows: &mut Vec<Done>) {
         let Some(mut ready) = self.closing.ready.take() else {
             return;
         };
@@ -185,7 +240,7 @@ impl Grouped {
                         summary.merge(&self.remove(*slot, shape).2);
                         slots.next();
                     }
-                    windows.push((*k, key, summary));
+                    windows.push(self.closing.done(*k, key, summary));
                 }
                 slots.len() > 0
             }
@@ -200,7 +255,12 @@ impl Grouped {
                     if *k >= sliding.next {
                         let (summary, merges) = sliding.window(panes, *k);
                         self.closing.merges += merges;
-                        windows.extend(summary.map(|summary| (*k, key, summary)));
+                        let spent = k.checked_add(1).is_none_or(|next| sliding.is_spent(panes, next));
+                        if spent {
+                            self.closing.sliding.remove(&key);
+                        }
+                        windows.extend(summary.map(|summary| self.closing.done(*k, key, summary)));
+                        continue;
                     }
                     // There is no window behind the last number.
                     if k.checked_add(1).is_none_or(|next| sliding.is_spent(panes, next)) {
@@ -315,7 +375,7 @@ impl Grouped {
         for slot in std::mem::take(&mut self.full) {
             let (pane, key, summary) = self.remove(slot, shape);
             if panes.are_windows() {
-                windows.push((pane, key, summary));
+                windows.push(self.closing.done(pane, key, summary));
                 continue;
             }
             let sliding = self.closing.sliding.entry(key).or_insert_with(Sliding::new);
@@ -326,12 +386,12 @@ impl Grouped {
                 let (summary, cost) = sliding.window(panes, k);
                 merges += cost;
                 sliding.next = k.saturating_add(1);
-                windows.extend(summary.map(|summary| (k, key, summary)));
+                windows.extend(summary.map(|summary| self.closing.done(k, key, summary)));
             }
             self.closing.merges += merges;
         }
         let ranks = &self.closing.ranks;
-        windows.sort_by_key(|(k, key, _)| (*k, ranks[*key as usize]));
+        windows.sort_by_key(|done| (done.window, ranks[done.key as usize]));
         self.closing.ready = Some(Ready::Windows(windows.into_iter()));
     }
 }

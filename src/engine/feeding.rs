@@ -132,9 +132,15 @@ impl Engine {
             if summary.rows == 0 {
                 summary = LeafRun::new(&shape).finish(&shape);
             }
+            let ewm = self.single.ewm.take();
             self.reset();
             let (key, window) = (None, None);
-            return Ok(vec![Closed { key, window, summary }]);
+            return Ok(vec![Closed {
+                key,
+                window,
+                summary,
+                ewm,
+            }]);
         }
         if self.grouped.may_close(complete) {
             self.drain();
@@ -172,7 +178,13 @@ impl Engine {
         let mut summary = self.single.folded.clone();
         summary.merge(&run.finish(&layout.shape));
         let (key, window) = (None, None);
-        Ok(vec![Closed { key, window, summary }])
+        let ewm = self.single.ewm.clone();
+        Ok(vec![Closed {
+            key,
+            window,
+            summary,
+            ewm,
+        }])
     }
 
     /// As new.

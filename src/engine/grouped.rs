@@ -8,9 +8,10 @@ use super::closing::Closing;
 use super::keys::KeyTable;
 use crate::backend::Partial;
 use crate::batch::Batch;
+use crate::cells::Cells;
 use crate::error::{Error, Result};
 use crate::spec::{Spec, Window};
-use crate::summary::{LeafRun, Merge, Quantiles, Shape, Summary};
+use crate::summary::{Ewm, LeafRun, Merge, Quantiles, Shape, Summary};
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 
@@ -53,6 +54,7 @@ pub(super) struct Cell {
     pub(super) live: bool,
     pub(super) folded: Option<Box<Summary>>,
     pub(super) open: Option<LeafRun>,
+    pub(super) ewm: Option<Box<Ewm>>,
 }
 
 impl Cell {
@@ -157,6 +159,23 @@ impl Grouped {
                 }
             }
             Partial::Open(run) => cell.open = Some(*run),
+        }
+    }
+
+    /// Takes the rows of a batch into the exponentially weighted moments of their cells.
+    pub(super) fn weigh(&mut self, spec: &Spec, shape: &Shape, batch: &Batch, cells: &Cells, slots: &[u32]) {
+        let (Some(half_life_ns), Some(times)) = (spec.ewm_half_life_ns, batch.time_ns()) else {
+            return;
+        };
+        let (columns, order) = (&batch.columns()[..shape.columns], cells.order.as_deref().unwrap_or(&[]));
+        for block in &cells.blocks {
+            let cell = &mut self.cells[slots[block.cell as usize] as usize];
+            let new = || Box::new(Ewm::new(half_life_ns, shape.columns, spec.covariance));
+            let ewm = cell.ewm.get_or_insert_with(new);
+            for place in &order[block.rows.clone()] {
+                let i = *place as usize;
+                ewm.push(times[i], |c| columns[c].get(i));
+            }
         }
     }
 
@@ -294,7 +313,10 @@ impl Grouped {
 
     /// Takes a cell out: its pane, its key, and what its rows come to.
     pub(super) fn remove(&mut self, slot: u32, shape: &Shape) -> (i64, u32, Summary) {
-        let cell = std::mem::take(&mut self.cells[slot as usize]);
+        let mut cell = std::mem::take(&mut self.cells[slot as usize]);
+        if let Some(ewm) = cell.ewm.take() {
+            self.closing.weigh(cell.key, ewm);
+        }
         self.index.remove(&(cell.pane, cell.key, cell.partition));
         self.free.push(slot);
         (cell.pane, cell.key, cell.into_summary(shape))

@@ -70,7 +70,7 @@ impl Engine {
         let summary = self.reduce_resident(resident, layout.shape, layout.leaf_rows, None);
         let (key, window) = (None, None);
         let rows = batch.rows() as u64;
-        Ok(self.report(rows, &layout.reported, [Closed { key, window, summary }]))
+        Ok(self.report(rows, &layout.reported, [Closed::new(key, window, summary)]))
     }
 
     /// The loss of a model and its gradient over the rows in which all terms and the target are finite numbers, without

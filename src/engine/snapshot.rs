@@ -10,7 +10,7 @@ use super::{Engine, Layout, Single, Watermarks};
 use crate::batch::BatchBuilder;
 use crate::error::{Error, Result};
 use crate::spec::{Spec, Window};
-use crate::summary::{LeafRun, Summary};
+use crate::summary::{Ewm, LeafRun, Summary};
 use crate::window::Sliding;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -26,6 +26,9 @@ struct State<'a> {
     cells: Vec<StoredCell<'a>>,
     next: i64,
     sliding: Vec<(u32, Cow<'a, Sliding>)>,
+    /// Of all rows, where there is one cell; of the keys, up to their last closed pane.
+    ewm: Option<Cow<'a, Ewm>>,
+    ewm_of_keys: Vec<(u32, Cow<'a, Ewm>)>,
     watermarks: Option<Cow<'a, Watermarks>>,
     rows: u64,
     late: u64,
@@ -41,8 +44,15 @@ struct StoredLayout {
     leaf_rows: usize,
 }
 
-/// Pane, key, partition, what is folded, and the leaf that goes on.
-type StoredCell<'a> = (i64, u32, u32, Option<Cow<'a, Summary>>, Option<Cow<'a, LeafRun>>);
+/// Pane, key, partition, what is folded, the leaf that goes on, and weighted moments.
+type StoredCell<'a> = (
+    i64,
+    u32,
+    u32,
+    Option<Cow<'a, Summary>>,
+    Option<Cow<'a, LeafRun>>,
+    Option<Cow<'a, Ewm>>,
+);
 
 fn damaged(why: impl std::fmt::Display) -> Error {
     Error::Data(format!("the bytes are no state of such an engine: {why}"))
@@ -62,13 +72,17 @@ impl Engine {
         }
         let cells = self.grouped.cells.iter().filter(|cell| cell.live).map(|cell| {
             let folded = cell.folded.as_deref().map(Cow::Borrowed);
-            (
-                cell.pane,
-                cell.key,
-                cell.partition,
-                folded,
-                cell.open.as_ref().map(Cow::Borrowed),
-            )
+            {
+                let ewm = cell.ewm.as_deref().map(Cow::Borrowed);
+                (
+                    cell.pane,
+                    cell.key,
+                    cell.partition,
+                    folded,
+                    cell.open.as_ref().map(Cow::Borrowed),
+                    ewm,
+                )
+            }
         });
         let sliding = self.grouped.closing.sliding.iter();
         let state = State {
@@ -86,6 +100,14 @@ impl Engine {
             cells: cells.collect(),
             next: self.grouped.closing.next,
             sliding: sliding.map(|(key, panes)| (*key, Cow::Borrowed(panes))).collect(),
+            ewm: self.single.ewm.as_deref().map(Cow::Borrowed),
+            ewm_of_keys: self
+                .grouped
+                .closing
+                .ewm
+                .iter()
+                .map(|(key, ewm)| (*key, Cow::Borrowed(&**ewm)))
+                .collect(),
             watermarks: self.watermarks.as_ref().map(Cow::Borrowed),
             rows: self.rows,
             late: self.late,
@@ -106,7 +128,7 @@ impl Engine {
         let known = grouped.keys.as_ref().map_or(1, KeyTable::len);
         let layout = state.layout.map(|layout| layout.restore(&self.spec)).transpose()?;
         let of_rows = matches!(self.spec.window, Some(Window::Rows { .. }));
-        for (pane, key, partition, folded, open) in state.cells {
+        for (pane, key, partition, folded, open, ewm) in state.cells {
             let (open, folded) = (open.map(Cow::into_owned), folded.map(Cow::into_owned));
             let shape = layout.as_ref().map(|layout| &layout.shape);
             let fits = shape.is_some_and(|shape| {
@@ -123,6 +145,7 @@ impl Engine {
                 live: true,
                 folded: folded.map(Box::new),
                 open,
+                ewm: ewm.map(|ewm| Box::new(ewm.into_owned())),
             };
             grouped.insert(cell, of_rows)?;
         }
@@ -131,10 +154,14 @@ impl Engine {
         for (key, panes) in state.sliding {
             grouped.closing.sliding.insert(key, panes.into_owned());
         }
+        for (key, ewm) in state.ewm_of_keys {
+            grouped.closing.ewm.insert(key, Box::new(ewm.into_owned()));
+        }
         self.grouped = grouped;
         self.single = Single {
             folded: state.folded.into_owned(),
             tail: state.tail.into_owned(),
+            ewm: state.ewm.map(|ewm| Box::new(ewm.into_owned())),
         };
         // The rules are those of now: lateness may have been changed with the windows.
         if let (Some(own), Some(stored)) = (&mut self.watermarks, state.watermarks) {

@@ -22,7 +22,7 @@ pub use feed::Counts;
 use crate::alert::AlertRule;
 use crate::backend::Backend;
 use crate::checkpoint::{Checkpoint, Store};
-use crate::config::{Backend as Wanted, Config};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::io::live::Stop;
 use crate::io::sink;
@@ -189,7 +189,7 @@ impl<'a> Run<'a> {
             .map(|feed| sink::Feed {
                 name: feed.name.as_str().into(),
                 spec: engine_spec(config, &rules),
-                ewm: config.ewm_half_life_ns.is_some(),
+                ewm: config.spec.ewm_half_life_ns.is_some(),
             })
             .collect();
         let states = before.map_or(&[][..], |c| &c.sinks);

@@ -63,7 +63,12 @@ impl<'a> Builder<'a> {
     /// The report of one closed window.
     fn group(&self, closed: Closed) -> Group {
         let Self { spec, names, .. } = self;
-        let Closed { key, window, summary } = closed;
+        let Closed {
+            key,
+            window,
+            summary,
+            ewm,
+        } = closed;
         let Summary {
             rows,
             columns,
@@ -86,7 +91,15 @@ impl<'a> Builder<'a> {
             key,
             window,
             rows,
-            columns: self.named(columns.map(|(i, m)| column(m, spec.ddof, quantiles(i))).collect()),
+            columns: self.named(
+                columns
+                    .map(|(i, m)| ColumnReport {
+                        ewm_mean: ewm.as_ref().and_then(|ewm| ewm.mean(i)),
+                        ewm_variance: ewm.as_ref().and_then(|ewm| ewm.variance(i, spec.ddof)),
+                        ..column(m, spec.ddof, quantiles(i))
+                    })
+                    .collect(),
+            ),
             covariance: spec
                 .covariance
                 .then(|| matrix(&|m, i, j| m.covariance(i, j, spec.ddof)))
@@ -102,7 +115,16 @@ impl<'a> Builder<'a> {
                 .filter(|(r, m)| m.dimension() == r.terms.len() + 1)
                 .map(|(r, m)| fitted(r, regression::fit(r, m))),
             fit: None,
-            ewm_covariance: None,
+            ewm_covariance: ewm
+                .as_ref()
+                .filter(|ewm| spec.covariance && ewm.has_covariances())
+                .map(|ewm| Matrix {
+                    columns: names.to_vec(),
+                    rows,
+                    matrix: (0..names.len())
+                        .map(|i| (0..names.len()).map(|j| ewm.covariance(i, j, spec.ddof)).collect())
+                        .collect(),
+                }),
         }
     }
 

@@ -84,6 +84,8 @@ mod refusals;
 #[cfg(feature = "cli")]
 mod report_forms;
 mod resident_rows;
+#[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
+mod running;
 mod same_bits;
 #[cfg(feature = "cli")]
 mod shell;

@@ -42,11 +42,7 @@ fn nonsense_never_panics() {
                 read += 1;
                 let again = summary.clone();
                 summary.merge(&again);
-                let closed = Closed {
-                    key: None,
-                    window: None,
-                    summary,
-                };
+                let closed = Closed::new(None, None, summary);
                 let report = build::report(&spec(), &names, [closed]);
                 assert!(report.groups[0].columns.len() <= 2);
             }

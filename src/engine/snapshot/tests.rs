@@ -22,8 +22,11 @@ fn specs() -> Vec<Spec> {
             ..Spec::new()
         };
         [
-            spec.clone(),
-            spec.clone().by(["k"]).mean_and_variance(),
+            spec.clone().ewm(std::time::Duration::from_nanos(20)),
+            spec.clone()
+                .by(["k"])
+                .mean_and_variance()
+                .ewm(std::time::Duration::from_nanos(5)),
             spec.by(["k"])
                 .covariance()
                 .differences()
@@ -78,7 +81,7 @@ fn without_keys(spec: &Spec, batch: Batch) -> Batch {
 }
 
 fn bytes(closed: &[Closed]) -> Vec<(String, Vec<u8>)> {
-    let one = |c: &Closed| (format!("{:?} {:?}", c.key, c.window), c.summary.to_bytes());
+    let one = |c: &Closed| (format!("{:?} {:?} {:?}", c.key, c.window, c.ewm), c.summary.to_bytes());
     closed.iter().map(one).collect()
 }
 

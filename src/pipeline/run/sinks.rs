@@ -118,7 +118,6 @@ impl Sinks {
 }
 
 fn serve(mut sink: Box<dyn Sink>, orders: &Receiver<Order>) -> Result<()> {
-    let crash = |_: Option<String>| -> Result<()> { std::process::abort() };
     let mut unflushed = false;
     loop {
         let order = match orders.try_recv() {
@@ -136,9 +135,9 @@ fn serve(mut sink: Box<dyn Sink>, orders: &Receiver<Order>) -> Result<()> {
         };
         match order {
             Order::Reports(reports) => {
-                fail_point!("sink-before-write", crash);
+                fail_point!("sink-before-write", |_| std::process::abort());
                 sink.write(&reports)?;
-                fail_point!("sink-after-write", crash);
+                fail_point!("sink-after-write", |_| std::process::abort());
                 unflushed = true;
             }
             Order::Alerts(alerts) => {
