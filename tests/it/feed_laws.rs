@@ -313,3 +313,9 @@ fn bad_rows_cannot_be_read_and_the_others_are_as_without_them() {
     let lines = text.strip_suffix(b"\n").unwrap().split(|b| *b == b'\n');
     assert_eq!(lines.filter(|line| read(line).is_none()).count() as i32, spoiled);
 }
+
+#[test]
+fn a_line_of_csv_reads_as_a_row() {
+    assert_eq!(csv_row("5,1,2.5,").unwrap().values, [Some(2.5), None]);
+    assert!(csv_row("5,1,x").is_none() && csv_row("5").is_none() && csv_row("yesterday,1,2.5").is_none());
+}

@@ -1,6 +1,6 @@
 //! Synthetic feeds on their way: over TCP, UDP and HTTP to small servers, at a rate, and to ends that go away.
 
-use crate::feed_rows::{bytes, csv_row, from_arrow, from_binary, from_csv, options};
+use crate::feed_rows::{bytes, from_arrow, from_binary, from_csv, options};
 use millstream::generate::{Delivery, Format, Options, Sent, Target, generate};
 use std::io::Read;
 use std::net::{TcpListener, UdpSocket};
@@ -428,11 +428,5 @@ mod http {
         let error = generate(&options(1, 10), &delivery, None).unwrap_err();
         assert!(error.to_string().contains("did not answer"), "{error}");
         assert_eq!(error.exit_code(), 1);
-    }
-
-    #[test]
-    fn a_line_of_csv_reads_as_a_row() {
-        assert_eq!(csv_row("5,1,2.5,").unwrap().values, [Some(2.5), None]);
-        assert!(csv_row("5,1,x").is_none());
     }
 }
