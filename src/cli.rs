@@ -10,6 +10,8 @@ mod computing;
 mod devices;
 mod places;
 mod progress;
+#[cfg(feature = "net")]
+mod top;
 mod transform;
 
 use crate::error::{Error, Result};
@@ -33,6 +35,8 @@ enum Command {
     Analyze(Box<analyze::Arguments>),
     Bench(bench::Arguments),
     Devices(devices::Arguments),
+    #[cfg(feature = "net")]
+    Top(top::Arguments),
     Transform(Box<transform::Arguments>),
     Completions(completions::Arguments),
 }
@@ -112,6 +116,8 @@ pub fn main() -> ExitCode {
         Command::Analyze(arguments) => interruptible().and_then(|()| analyze::run(&arguments, log)),
         Command::Bench(arguments) => interruptible().and_then(|()| bench::run(&arguments, log)),
         Command::Devices(arguments) => interruptible().and_then(|()| devices::run(&arguments, log)),
+        #[cfg(feature = "net")]
+        Command::Top(arguments) => top::run(&arguments, log),
         Command::Transform(arguments) => interruptible().and_then(|()| transform::run(&arguments, log)),
         Command::Completions(arguments) => completions::run(&arguments),
     };

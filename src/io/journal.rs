@@ -216,6 +216,10 @@ impl Journal {
             source,
         };
         std::fs::create_dir_all(directory).map_err(output)?;
+        // A directory that a power cut takes away again would take along what was acknowledged.
+        if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            segment::sync_directory(parent).map_err(output)?;
+        }
         let keys = Keys::default();
         // Nothing was read of generation 0, which is none.
         let start = from.filter(|from| from.generation > 0);

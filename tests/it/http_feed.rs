@@ -80,8 +80,11 @@ impl Seen {
             self.rows.push(columns.iter().map(|column| column.value(row)).collect());
         }
         self.rejected += rows.rejected.len() as u64;
+        if self.position.rows > 0 {
+            let count = rows.batch.num_rows() + rows.rejected.len();
+            assert_eq!(position.rows, self.position.rows + count as u64);
+        }
         self.position = position;
-        assert_eq!(position.rows, self.rows.len() as u64 + self.rejected);
         true
     }
 }
@@ -200,6 +203,11 @@ fn a_body_that_cannot_be_read_settles_nothing_and_counts_nothing() {
     )
     .refuses(400, &["unpacked"]);
     send(address, &post("/", &[], b"")).refuses(400, &["empty"]);
+    send(
+        address,
+        &post("/", &[("content-type", "application/x-ndjson")], b"[\n{\n"),
+    )
+    .refuses(400, &["JSON"]);
     assert!(context.schema.get().is_none());
     send(address, &post("/", &[], b"x\n7\n")).took(1, 0);
     // From now on the columns are those.
@@ -207,7 +215,7 @@ fn a_body_that_cannot_be_read_settles_nothing_and_counts_nothing() {
     let mut seen = end(&context, &mut source);
     assert_eq!(std::mem::take(&mut seen.rows), [[7.0]]);
     assert_eq!(seen.rejected, 0);
-    assert_eq!(context.counters.refused.load(Ordering::Relaxed), 6);
+    assert_eq!(context.counters.refused.load(Ordering::Relaxed), 7);
 }
 
 #[test]

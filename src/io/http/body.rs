@@ -79,7 +79,7 @@ pub(super) enum Lost {
 
 /// Receives a body of at most `limit` bytes; what it takes is added to the share.
 pub(super) async fn receive(
-    mut body: Incoming,
+    body: &mut Incoming,
     limit: u64,
     idle: Duration,
     share: &mut Share,
@@ -110,7 +110,7 @@ pub(super) async fn receive(
 }
 
 /// Reads what is left of a body, up to `most` bytes, so that its sender is done and sees the answer.
-pub(super) async fn pass_over(mut body: Incoming, most: u64, within: Duration) {
+pub(super) async fn pass_over(body: &mut Incoming, most: u64, within: Duration) {
     let read = async {
         let mut read = 0;
         while read <= most
@@ -234,7 +234,11 @@ fn decode(context: &Context, source: &str, encoding: Encoding, body: Vec<Bytes>)
     }
     decoder.finish();
     take(&mut decoder, &mut decoded)?;
-    one(context, decoded, sent)
+    let rows = one(context, decoded, sent)?;
+    match rows.rejected.first() {
+        Some(bad) if rows.batch.num_rows() == 0 => Err(Error::Data(format!("no row can be read: {bad}"))),
+        _ => Ok(rows),
+    }
 }
 
 /// Gives what a stream unpacks to to the decoder, as much as a body may have.

@@ -209,7 +209,7 @@ impl Writer {
         let unfinished = path.with_extension(segment::UNFINISHED);
         let made = self.make(&unfinished, header).and_then(|length| {
             std::fs::rename(&unfinished, &path)?;
-            File::open(&self.directory)?.sync_all()?;
+            segment::sync_directory(&self.directory)?;
             Ok((self.disk.open(&path)?, length))
         });
         match made {
