@@ -603,3 +603,22 @@ fn an_answer_is_json() {
     let answer: Answer = send(source.address(), &post("/", &[], b"a\n1\n"));
     assert_eq!(answer.header("content-type"), Some("application/json"));
 }
+
+#[test]
+fn a_journal_that_cannot_be_written_is_said_and_goes_on_when_it_can() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("journal-main");
+    let context = context();
+    let mut source = journal(&context, &place, None);
+    // Before its first segment.
+    std::fs::remove_dir(&place).unwrap();
+    let request = post("/", &[("idempotency-key", "one")], b"a\n1\n");
+    let answer = send(source.address(), &request);
+    answer.refuses(503, &["journal", place.to_str().unwrap()]);
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert!(source.journal().unwrap().failure().is_some());
+    std::fs::create_dir(&place).unwrap();
+    send(source.address(), &request).took(1, 0);
+    send(source.address(), &request).took(1, 0);
+    assert_eq!(end(&context, &mut source).rows, [[1.0]]);
+}
