@@ -100,7 +100,7 @@ impl JournalState {
 }
 
 /// Rows that are durable, on their way to the reader.
-pub(super) struct Journaled {
+pub(super) struct DurableRows {
     rows: Rows,
     position: Position,
     /// Their part of the memory that may wait.
@@ -301,7 +301,7 @@ pub struct JournalSource {
     directory: PathBuf,
     /// Until everything that stood in the journal has been given.
     replay: Option<Replay>,
-    ready: Receiver<Journaled>,
+    ready: Receiver<DurableRows>,
     schema: Arc<OnceLock<SchemaRef>>,
     selected: Option<Vec<String>>,
     state: Arc<JournalState>,
@@ -324,7 +324,7 @@ impl JournalSource {
             self.replay = None;
         }
         match self.ready.recv_timeout(IDLE_WAIT) {
-            Ok(Journaled { rows, position, share }) => {
+            Ok(DurableRows { rows, position, share }) => {
                 drop(share);
                 Ok(Some(Some((rows, position))))
             }
