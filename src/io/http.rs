@@ -1,7 +1,7 @@
 //! Rows over HTTP: a POST to `/` or `/rows` is a body of rows, which is taken as a whole or not at all.
 //!
-//! Bodies are csv, ndjson, Arrow streams or binary frames by their `Content-Type` (without one, the feed's format), plain
-//! or packed by gzip or zstd. A request is answered when its rows are in the journal, or without one in the queue of the
+//! Bodies are csv, ndjson (or one JSON array of objects), Arrow streams or binary frames by their `Content-Type` (without
+//! one, the feed's format), plain or packed by gzip or zstd. A request is answered when its rows are in the journal, or without one in the queue of the
 //! engine; while that is full the answer is 429 with `Retry-After`. What was answered with 200 is counted once: a request
 //! that comes again with the same `Idempotency-Key` gets the same answer and its rows are not taken again.
 //!
@@ -388,7 +388,10 @@ impl RowsReceiver {
     }
 
     fn too_long(&self) -> serve::Answer {
-        error(StatusCode::PAYLOAD_TOO_LARGE, &too_long(&self.context).to_string())
+        error(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            &too_long(self.context.limits.body_bytes).to_string(),
+        )
     }
 }
 
