@@ -15,6 +15,8 @@ mod places;
 mod progress;
 mod rendering;
 mod run;
+#[cfg(feature = "net")]
+mod top;
 mod transform;
 mod validate;
 
@@ -42,6 +44,8 @@ enum Command {
     Run(run::Arguments),
     #[cfg(feature = "sqlite")]
     Merge(merge::Arguments),
+    #[cfg(feature = "net")]
+    Top(top::Arguments),
     Transform(Box<transform::Arguments>),
     Validate(validate::Arguments),
     Generate(Box<generate::Arguments>),
@@ -126,6 +130,8 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "sqlite")]
         Command::Merge(arguments) => interruptible().and_then(|()| merge::run(&arguments, log)),
         Command::Run(arguments) => run::run(&arguments, log),
+        #[cfg(feature = "net")]
+        Command::Top(arguments) => top::run(&arguments, log),
         Command::Transform(arguments) => interruptible().and_then(|()| transform::run(&arguments, log)),
         Command::Generate(arguments) => interruptible().and_then(|()| generate::run(&arguments, log)),
         Command::Validate(arguments) => validate::run(&arguments, log),

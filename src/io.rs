@@ -16,6 +16,8 @@ pub mod csv;
 pub mod follow;
 #[cfg(feature = "net")]
 pub mod http;
+#[cfg(feature = "net")]
+pub mod http_poll;
 mod interrupt;
 pub mod journal;
 pub mod live;

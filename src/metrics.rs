@@ -7,9 +7,11 @@
 //! Rows in = aggregated + filtered + late + quarantined + dropped, as soon as nothing is on its way.
 
 mod histogram;
+mod parse;
 mod text;
 
 pub use histogram::Histogram;
+pub use parse::{Activity, FeedSnapshot, Snapshot};
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,14 +1,14 @@
 //! Rows over HTTP: a POST to `/` or `/rows` is a body of rows, which is taken as a whole or not at all.
 //!
-//! Bodies are csv, ndjson, Arrow streams or binary frames by their `Content-Type` (without one, the feed's format), plain
-//! or packed by gzip or zstd. A request is answered when its rows are in the journal, or without one in the queue of the
+//! Bodies are csv, ndjson (or one JSON array of objects), Arrow streams or binary frames by their `Content-Type` (without
+//! one, the feed's format), plain or packed by gzip or zstd. A request is answered when its rows are in the journal, or without one in the queue of the
 //! engine; while that is full the answer is 429 with `Retry-After`. What was answered with 200 is counted once: a request
 //! that comes again with the same `Idempotency-Key` gets the same answer and its rows are not taken again.
 //!
 //! | status | what it says |
 //! |---|---|
 //! | 200 | `{"accepted": 10, "rejected": 0}`: so many rows are taken, so many could not be read and are kept aside |
-//! | 400 | nothing can be read, and why; nothing was taken |
+//! | 400 | not one row can be read, and why; nothing was taken |
 //! | 401 | the token is missing or wrong |
 //! | 404, 405 | another path, another method |
 //! | 408 | the body came too slowly |
@@ -240,14 +240,14 @@ impl Handler for RowsReceiver {
     async fn answer(&self, request: Request<Incoming>, peer: Peer) -> serve::Answer {
         // A client that waits to be told to go on has sent nothing that has to be read.
         let is_waiting = request.headers().contains_key(header::EXPECT);
-        let (head, body) = request.into_parts();
+        let (head, mut body) = request.into_parts();
         let head = Request::from_parts(head, ());
         let admitted = self.admit(&head, body.size_hint().exact());
         let answer = match admitted {
-            Ok(admitted) => self.take(admitted, body, peer).await,
+            Ok(admitted) => self.take(admitted, &mut body, peer).await,
             Err(answer) => {
                 if !is_waiting {
-                    pass_over(body, REFUSED_BYTES, REFUSED_TIME).await;
+                    pass_over(&mut body, REFUSED_BYTES, REFUSED_TIME).await;
                 }
                 answer
             }
@@ -321,7 +321,7 @@ impl RowsReceiver {
     }
 
     /// Receives the body and has it dealt with.
-    async fn take(&self, admitted: Admitted, body: Incoming, peer: Peer) -> serve::Answer {
+    async fn take(&self, admitted: Admitted, incoming: &mut Incoming, peer: Peer) -> serve::Answer {
         let Admitted {
             format,
             encoding,
@@ -329,12 +329,22 @@ impl RowsReceiver {
             mut share,
         } = admitted;
         let limits = &self.context.limits;
-        let body = match receive(body, limits.body_bytes, limits.idle, &mut share).await {
+        let body = match receive(incoming, limits.body_bytes, limits.idle, &mut share).await {
             Ok(body) => body,
-            Err(Lost::TooLong) => return closing(self.too_long()),
-            Err(Lost::NoRoom) => return closing(full()),
-            Err(Lost::TooSlow) => return closing(error(StatusCode::REQUEST_TIMEOUT, "the body came too slowly")),
-            Err(Lost::BrokenOff) => return closing(error(StatusCode::BAD_REQUEST, "the body breaks off")),
+            Err(lost) => {
+                // What has come is let go before the rest is passed over.
+                drop(share);
+                let answer = match lost {
+                    Lost::TooLong => self.too_long(),
+                    Lost::NoRoom => full(),
+                    Lost::TooSlow => error(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"),
+                    Lost::BrokenOff => error(StatusCode::BAD_REQUEST, "the body breaks off"),
+                };
+                if matches!(lost, Lost::TooLong | Lost::NoRoom) {
+                    pass_over(incoming, REFUSED_BYTES, REFUSED_TIME).await;
+                }
+                return closing(answer);
+            }
         };
         let _busy = peer.busy();
         if body.iter().all(bytes::Bytes::is_empty) {
@@ -378,7 +388,10 @@ impl RowsReceiver {
     }
 
     fn too_long(&self) -> serve::Answer {
-        error(StatusCode::PAYLOAD_TOO_LARGE, &too_long(&self.context).to_string())
+        error(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            &too_long(self.context.limits.body_bytes).to_string(),
+        )
     }
 }
 

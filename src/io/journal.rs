@@ -100,7 +100,7 @@ impl JournalState {
 }
 
 /// Rows that are durable, on their way to the reader.
-pub(super) struct Journaled {
+pub(super) struct DurableRows {
     rows: Rows,
     position: Position,
     /// Their part of the memory that may wait.
@@ -216,6 +216,10 @@ impl Journal {
             source,
         };
         std::fs::create_dir_all(directory).map_err(output)?;
+        // A directory that a power cut takes away again would take along what was acknowledged.
+        if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            segment::sync_directory(parent).map_err(output)?;
+        }
         let keys = Keys::default();
         // Nothing was read of generation 0, which is none.
         let start = from.filter(|from| from.generation > 0);
@@ -297,7 +301,7 @@ pub struct JournalSource {
     directory: PathBuf,
     /// Until everything that stood in the journal has been given.
     replay: Option<Replay>,
-    ready: Receiver<Journaled>,
+    ready: Receiver<DurableRows>,
     schema: Arc<OnceLock<SchemaRef>>,
     selected: Option<Vec<String>>,
     state: Arc<JournalState>,
@@ -320,7 +324,7 @@ impl JournalSource {
             self.replay = None;
         }
         match self.ready.recv_timeout(IDLE_WAIT) {
-            Ok(Journaled { rows, position, share }) => {
+            Ok(DurableRows { rows, position, share }) => {
                 drop(share);
                 Ok(Some(Some((rows, position))))
             }

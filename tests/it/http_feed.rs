@@ -80,8 +80,11 @@ impl Seen {
             self.rows.push(columns.iter().map(|column| column.value(row)).collect());
         }
         self.rejected += rows.rejected.len() as u64;
+        if self.position.rows > 0 {
+            let count = rows.batch.num_rows() + rows.rejected.len();
+            assert_eq!(position.rows, self.position.rows + count as u64);
+        }
         self.position = position;
-        assert_eq!(position.rows, self.rows.len() as u64 + self.rejected);
         true
     }
 }
@@ -132,7 +135,11 @@ fn every_form_and_packing_gives_the_same_rows() {
     let mut source = open(&context);
     let address = source.address();
     let arrow = arrow_stream(&[("a", vec![1.5, -2.0]), ("b", vec![3.0, 1e300])]);
-    let forms: [(&str, &[u8]); 4] = [
+    let forms: [(&str, &[u8]); 5] = [
+        (
+            "application/json",
+            b"\n[\n  {\"a\":\r\n1.5, \"b\": 3},\n{\"b\":1e300,\n\"a\":-2}]\n",
+        ),
         ("text/csv; charset=utf-8", b"a,b\n1.5,3\n-2,1e300\n"),
         ("application/x-ndjson", b"{\"a\":1.5,\"b\":3}\n{\"b\":1e300,\"a\":-2}"),
         ("application/vnd.apache.arrow.stream", &arrow),
@@ -154,7 +161,7 @@ fn every_form_and_packing_gives_the_same_rows() {
     let seen = read(&mut source, 2 * sent);
     let expected = [vec![1.5, 3.0], vec![-2.0, 1e300]];
     assert!(seen.rows.chunks(2).all(|rows| rows == expected), "{seen:?}");
-    assert_eq!((sent, seen.rejected), (12, 0));
+    assert_eq!((sent, seen.rejected), (15, 0));
     assert!(context.counters.bytes.load(Ordering::Relaxed) > 12 * 20);
 }
 
@@ -200,6 +207,11 @@ fn a_body_that_cannot_be_read_settles_nothing_and_counts_nothing() {
     )
     .refuses(400, &["unpacked"]);
     send(address, &post("/", &[], b"")).refuses(400, &["empty"]);
+    send(
+        address,
+        &post("/", &[("content-type", "application/x-ndjson")], b"[\n{\n"),
+    )
+    .refuses(400, &["JSON array"]);
     assert!(context.schema.get().is_none());
     send(address, &post("/", &[], b"x\n7\n")).took(1, 0);
     // From now on the columns are those.
@@ -207,7 +219,7 @@ fn a_body_that_cannot_be_read_settles_nothing_and_counts_nothing() {
     let mut seen = end(&context, &mut source);
     assert_eq!(std::mem::take(&mut seen.rows), [[7.0]]);
     assert_eq!(seen.rejected, 0);
-    assert_eq!(context.counters.refused.load(Ordering::Relaxed), 6);
+    assert_eq!(context.counters.refused.load(Ordering::Relaxed), 7);
 }
 
 #[test]
@@ -594,4 +606,23 @@ fn an_answer_is_json() {
     let source = open(&context());
     let answer: Answer = send(source.address(), &post("/", &[], b"a\n1\n"));
     assert_eq!(answer.header("content-type"), Some("application/json"));
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_is_said_and_goes_on_when_it_can() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("journal-main");
+    let context = context();
+    let mut source = journal(&context, &place, None);
+    // Before its first segment.
+    std::fs::remove_dir(&place).unwrap();
+    let request = post("/", &[("idempotency-key", "one")], b"a\n1\n");
+    let answer = send(source.address(), &request);
+    answer.refuses(503, &["journal", place.to_str().unwrap()]);
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert!(source.journal().unwrap().failure().is_some());
+    std::fs::create_dir(&place).unwrap();
+    send(source.address(), &request).took(1, 0);
+    send(source.address(), &request).took(1, 0);
+    assert_eq!(end(&context, &mut source).rows, [[1.0]]);
 }

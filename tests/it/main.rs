@@ -56,6 +56,8 @@ mod html_page;
 mod http_client;
 #[cfg(feature = "net")]
 mod http_feed;
+#[cfg(feature = "net")]
+mod http_polling;
 #[cfg(feature = "cli")]
 mod input_notes;
 mod integers;

@@ -201,3 +201,79 @@ fn health_and_readiness() {
         "{error}"
     );
 }
+
+/// The names of metrics in a text.
+fn names(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    words.filter(|word| word.starts_with("millstream_")).collect()
+}
+
+#[test]
+fn dashboard_and_rules_use_names_that_exist() {
+    let page = parse(&metrics().text());
+    let folder = crate::support::data("docs/monitoring");
+    for (file, fewest) in [("grafana.json", 15), ("alerts.yml", 10)] {
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        let used = names(&text);
+        assert!(used.len() >= fewest, "{file}: {used:?}");
+        for name in used {
+            assert!(page.samples.contains_key(name), "{file}: {name} is no metric");
+        }
+    }
+    let dashboard = std::fs::read_to_string(folder.join("grafana.json")).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
+    assert!(dashboard["panels"].as_array().unwrap().len() > 10);
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            assert!(!names(target["expr"].as_str().unwrap()).is_empty(), "{panel}");
+        }
+    }
+    let rules = std::fs::read_to_string(folder.join("alerts.yml")).unwrap();
+    let count = |what: &str| rules.lines().filter(|line| line.trim_start().starts_with(what)).count();
+    let alerts = count("- alert: ");
+    assert!(alerts >= 10);
+    for part in ["expr: ", "for: ", "severity: ", "summary: ", "description: "] {
+        assert_eq!(count(part), alerts, "{part}");
+    }
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn top_prints_one_table() {
+    use crate::command::Place;
+    let metrics = metrics();
+    let monitor = monitor(&metrics);
+    let address = monitor.address().to_string();
+    let outcome = Place::new().run(&["top", "--once", &address]);
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    let lines: Vec<&str> = outcome.text().lines().collect();
+    assert!(
+        lines[0].starts_with(&format!("http://{address}/metrics  memory ")),
+        "{lines:?}"
+    );
+    assert!(
+        lines[1].starts_with("feed ") && lines[1].ends_with("windows"),
+        "{lines:?}"
+    );
+    let cells: Vec<&str> = lines[2].split_whitespace().collect();
+    // No rows came and no batch was reduced within the second; the watermark is fifty years old.
+    assert_eq!(
+        (&cells[..6], &cells[8..]),
+        (&["main", "0", "0", "-", "-", "cpu"][..], &["10", "7", "4"][..])
+    );
+    assert_eq!(lines.len(), 4);
+    Place::new().run(&["top", &address]).fails(2, &["terminal", "--once"]);
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn top_says_that_nothing_answers() {
+    use crate::command::Place;
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let url = format!("http://{address}/metrics");
+    Place::new()
+        .run(&["top", "--once", &address])
+        .fails(1, &["nothing answers", &url, "[server] listen"]);
+}

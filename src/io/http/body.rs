@@ -79,7 +79,7 @@ pub(super) enum Lost {
 
 /// Receives a body of at most `limit` bytes; what it takes is added to the share.
 pub(super) async fn receive(
-    mut body: Incoming,
+    body: &mut Incoming,
     limit: u64,
     idle: Duration,
     share: &mut Share,
@@ -110,7 +110,7 @@ pub(super) async fn receive(
 }
 
 /// Reads what is left of a body, up to `most` bytes, so that its sender is done and sees the answer.
-pub(super) async fn pass_over(mut body: Incoming, most: u64, within: Duration) {
+pub(super) async fn pass_over(body: &mut Incoming, most: u64, within: Duration) {
     let read = async {
         let mut read = 0;
         while read <= most
@@ -205,78 +205,130 @@ impl Bodies {
 
 fn decode(context: &Context, source: &str, encoding: Encoding, body: Vec<Bytes>) -> Result<Rows> {
     let damaged = |e: io::Error| Error::Data(format!("{source}: the body cannot be unpacked: {e}"));
-    let mut decoder = Decoder::new(context, source)?;
-    let mut decoded = Vec::new();
+    let mut intake = Intake {
+        source,
+        decoder: Decoder::new(context, source)?,
+        decoded: Vec::new(),
+        total: 0,
+        limit: context.limits.body_bytes,
+        may_be_array: context.wire.format == WireFormat::Ndjson,
+        array: None,
+    };
     let sent: u64 = body.iter().map(|piece| piece.len() as u64).sum();
     match encoding {
         Encoding::Identity => {
             for piece in body {
-                decoder.push(&piece);
-                drop(piece);
-                take(&mut decoder, &mut decoded)?;
+                intake.push(&piece)?;
             }
         }
         Encoding::Gzip => {
             let packed = BufReader::with_capacity(PIECE_BYTES, Pieces(body.into()));
-            unpack(
-                flate2::bufread::MultiGzDecoder::new(packed),
-                context,
-                source,
-                &mut decoder,
-                &mut decoded,
-            )?;
+            intake.unpack(flate2::bufread::MultiGzDecoder::new(packed))?;
         }
         Encoding::Zstd => {
             let mut unpacked = zstd::stream::read::Decoder::new(Pieces(body.into())).map_err(damaged)?;
             unpacked.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(damaged)?;
-            unpack(unpacked, context, source, &mut decoder, &mut decoded)?;
+            intake.unpack(unpacked)?;
         }
     }
-    decoder.finish();
-    take(&mut decoder, &mut decoded)?;
-    one(context, decoded, sent)
+    let rows = one(context, intake.finish()?, sent)?;
+    match rows.rejected.first() {
+        Some(bad) if rows.batch.num_rows() == 0 => Err(Error::Data(format!("no row can be read: {bad}"))),
+        _ => Ok(rows),
+    }
 }
 
-/// Gives what a stream unpacks to to the decoder, as much as a body may have.
-fn unpack(
-    mut stream: impl Read,
-    context: &Context,
-    source: &str,
-    decoder: &mut Decoder,
-    decoded: &mut Vec<Rows>,
-) -> Result<()> {
-    let mut piece = vec![0; PIECE_BYTES];
-    let mut total = 0u64;
-    loop {
-        let n = match stream.read(&mut piece) {
-            Ok(0) => return Ok(()),
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(Error::Data(format!("{source}: the body cannot be unpacked: {e}"))),
-        };
-        total += n as u64;
-        if total > context.limits.body_bytes {
-            return Err(too_long(context));
+/// A body on its way through the decoder.
+struct Intake<'a> {
+    source: &'a str,
+    decoder: Decoder,
+    decoded: Vec<Rows>,
+    /// Bytes so far, unpacked, and how many there may be.
+    total: u64,
+    limit: u64,
+    /// JSON of which nothing but blanks has come.
+    may_be_array: bool,
+    /// A JSON array, which is decoded when it is whole.
+    array: Option<Vec<u8>>,
+}
+
+impl Intake<'_> {
+    fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        self.total += bytes.len() as u64;
+        if self.total > self.limit {
+            return Err(too_long(self.limit));
         }
-        decoder.push(&piece[..n]);
-        take(decoder, decoded)?;
+        if self.may_be_array
+            && let Some(first) = bytes.trim_ascii_start().first()
+        {
+            self.may_be_array = false;
+            self.array = (*first == b'[').then(Vec::new);
+        }
+        match &mut self.array {
+            Some(array) => array.extend_from_slice(bytes),
+            None => {
+                self.decoder.push(bytes);
+                self.take()?;
+            }
+        }
+        Ok(())
     }
+
+    /// Takes what a stream unpacks to, as much as a body may have.
+    fn unpack(&mut self, mut stream: impl Read) -> Result<()> {
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            match stream.read(&mut piece) {
+                Ok(0) => return Ok(()),
+                Ok(n) => self.push(&piece[..n])?,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    return Err(Error::Data(format!(
+                        "{}: the body cannot be unpacked: {e}",
+                        self.source
+                    )));
+                }
+            }
+        }
+    }
+
+    /// Everything that the decoder has.
+    fn take(&mut self) -> Result<()> {
+        while let Some(rows) = self.decoder.next_rows()? {
+            self.decoded.push(rows);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Vec<Rows>> {
+        if let Some(array) = self.array.take() {
+            let lines = lines_of_array(&array)
+                .map_err(|e| Error::Data(format!("{}: the body is no JSON array: {e}", self.source)))?;
+            self.decoder.push(&lines);
+        }
+        self.decoder.finish();
+        self.take()?;
+        Ok(self.decoded)
+    }
+}
+
+/// The elements of a JSON array, one a line. No string of JSON holds a line end, so each may become a blank.
+fn lines_of_array(array: &[u8]) -> serde_json::Result<Vec<u8>> {
+    let elements: Vec<&serde_json::value::RawValue> = serde_json::from_slice(array)?;
+    let mut lines = Vec::with_capacity(array.len());
+    for element in elements {
+        let blank = |byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte };
+        lines.extend(element.get().bytes().map(blank));
+        lines.push(b'\n');
+    }
+    Ok(lines)
 }
 
 /// The error for a body beyond the bound.
-pub(super) fn too_long(context: &Context) -> Error {
+pub(super) fn too_long(limit: u64) -> Error {
     Error::Limit(format!(
-        "a body has at most {} bytes, unpacked: send fewer rows at once, or raise [limits] body",
-        context.limits.body_bytes
+        "a body has at most {limit} bytes, unpacked: send fewer rows at once, or raise [limits] body"
     ))
-}
-
-/// Everything that the decoder has.
-fn take(decoder: &mut Decoder, decoded: &mut Vec<Rows>) -> Result<()> {
-    while let Some(rows) = decoder.next_rows()? {
-        decoded.push(rows);
-    }
-    Ok(())
 }
 
 /// The rows of a body as one batch, which is taken or not as a whole.

@@ -71,36 +71,26 @@ fn work(job: Job, bodies: &Bodies, outlet: &Outlet) {
         pending,
         reply,
     } = job;
-    // Who asked may be gone, which changes nothing for the rows.
-    let say = |reply: oneshot::Sender<Reply>, what| drop(reply.send(what));
     let rows = match bodies.decode(&source, format, encoding, body) {
         Ok(rows) => rows,
-        Err(e) => return say(reply, Reply::Unreadable(e)),
+        Err(e) => return refuse(pending, reply, Reply::Unreadable(e)),
     };
     let answer = Answer {
         accepted: rows.batch.num_rows() as u64,
         rejected: rows.rejected.len() as u64,
     };
     if answer.accepted + answer.rejected == 0 {
-        if let Some(pending) = pending {
-            pending.done(answer);
-        }
-        return say(reply, Reply::Taken(answer));
+        return accept(pending, reply, answer);
     }
     match outlet {
         Outlet::Channel(channel) => {
             if !share.try_resize(rows.batch.get_array_memory_size() as u64) {
-                return say(reply, Reply::Full);
+                return refuse(pending, reply, Reply::Full);
             }
             match channel.try_send((rows, share)) {
-                Ok(()) => {
-                    if let Some(pending) = pending {
-                        pending.done(answer);
-                    }
-                    say(reply, Reply::Taken(answer));
-                }
-                Err(TrySendError::Full(_)) => say(reply, Reply::Full),
-                Err(TrySendError::Disconnected(_)) => say(reply, Reply::Ending),
+                Ok(()) => accept(pending, reply, answer),
+                Err(TrySendError::Full(_)) => refuse(pending, reply, Reply::Full),
+                Err(TrySendError::Disconnected(_)) => refuse(pending, reply, Reply::Ending),
             }
         }
         Outlet::Journal(journal) => {
@@ -124,8 +114,23 @@ fn work(job: Job, bodies: &Bodies, outlet: &Outlet) {
                 Err(Refused::Unfit(e)) => Reply::Unreadable(e),
             };
             if let Ok(reply) = receiver.try_recv() {
-                say(reply, refused);
+                refuse(None, reply, refused);
             }
         }
     }
+}
+
+/// The rows are taken: their key is known before anyone is told.
+fn accept(pending: Option<Pending>, reply: oneshot::Sender<Reply>, answer: Answer) {
+    if let Some(pending) = pending {
+        pending.done(answer);
+    }
+    // Who asked may be gone, which changes nothing for the rows.
+    let _ = reply.send(Reply::Taken(answer));
+}
+
+/// The rows are not taken: their key is forgotten before anyone is told, so that they may come again at once.
+fn refuse(pending: Option<Pending>, reply: oneshot::Sender<Reply>, why: Reply) {
+    drop(pending);
+    let _ = reply.send(why);
 }

@@ -24,6 +24,14 @@ pub(super) fn path(directory: &Path, number: u64) -> PathBuf {
     directory.join(format!("{number:020}.{EXTENSION}"))
 }
 
+/// Makes the names in a directory durable, where the system knows of that.
+pub(super) fn sync_directory(directory: &Path) -> std::io::Result<()> {
+    if cfg!(unix) {
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(())
+}
+
 /// The numbers of the segments that are there, ascending; what a crash left unfinished is removed.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use super::keys::{Keys, Pending};
 use super::record::{Payload, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader, answer};
-use super::{JournalState, Journaled, segment};
+use super::{DurableRows, JournalState, segment};
 use crate::io::budget::Share;
 use crate::io::{Position, Rows};
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
@@ -90,7 +90,7 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Writes what comes until nobody is left to send.
-    pub(super) fn run(mut self, incoming: &Receiver<Entry>, outgoing: &Sender<Journaled>) {
+    pub(super) fn run(mut self, incoming: &Receiver<Entry>, outgoing: &Sender<DurableRows>) {
         let mut kept: Vec<Entry> = Vec::new();
         loop {
             let mut group = std::mem::take(&mut kept);
@@ -124,15 +124,15 @@ impl Writer {
                         if let Some(done) = entry.done {
                             done(Ok(position));
                         }
-                        ready.push(Journaled {
+                        ready.push(DurableRows {
                             rows: entry.rows,
                             position,
                             share: Some(entry.share),
                         });
                     }
-                    for journaled in ready {
+                    for durable in ready {
                         // Where the reader is gone the rows are safe all the same.
-                        let _ = outgoing.send(journaled);
+                        let _ = outgoing.send(durable);
                     }
                 }
                 Err(e) => {
@@ -209,7 +209,7 @@ impl Writer {
         let unfinished = path.with_extension(segment::UNFINISHED);
         let made = self.make(&unfinished, header).and_then(|length| {
             std::fs::rename(&unfinished, &path)?;
-            File::open(&self.directory)?.sync_all()?;
+            segment::sync_directory(&self.directory)?;
             Ok((self.disk.open(&path)?, length))
         });
         match made {
