@@ -57,11 +57,6 @@ impl Panes {
         i64::try_from(low).unwrap_or(i64::MIN).max(self.first)
     }
 
-    /// The last window that holds a pane.
-    pub(crate) fn last_window(self, pane: i64) -> i64 {
-        pane.div_euclid(self.step)
-    }
-
     /// The first pane of a window and the last.
     pub(crate) fn span(self, window: i64) -> (i128, i128) {
         let start = i128::from(window) * i128::from(self.step);

@@ -41,7 +41,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &["backend", "batch", "machine", "planner", "report", "spec", "summary"],
     ),
     ("window", &["spec", "summary"]),
-    ("checkpoint", &["batch", "cells", "spec", "summary", "window"]),
+    ("checkpoint", &[]),
     (
         "engine",
         &[
@@ -63,6 +63,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("learner", &["backend", "batch", "engine", "spec", "summary"]),
     ("predictor", &["batch", "regression", "report", "spec", "summary"]),
+    ("config", &["engine", "expr", "io", "spec", "units"]),
     (
         "pipeline",
         &[
@@ -70,6 +71,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "backend",
             "batch",
             "checkpoint",
+            "config",
             "engine",
             "expr",
             "fit",
@@ -93,6 +95,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "batch",
             "bench",
             "checkpoint",
+            "config",
             "engine",
             "expr",
             "fit",
@@ -124,9 +127,17 @@ const ONLY_IN: &[(&str, &[&str], &[&str])] = &[
     (
         "threads and channels",
         &["std::thread", "thread::", "crossbeam", "mpsc"],
-        &["pipeline.rs", "backend/gpu/ring*", "generate/pace.rs", "io.rs", "io/*"],
-        // The live view waits from one look to the next.
-        &["pipeline.rs", "backend/gpu/ring*", "io.rs", "io/*", "cli/top.rs"],
+        &[
+            "pipeline.rs",
+            "pipeline/run*",
+            "backend/gpu/ring*",
+            "generate/pace.rs",
+            "io.rs",
+            "io/*",
+            // The live view waits from one look to the next; signals are waited for.
+            "cli/top.rs",
+            "cli/run.rs",
+        ],
     ),
 ];
 

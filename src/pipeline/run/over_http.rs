@@ -38,11 +38,23 @@ pub(super) fn open(
 
 /// A page that is asked again and again.
 #[cfg(feature = "net")]
-fn poll(feed: &FeedConfig, _: &Context) -> Result<Box<dyn Source>> {
-    Err(crate::error::Error::Unavailable(format!(
-        "feed `{}`: this build asks no pages",
-        feed.name
-    )))
+fn poll(feed: &FeedConfig, context: &Context) -> Result<Box<dyn Source>> {
+    use crate::config::FeedKind;
+    use crate::io::http_poll::{HttpPollSource, PollOptions};
+    let FeedKind::HttpPoll {
+        url,
+        interval,
+        headers_file,
+    } = &feed.kind
+    else {
+        let why = format!("feed `{}` is not one over HTTP", feed.name);
+        return Err(crate::error::Error::Failed(why));
+    };
+    let mut options = PollOptions::new(url, *interval);
+    if let Some(path) = headers_file {
+        options = options.with_headers_file(path)?;
+    }
+    Ok(Box::new(HttpPollSource::open(context, options)?))
 }
 
 /// Without HTTP there is nothing to open.
