@@ -88,6 +88,10 @@ pub fn run(
     drop(said);
     notes.iter().for_each(|note| say(note));
     run.saving = store.map(Saving::new);
+    if before.is_none() {
+        // What is in the sinks now was there before: a crash before the first checkpoint must not leave more.
+        run.checkpoint_now()?;
+    }
     metrics.set_ready(true);
     let result = run.serve(&heard, stop, say);
     metrics.set_ready(false);
@@ -357,7 +361,7 @@ impl<'a> Run<'a> {
     fn finish(mut self, result: Result<()>) -> Result<Vec<(String, Counts)>> {
         let mut result = result;
         if result.is_ok() {
-            result = self.last_checkpoint();
+            result = self.checkpoint_now();
         }
         for file in [&mut self.aside.late, &mut self.aside.quarantine].into_iter().flatten() {
             let flushed = file.flush();
@@ -369,7 +373,8 @@ impl<'a> Run<'a> {
         Ok(names.zip(self.feeds.iter().map(|feed| feed.counts)).collect())
     }
 
-    fn last_checkpoint(&mut self) -> Result<()> {
+    /// Takes a checkpoint and waits until it is durable.
+    fn checkpoint_now(&mut self) -> Result<()> {
         if let Some(saving) = &mut self.saving {
             saving.wait(&self.readings, &self.metrics)?;
             self.save(&mut |_| {})?;
