@@ -45,6 +45,8 @@ pub(crate) struct FeedState {
     pub(crate) name: String,
     /// Its columns as an Arrow schema message, once they are known.
     pub(crate) schema: Option<Vec<u8>>,
+    /// Those of its batches.
+    pub(crate) batch_schema: Option<Vec<u8>>,
     /// Partition, rows, offset and generation of each partition.
     pub(crate) positions: Vec<(u32, u64, u64, u64)>,
     pub(crate) engine: Vec<u8>,

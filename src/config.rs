@@ -4,6 +4,7 @@
 //! checked without touching anything (types, ranges, expressions, formats) is checked here.
 
 mod raw;
+mod typed;
 
 use crate::engine::Lateness;
 use crate::error::{Error, Result};

@@ -7,6 +7,7 @@
 //! of the work's numbers.
 
 mod closing;
+mod eviction;
 mod feeding;
 mod grouped;
 mod keys;
@@ -65,6 +66,8 @@ pub struct Engine {
     /// Rows that came after their windows had closed, or too far ahead.
     late: u64,
     ahead: u64,
+    /// Rounds in which keys were given up.
+    parts: u64,
     /// Whether no more rows will come.
     ended: bool,
 }
@@ -130,6 +133,7 @@ impl Engine {
             watermarks: None,
             late: 0,
             ahead: 0,
+            parts: 0,
             ended: false,
         }
     }
@@ -142,6 +146,11 @@ impl Engine {
     /// Distinct cells so far: a measure of the memory in use.
     pub fn cells(&self) -> usize {
         self.grouped.len()
+    }
+
+    /// Distinct keys that are known.
+    pub fn keys(&self) -> usize {
+        self.grouped.keys.as_ref().map_or(0, KeyTable::len)
     }
 
     /// How often the backend failed so far, and why first: the CPU did those works.

@@ -134,6 +134,7 @@ pub fn merge(databases: &[Database], query: &Query) -> Result<Merged> {
                     Some(Span::Unbounded) => None,
                 },
                 ewm: None,
+                part: 0,
                 summary,
             });
             let groups: Vec<Group> = build::report(&spec, &feed.columns, closed).groups;

@@ -52,17 +52,19 @@ pub struct Closed {
     pub summary: Summary,
     /// The exponentially weighted moments of the key up to the end of the window, where they are asked for.
     pub ewm: Option<Box<Ewm>>,
+    /// Which piece of the window and key it is: 0, unless the key was given up (see [`Engine::give_up`](crate::Engine)).
+    pub part: u64,
 }
 
 impl Closed {
     /// Without exponentially weighted moments.
     pub fn new(key: Option<Named<KeyValue>>, window: Option<WindowBounds>, summary: Summary) -> Self {
-        let ewm = None;
         Self {
             key,
             window,
             summary,
-            ewm,
+            ewm: None,
+            part: 0,
         }
     }
 }

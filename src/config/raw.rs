@@ -1,191 +1,175 @@
-//! The configuration as it stands in the file, and what its words mean.
+//! The configuration as it stands in the file: its tables, with every name that there is.
 
-use super::{
-    Access, AlertConfig, Backend, Config, EngineConfig, FeedConfig, FeedKind, LimitsConfig, RowsConfig, StateConfig,
-    roll_bytes, sink_format,
-};
-use crate::engine::Lateness;
-use crate::error::{Error, Result};
-use crate::expr::{Definition, Expr, Formula};
-use crate::io::TimeUnit;
-use crate::io::live::{ColumnType, WireFormat};
-use crate::io::sink::{SinkFormat, SinkOptions};
-use crate::spec::{Precision, Regression, Spec, Window};
-use crate::units;
+use crate::error::Result;
 use serde::de::{MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer, value::SeqAccessDeserializer};
 use serde::{Deserialize, Deserializer};
-use std::collections::{BTreeMap, HashSet};
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
-
-/// Rows of a micro-batch at most: beyond it waiting costs more than a larger batch gains.
-const BATCH_ROWS_MAX: usize = 1 << 24;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Raw {
     #[serde(default, deserialize_with = "one_or_many")]
-    feed: Vec<RawFeed>,
+    pub(super) feed: Vec<RawFeed>,
     #[serde(default)]
-    rows: RawRows,
+    pub(super) rows: RawRows,
     #[serde(default)]
-    window: RawWindow,
+    pub(super) window: RawWindow,
     #[serde(default)]
-    statistics: RawStatistics,
+    pub(super) statistics: RawStatistics,
     #[serde(default)]
-    engine: RawEngine,
+    pub(super) engine: RawEngine,
     #[serde(default, deserialize_with = "one_or_many")]
-    sink: Vec<RawSink>,
+    pub(super) sink: Vec<RawSink>,
     #[serde(default, deserialize_with = "one_or_many")]
-    alert: Vec<RawAlert>,
-    state: Option<RawState>,
+    pub(super) alert: Vec<RawAlert>,
+    pub(super) state: Option<RawState>,
     #[serde(default)]
-    limits: RawLimits,
-    server: Option<RawServer>,
+    pub(super) limits: RawLimits,
+    pub(super) server: Option<RawServer>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawFeed {
-    name: Option<String>,
+pub(super) struct RawFeed {
+    pub(super) name: Option<String>,
     #[serde(rename = "type")]
-    kind: String,
-    listen: Option<String>,
-    format: Option<String>,
-    path: Option<OneOrMany>,
-    follow: Option<bool>,
-    url: Option<String>,
-    interval: Option<String>,
-    headers_file: Option<PathBuf>,
-    columns: Option<Vec<String>>,
+    pub(super) kind: String,
+    pub(super) listen: Option<String>,
+    pub(super) format: Option<String>,
+    pub(super) path: Option<OneOrMany>,
+    pub(super) follow: Option<bool>,
+    pub(super) url: Option<String>,
+    pub(super) interval: Option<String>,
+    pub(super) headers_file: Option<PathBuf>,
+    pub(super) columns: Option<Vec<String>>,
     #[serde(default)]
-    types: BTreeMap<String, String>,
-    values: Option<String>,
-    tls: Option<RawTls>,
-    token_file: Option<PathBuf>,
-    token_env: Option<String>,
+    pub(super) types: BTreeMap<String, String>,
+    pub(super) values: Option<String>,
+    pub(super) tls: Option<RawTls>,
+    pub(super) token_file: Option<PathBuf>,
+    pub(super) token_env: Option<String>,
     #[serde(default)]
-    insecure: bool,
+    pub(super) insecure: bool,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum OneOrMany {
+pub(super) enum OneOrMany {
     One(PathBuf),
     Many(Vec<PathBuf>),
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawTls {
-    certificate: PathBuf,
-    key: PathBuf,
+pub(super) struct RawTls {
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct RawRows {
-    time: Option<String>,
-    time_unit: Option<String>,
-    key: Vec<String>,
-    columns: Option<Vec<String>>,
+pub(super) struct RawRows {
+    pub(super) time: Option<String>,
+    pub(super) time_unit: Option<String>,
+    pub(super) key: Vec<String>,
+    pub(super) columns: Option<Vec<String>>,
     #[serde(rename = "where")]
-    filter: Option<String>,
-    define: toml::Table,
+    pub(super) filter: Option<String>,
+    pub(super) define: toml::Table,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct RawWindow {
-    size: Option<String>,
-    slide: Option<String>,
-    lateness: Option<String>,
-    max_ahead: Option<String>,
-    late: Option<String>,
-    late_path: Option<PathBuf>,
-    idle_timeout: Option<String>,
-    emit: Option<String>,
-    emit_interval: Option<String>,
+pub(super) struct RawWindow {
+    pub(super) size: Option<String>,
+    pub(super) slide: Option<String>,
+    pub(super) lateness: Option<String>,
+    pub(super) max_ahead: Option<String>,
+    pub(super) late: Option<String>,
+    pub(super) late_path: Option<PathBuf>,
+    pub(super) idle_timeout: Option<String>,
+    pub(super) emit: Option<String>,
+    pub(super) emit_interval: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct RawStatistics {
-    moments: Option<bool>,
+pub(super) struct RawStatistics {
+    pub(super) moments: Option<bool>,
     /// The order of the moments: 2 is mean and variance, 4 skewness and kurtosis as well.
-    order: Option<u8>,
-    covariance: bool,
-    correlation: bool,
-    differences: bool,
-    quantiles: Vec<f64>,
-    regress: String,
-    ridge: Option<f64>,
-    ddof: Option<u64>,
-    ewm: Option<RawEwm>,
+    pub(super) order: Option<u8>,
+    pub(super) covariance: bool,
+    pub(super) correlation: bool,
+    pub(super) differences: bool,
+    pub(super) quantiles: Vec<f64>,
+    pub(super) regress: String,
+    pub(super) ridge: Option<f64>,
+    pub(super) ddof: Option<u64>,
+    pub(super) ewm: Option<RawEwm>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawEwm {
-    half_life: String,
+pub(super) struct RawEwm {
+    pub(super) half_life: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct RawEngine {
-    backend: Option<String>,
-    precision: Option<String>,
-    batch_rows: Option<usize>,
-    batch_delay: Option<String>,
+pub(super) struct RawEngine {
+    pub(super) backend: Option<String>,
+    pub(super) precision: Option<String>,
+    pub(super) batch_rows: Option<usize>,
+    pub(super) batch_delay: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawSink {
+pub(super) struct RawSink {
     #[serde(rename = "type")]
-    kind: String,
-    format: Option<String>,
-    path: Option<PathBuf>,
-    roll: Option<String>,
+    pub(super) kind: String,
+    pub(super) format: Option<String>,
+    pub(super) path: Option<PathBuf>,
+    pub(super) roll: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawAlert {
-    name: String,
-    when: String,
-    for_windows: Option<u64>,
+pub(super) struct RawAlert {
+    pub(super) name: String,
+    pub(super) when: String,
+    pub(super) for_windows: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawState {
-    directory: PathBuf,
-    interval: Option<String>,
+pub(super) struct RawState {
+    pub(super) directory: PathBuf,
+    pub(super) interval: Option<String>,
     #[serde(default)]
-    journal: bool,
+    pub(super) journal: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct RawLimits {
-    memory: Option<String>,
-    keys: Option<usize>,
-    line: Option<String>,
-    body: Option<String>,
-    connections: Option<usize>,
-    idle_connection: Option<String>,
-    quarantine: Option<PathBuf>,
-    quarantine_size: Option<String>,
+pub(super) struct RawLimits {
+    pub(super) memory: Option<String>,
+    pub(super) keys: Option<usize>,
+    pub(super) line: Option<String>,
+    pub(super) body: Option<String>,
+    pub(super) connections: Option<usize>,
+    pub(super) idle_connection: Option<String>,
+    pub(super) quarantine: Option<PathBuf>,
+    pub(super) quarantine_size: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawServer {
-    listen: String,
+pub(super) struct RawServer {
+    pub(super) listen: String,
     #[serde(default)]
-    insecure: bool,
+    pub(super) insecure: bool,
 }
 
 /// One table, or an array of them.
@@ -204,417 +188,4 @@ fn one_or_many<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) 
         }
     }
     deserializer.deserialize_any(Tables(std::marker::PhantomData))
-}
-
-fn config(what: &str, why: impl std::fmt::Display) -> Error {
-    Error::Config(format!("{what}: {why}"))
-}
-
-/// A duration that may be 0.
-fn duration_ns(what: &str, text: Option<&str>, default: i64) -> Result<i64> {
-    match text.map(str::trim) {
-        None => Ok(default),
-        Some("0" | "0s" | "0ms" | "0m" | "0h" | "0d" | "0us" | "0ns") => Ok(0),
-        Some(text) => units::duration_ns(text).map_err(|e| config(what, e)),
-    }
-}
-
-fn duration(what: &str, text: Option<&str>, default: Duration) -> Result<Duration> {
-    let ns = duration_ns(what, text, i64::try_from(default.as_nanos()).unwrap_or(i64::MAX))?;
-    Ok(Duration::from_nanos(ns.unsigned_abs()))
-}
-
-fn size_bytes(what: &str, text: Option<&str>, default: u64) -> Result<u64> {
-    text.map_or(Ok(default), |text| units::size_bytes(text).map_err(|e| config(what, e)))
-}
-
-/// One of some words.
-fn word<T: Copy>(what: &str, text: Option<&str>, words: &[(&str, T)], default: T) -> Result<T> {
-    let Some(text) = text else { return Ok(default) };
-    let found = words.iter().find(|(word, _)| *word == text);
-    let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-    found
-        .map(|(_, value)| *value)
-        .ok_or_else(|| config(what, format!("`{text}` is none of {}", all.join(", "))))
-}
-
-impl Raw {
-    pub(super) fn typed(self) -> Result<Config> {
-        if self.feed.is_empty() {
-            return Err(Error::Config("no [feed] is there: name one, with its type".into()));
-        }
-        let fingerprint = format!("{:?}\n{:?}\n{:?}", self.rows, self.window, self.statistics);
-        let state = self.state.map(RawState::typed).transpose()?;
-        let single = self.feed.len() == 1;
-        let feeds: Vec<FeedConfig> = self
-            .feed
-            .into_iter()
-            .map(|feed| feed.typed(single))
-            .collect::<Result<_>>()?;
-        let mut names = HashSet::new();
-        if let Some(twice) = feeds.iter().find(|feed| !names.insert(feed.name.as_str())) {
-            return Err(Error::Config(format!("there are two feeds `{}`", twice.name)));
-        }
-        let (window, lateness, late_path, update_interval) = self.window.typed()?;
-        let (rows, keys, columns) = self.rows.typed()?;
-        let spec = self.statistics.typed(keys, columns, window)?;
-        let engine = self.engine.typed()?;
-        let spec = Spec {
-            precision: engine.precision.unwrap_or_default(),
-            ..spec
-        };
-        let sinks = self.sink.into_iter().map(RawSink::typed).collect::<Result<Vec<_>>>()?;
-        let mut places = HashSet::new();
-        if let Some(twice) = sinks.iter().find(|sink| !places.insert(sink.name())) {
-            return Err(Error::Config(format!("two sinks write to {}", twice.name())));
-        }
-        let alerts = self
-            .alert
-            .into_iter()
-            .map(RawAlert::typed)
-            .collect::<Result<Vec<_>>>()?;
-        let server = match &self.server {
-            Some(server) => Some(address("[server] listen", &server.listen)?),
-            None => None,
-        };
-        Ok(Config {
-            feeds,
-            rows,
-            spec: spec.checked().map_err(|e| Error::Config(e.to_string()))?,
-            lateness,
-            late_path,
-            update_interval,
-            engine,
-            sinks,
-            alerts,
-            state,
-            limits: self.limits.typed()?,
-            server,
-            server_insecure: self.server.is_some_and(|server| server.insecure),
-            fingerprint,
-        })
-    }
-}
-
-fn address(what: &str, text: &str) -> Result<SocketAddr> {
-    let text = text
-        .strip_prefix("localhost:")
-        .map_or(text.to_owned(), |port| format!("127.0.0.1:{port}"));
-    text.parse()
-        .map_err(|_| config(what, format!("`{text}` is no address such as 127.0.0.1:7400")))
-}
-
-impl RawFeed {
-    fn typed(self, single: bool) -> Result<FeedConfig> {
-        let name = match (&self.name, single) {
-            (Some(name), _) if !name.is_empty() => name.clone(),
-            (None, true) => "main".into(),
-            _ => {
-                return Err(Error::Config(
-                    "every one of several feeds needs a name of its own".into(),
-                ));
-            }
-        };
-        let what = |option: &str| format!("feed `{name}`: {option}");
-        let listen = || match &self.listen {
-            Some(text) => address(&what("listen"), text),
-            None => Err(config(
-                &what("listen"),
-                "a feed of this type needs an address, such as 127.0.0.1:7400",
-            )),
-        };
-        let kind = match self.kind.as_str() {
-            "stdin" => FeedKind::Stdin,
-            "file" => FeedKind::File {
-                paths: match self.path {
-                    Some(OneOrMany::One(path)) => vec![path],
-                    Some(OneOrMany::Many(paths)) if !paths.is_empty() => paths,
-                    _ => return Err(config(&what("path"), "a feed of this type needs the path of a file")),
-                },
-                follow: self.follow.unwrap_or(false),
-            },
-            "tcp" => FeedKind::Tcp { listen: listen()? },
-            "udp" => FeedKind::Udp { listen: listen()? },
-            "http" => FeedKind::Http { listen: listen()? },
-            "http_poll" => FeedKind::HttpPoll {
-                url: self
-                    .url
-                    .clone()
-                    .ok_or_else(|| config(&what("url"), "a feed of this type needs the url to ask"))?,
-                interval: duration(&what("interval"), self.interval.as_deref(), Duration::from_secs(1))?,
-                headers_file: self.headers_file.clone(),
-            },
-            other => {
-                return Err(config(
-                    &what("type"),
-                    format!("`{other}` is none of stdin, file, tcp, udp, http, http_poll"),
-                ));
-            }
-        };
-        let formats = [
-            ("csv", WireFormat::Csv),
-            ("ndjson", WireFormat::Ndjson),
-            ("arrow", WireFormat::Arrow),
-            ("binary", WireFormat::Binary),
-        ];
-        let format = match (&self.format, &kind) {
-            (Some(text), _) => Some(word(&what("format"), Some(text.as_str()), &formats, WireFormat::Csv)?),
-            // By its extension, which may be one of formats that are read whole.
-            (None, FeedKind::File { .. }) => None,
-            (None, _) => return Err(config(&what("format"), "name one of csv, ndjson, arrow, binary")),
-        };
-        if format == Some(WireFormat::Binary) && self.columns.is_none() {
-            return Err(config(
-                &what("columns"),
-                "rows in binary have no header: name the columns in their order",
-            ));
-        }
-        let types = [
-            ("f64", ColumnType::F64),
-            ("f32", ColumnType::F32),
-            ("i64", ColumnType::I64),
-            ("text", ColumnType::Text),
-        ];
-        let of = |(column, text): (&String, &String)| {
-            let place = what(&format!("types.{column}"));
-            Ok((column.clone(), word(&place, Some(text), &types, ColumnType::F64)?))
-        };
-        Ok(FeedConfig {
-            types: self.types.iter().map(of).collect::<Result<_>>()?,
-            values: word(&what("values"), self.values.as_deref(), &types[..3], ColumnType::F64)?,
-            access: Access {
-                tls: self.tls.map(|tls| (tls.certificate, tls.key)),
-                token_file: self.token_file,
-                token_env: self.token_env,
-                insecure: self.insecure,
-            },
-            columns: self.columns,
-            name,
-            kind,
-            format,
-        })
-    }
-}
-
-impl RawRows {
-    fn typed(self) -> Result<(RowsConfig, Vec<String>, Option<Vec<String>>)> {
-        let of = |what: &str, error: Error| config(&format!("[rows] {what}"), error);
-        let units = [
-            ("s", TimeUnit::Seconds),
-            ("ms", TimeUnit::Milliseconds),
-            ("us", TimeUnit::Microseconds),
-            ("ns", TimeUnit::Nanoseconds),
-        ];
-        let unit = word(
-            "[rows] time_unit",
-            self.time_unit.as_deref(),
-            &units,
-            TimeUnit::Milliseconds,
-        )?;
-        let filter = self.filter.as_deref().map(Expr::parse).transpose();
-        let definition = |(name, value): (String, toml::Value)| {
-            let text = match value {
-                toml::Value::String(text) => text,
-                toml::Value::Integer(number) => number.to_string(),
-                toml::Value::Float(number) => number.to_string(),
-                _ => {
-                    return Err(config(
-                        "[rows] define",
-                        format!("`{name}` is to be an expression, in quotes"),
-                    ));
-                }
-            };
-            let quoted = name.replace('"', "\"\"");
-            Definition::parse(&format!("\"{quoted}\" = {text}")).map_err(|e| of("define", e))
-        };
-        let rows = RowsConfig {
-            time: self.time.map(|time| (time, unit)),
-            filter: filter.map_err(|e| of("where", e))?,
-            definitions: self.define.into_iter().map(definition).collect::<Result<_>>()?,
-        };
-        Ok((rows, self.key, self.columns))
-    }
-}
-
-type Windows = (Option<Window>, Lateness, Option<PathBuf>, Option<Duration>);
-
-impl RawWindow {
-    fn typed(self) -> Result<Windows> {
-        let window = match self.size.as_deref().unwrap_or("10s") {
-            "unbounded" => match self.slide {
-                None => None,
-                Some(_) => return Err(config("[window] slide", "what is unbounded does not slide")),
-            },
-            size => Some(units::window(size, self.slide.as_deref()).map_err(|e| config("[window]", e))?),
-        };
-        let mut lateness = Lateness::new().lateness_ns(duration_ns("[window] lateness", self.lateness.as_deref(), 0)?);
-        if let Some(text) = &self.max_ahead {
-            lateness = lateness.max_ahead_ns(duration_ns("[window] max_ahead", Some(text), 0)?);
-        }
-        if let Some(text) = &self.idle_timeout {
-            lateness = lateness.idle_timeout_ns(duration_ns("[window] idle_timeout", Some(text), 0)?);
-        }
-        let side = word(
-            "[window] late",
-            self.late.as_deref(),
-            &[("drop", false), ("side", true)],
-            false,
-        )?;
-        let late_path = match (side, self.late_path) {
-            (true, None) => {
-                return Err(config(
-                    "[window] late_path",
-                    "late = \"side\" needs a file for the late rows",
-                ));
-            }
-            (true, path) => path,
-            (false, _) => None,
-        };
-        let update = word(
-            "[window] emit",
-            self.emit.as_deref(),
-            &[("close", false), ("update", true)],
-            false,
-        )?;
-        let interval = duration(
-            "[window] emit_interval",
-            self.emit_interval.as_deref(),
-            Duration::from_secs(1),
-        )?;
-        Ok((window, lateness, late_path, update.then_some(interval)))
-    }
-}
-
-impl RawStatistics {
-    fn typed(self, keys: Vec<String>, columns: Option<Vec<String>>, window: Option<Window>) -> Result<Spec> {
-        if self.moments == Some(false) {
-            return Err(config(
-                "[statistics] moments",
-                "moments are what everything else is made of: leave them on",
-            ));
-        }
-        let formula = match self.regress.as_str() {
-            "" => None,
-            text => Some(Formula::parse(text).map_err(|e| config("[statistics] regress", e))?),
-        };
-        let spec = Spec {
-            columns,
-            covariance: self.covariance,
-            correlation: self.correlation,
-            differences: self.differences,
-            quantiles: self.quantiles,
-            regression: formula.map(|formula| Regression {
-                target: formula.target,
-                terms: formula.terms,
-                intercept: formula.intercept,
-                ridge: self.ridge.unwrap_or(0.0),
-            }),
-            ddof: self.ddof.unwrap_or(1),
-            keys,
-            window,
-            ..Spec::default()
-        };
-        let spec = match self.order {
-            None | Some(4) => spec,
-            Some(2) => spec.mean_and_variance(),
-            Some(other) => return Err(config("[statistics] order", format!("{other} is neither 2 nor 4"))),
-        };
-        let half_life = self.ewm.map(|ewm| units::duration_ns(&ewm.half_life));
-        Ok(Spec {
-            ewm_half_life_ns: half_life.transpose().map_err(|e| config("[statistics] ewm", e))?,
-            ..spec
-        })
-    }
-}
-
-impl RawEngine {
-    fn typed(self) -> Result<EngineConfig> {
-        let backends = [("auto", Backend::Auto), ("cpu", Backend::Cpu), ("gpu", Backend::Gpu)];
-        let precisions = [("exact", Some(Precision::Exact)), ("fast", Some(Precision::Fast))];
-        let batch_rows = self.batch_rows.unwrap_or(65_536);
-        if batch_rows == 0 || batch_rows > BATCH_ROWS_MAX {
-            return Err(config(
-                "[engine] batch_rows",
-                format!("{batch_rows} does not lie between 1 and {BATCH_ROWS_MAX}"),
-            ));
-        }
-        Ok(EngineConfig {
-            backend: word("[engine] backend", self.backend.as_deref(), &backends, Backend::Auto)?,
-            precision: word("[engine] precision", self.precision.as_deref(), &precisions, None)?,
-            batch_rows,
-            batch_delay: duration(
-                "[engine] batch_delay",
-                self.batch_delay.as_deref(),
-                Duration::from_millis(5),
-            )?,
-        })
-    }
-}
-
-impl RawSink {
-    fn typed(self) -> Result<SinkOptions> {
-        let what = format!("[[sink]] of type {}", self.kind);
-        let path = || self.path.clone().ok_or_else(|| config(&what, "needs a path"));
-        match self.kind.as_str() {
-            "stdout" => Ok(SinkOptions::Stdout {
-                format: self.format.as_deref().map_or(Ok(SinkFormat::Ndjson), str::parse)?,
-            }),
-            "file" => {
-                let path = path()?;
-                Ok(SinkOptions::File {
-                    format: sink_format(&path, self.format.as_deref())?,
-                    roll_bytes: roll_bytes(self.roll.as_deref()).map_err(|e| config(&what, e))?,
-                    path,
-                })
-            }
-            "sqlite" => Ok(SinkOptions::Sqlite { path: path()? }),
-            other => Err(Error::Config(format!(
-                "[[sink]] type: `{other}` is none of stdout, file, sqlite"
-            ))),
-        }
-    }
-}
-
-impl RawAlert {
-    fn typed(self) -> Result<AlertConfig> {
-        let for_windows = self.for_windows.unwrap_or(1);
-        if for_windows == 0 {
-            return Err(config(&format!("alert `{}`: for_windows", self.name), "at least 1"));
-        }
-        Ok(AlertConfig {
-            name: self.name,
-            when: self.when,
-            for_windows,
-        })
-    }
-}
-
-impl RawState {
-    fn typed(self) -> Result<StateConfig> {
-        Ok(StateConfig {
-            directory: self.directory,
-            interval: duration("[state] interval", self.interval.as_deref(), Duration::from_secs(5))?,
-            journal: self.journal,
-        })
-    }
-}
-
-impl RawLimits {
-    fn typed(self) -> Result<LimitsConfig> {
-        let line = size_bytes("[limits] line", self.line.as_deref(), 1 << 20)?;
-        Ok(LimitsConfig {
-            memory_bytes: size_bytes("[limits] memory", self.memory.as_deref(), 512 << 20)?,
-            keys: self.keys.unwrap_or(1_000_000),
-            line_bytes: usize::try_from(line).unwrap_or(usize::MAX),
-            body_bytes: size_bytes("[limits] body", self.body.as_deref(), 64 << 20)?,
-            connections: self.connections.unwrap_or(1024),
-            idle_connection: duration(
-                "[limits] idle_connection",
-                self.idle_connection.as_deref(),
-                Duration::from_secs(60),
-            )?,
-            quarantine: self.quarantine,
-            quarantine_bytes: size_bytes("[limits] quarantine_size", self.quarantine_size.as_deref(), 64 << 20)?,
-        })
-    }
 }

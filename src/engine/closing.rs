@@ -28,7 +28,7 @@ pub(super) enum Complete {
 #[derive(Debug)]
 pub(super) struct Closing {
     window: Option<Window>,
-    panes: Panes,
+    pub(super) panes: Panes,
     /// Windows below this number are closed.
     pub(super) next: i64,
     /// Where windows overlap: the panes of each key that open windows hold.
@@ -45,9 +45,9 @@ pub(super) struct Closing {
 
 /// A window of one key.
 #[derive(Debug)]
-struct Done {
-    window: i64,
-    key: u32,
+pub(super) struct Done {
+    pub(super) window: i64,
+    pub(super) key: u32,
     summary: Summary,
     ewm: Option<Box<Ewm>>,
 }
@@ -97,7 +97,7 @@ impl Closing {
         }
     }
 
-    fn done(&self, window: i64, key: u32, summary: Summary) -> Done {
+    pub(super) fn done(&self, window: i64, key: u32, summary: Summary) -> Done {
         Done {
             window,
             key,
@@ -148,7 +148,7 @@ impl Grouped {
     }
 
     /// Windows and keys by what they are instead of their numbers.
-    fn named(&self, windows: Vec<Done>) -> Result<Vec<Closed>> {
+    pub(super) fn named(&self, windows: Vec<Done>) -> Result<Vec<Closed>> {
         let keys = self.keys.as_ref();
         let values = keys.map(|keys| keys.values_of(windows.iter().map(|done| done.key)));
         let values = values.transpose()?;
@@ -158,6 +158,7 @@ impl Grouped {
             window: window.map(|window| WindowBounds::of(window, done.window)),
             summary: done.summary,
             ewm: done.ewm,
+            part: 0,
         });
         Ok(closed.collect())
     }

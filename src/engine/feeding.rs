@@ -140,6 +140,7 @@ impl Engine {
                 window,
                 summary,
                 ewm,
+                part: 0,
             }]);
         }
         if self.grouped.may_close(complete) {
@@ -184,6 +185,7 @@ impl Engine {
             window,
             summary,
             ewm,
+            part: 0,
         }])
     }
 
@@ -193,7 +195,7 @@ impl Engine {
         self.single = super::Single::default();
         self.grouped = Grouped::new(self.spec.window);
         self.watermarks = self.watermarks.as_ref().map(|w| Watermarks::new(w.rules));
-        (self.rows, self.late, self.ahead, self.ended) = (0, 0, 0, false);
+        (self.rows, self.late, self.ahead, self.parts, self.ended) = (0, 0, 0, 0, false);
     }
 
     /// Merges of panes into windows so far: what sliding windows cost.

@@ -31,9 +31,11 @@ pub(super) struct Grouped {
     pub(super) cells: Vec<Cell>,
     /// Places in the slab to use again.
     free: Vec<u32>,
-    index: HashMap<(i64, u32, u32), u32>,
+    pub(super) index: HashMap<(i64, u32, u32), u32>,
     /// By key: the cell of its newest row.
-    recent: Vec<u32>,
+    pub(super) recent: Vec<u32>,
+    /// By key: the batch in which it was last seen.
+    pub(super) seen: Vec<u64>,
     /// Cells by pane, where panes close together: with windows of time, or none.
     pub(super) panes: BTreeMap<i64, Vec<u32>>,
     /// Panes of rows that are full, in the order in which they became so, with their cells.
@@ -207,6 +209,7 @@ impl Grouped {
     ) -> Result<(Vec<u32>, Vec<u32>)> {
         let keys = self.keys.as_ref().map_or(1, KeyTable::len);
         self.recent.resize(keys.max(self.recent.len()), NONE);
+        self.seen.resize(keys.max(self.seen.len()), 0);
         let times = batch.time_ns().unwrap_or(&[]);
         let pane_length = spec.window.map_or(1, Window::pane);
         let mut cell_of_row = Vec::with_capacity(batch.rows());
@@ -243,6 +246,7 @@ impl Grouped {
             let number = match last {
                 Some((at, number)) if at == (pane, *key) => number,
                 _ => {
+                    self.seen[*key as usize] = stamp;
                     let slot = self.slot(pane, *key, partition, of_rows)?;
                     let local = &mut self.local[slot as usize];
                     if local.0 != stamp {

@@ -33,6 +33,7 @@ struct State<'a> {
     rows: u64,
     late: u64,
     ahead: u64,
+    parts: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -112,6 +113,7 @@ impl Engine {
             rows: self.rows,
             late: self.late,
             ahead: self.ahead,
+            parts: self.parts,
         };
         postcard::to_stdvec(&state).map_err(|e| Error::Failed(format!("the state cannot be stored: {e}")))
     }
@@ -149,6 +151,8 @@ impl Engine {
             };
             grouped.insert(cell, of_rows)?;
         }
+        // When a key was last seen is not stored: all count as seen at once.
+        grouped.seen = vec![0; known];
         grouped.key_rows = state.key_rows.into_owned();
         grouped.closing.next = state.next;
         for (key, panes) in state.sliding {
@@ -170,7 +174,7 @@ impl Engine {
             own.rules = rules;
         }
         self.layout = layout;
-        (self.rows, self.late, self.ahead) = (state.rows, state.late, state.ahead);
+        (self.rows, self.late, self.ahead, self.parts) = (state.rows, state.late, state.ahead, state.parts);
         Ok(())
     }
 }

@@ -100,11 +100,9 @@ pub fn run(
         stop.stop();
     }
     drop(heard);
-    let ended = run.finish(result);
-    ended.map(|feeds| Ended {
-        feeds,
-        notes: Vec::new(),
-    })
+    let notes = run.troubles();
+    let feeds = run.finish(result)?;
+    Ok(Ended { feeds, notes })
 }
 
 /// The pages of a run.
@@ -299,6 +297,11 @@ impl<'a> Run<'a> {
                 self.sinks.alert(alerts)?;
             }
         }
+        let given_up = self.feeds[number].give_up()?;
+        if !given_up.is_empty() {
+            self.metrics.feed(number).rows_out.add(given_up.len() as u64);
+            self.sinks.write(given_up)?;
+        }
         self.tell(number);
         Ok(())
     }
@@ -355,6 +358,19 @@ impl<'a> Run<'a> {
             Some(saving) => saving.save(checkpoint, answers, positions),
             None => Ok(()),
         }
+    }
+
+    /// What went on and should be known.
+    fn troubles(&self) -> Vec<String> {
+        let mut troubles: Vec<String> = self.feeds.iter().flat_map(Feed::troubles).collect();
+        let aside = [&self.aside.late, &self.aside.quarantine];
+        for file in aside.into_iter().flatten().filter(|file| file.left_out() > 0) {
+            let (name, count) = (file.name(), file.left_out());
+            troubles.push(format!(
+                "{name} is full: {count} rows were counted and not kept (quarantine_size)"
+            ));
+        }
+        troubles
     }
 
     /// The last checkpoint, the ends of the sinks, and what is left to say.

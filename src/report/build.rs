@@ -68,6 +68,7 @@ impl<'a> Builder<'a> {
             window,
             summary,
             ewm,
+            part: _,
         } = closed;
         let Summary {
             rows,

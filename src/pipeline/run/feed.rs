@@ -1,6 +1,7 @@
 //! One feed of a run: filter and definitions, micro-batches, its engine, and the count of every row.
 
 use super::appended::Appended;
+use super::sources::{read_schema, stored_schema};
 use crate::alert::{AlertRule, Alerts};
 use crate::backend::Backend;
 use crate::batch::Batch;
@@ -15,6 +16,7 @@ use crate::report::{Alert, Closed, Emission, build};
 use crate::spec::{Spec, Window};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,6 +34,8 @@ pub(super) struct Feed {
     steps: Steps,
     rules: Vec<AlertRule>,
     keys_max: usize,
+    memory_max: u64,
+    given_up: u64,
     /// What reports show: without what only alerts need.
     shown: Spec,
     engine: Engine,
@@ -53,6 +57,8 @@ pub(super) struct Feed {
 struct Planned {
     plan: Plan,
     alerts: Alerts,
+    /// The columns of its batches.
+    schema: SchemaRef,
 }
 
 /// Rows that wait to be a micro-batch.
@@ -157,6 +163,9 @@ impl Feed {
             query,
             rules: rules.to_vec(),
             keys_max: config.limits.keys,
+            // What the engines hold; channels and decoders have bounds of their own.
+            memory_max: config.limits.memory_bytes / config.feeds.len().max(1) as u64,
+            given_up: 0,
             shown: config.spec.clone(),
             engine: Engine::with_backend(spec, backend)?.closing_windows(config.lateness),
             planned: None,
@@ -184,6 +193,9 @@ impl Feed {
                 };
                 feed.positions.insert(*partition, position);
             }
+            if let Some(stored) = &state.batch_schema {
+                feed.plan(&read_schema(stored)?)?;
+            }
         }
         Ok(feed)
     }
@@ -194,7 +206,7 @@ impl Feed {
         self.reject(&rows.rejected, aside)?;
         self.positions.insert(position.partition, position);
         if self.planned.is_none() && rows.batch.num_columns() > 0 {
-            self.plan(&rows.batch)?;
+            self.plan(&rows.batch.schema())?;
         }
         if rows.batch.num_rows() > 0 {
             self.pending.rows += rows.batch.num_rows();
@@ -216,7 +228,7 @@ impl Feed {
         }
     }
 
-    fn plan(&mut self, first: &RecordBatch) -> Result<()> {
+    fn plan(&mut self, schema: &SchemaRef) -> Result<()> {
         let config = |error: Error| match error {
             Error::Usage(why) => Error::Config(format!("feed `{}`: {why}", self.name)),
             error => error,
@@ -225,7 +237,7 @@ impl Feed {
             name: format!("feed `{}`", self.name),
             ..About::default()
         };
-        let plan = Plan::new(&self.query, &first.schema(), &about).map_err(config)?;
+        let plan = Plan::new(&self.query, schema, &about).map_err(config)?;
         if plan.reported() == 0 {
             return Err(Error::Config(format!("feed `{}` has no numeric column", self.name)));
         }
@@ -234,7 +246,8 @@ impl Feed {
         if !self.alerts_state.is_empty() {
             alerts.restore(&self.alerts_state)?;
         }
-        self.planned = Some(Planned { plan, alerts });
+        let schema = Arc::clone(schema);
+        self.planned = Some(Planned { plan, alerts, schema });
         Ok(())
     }
 
@@ -310,6 +323,35 @@ impl Feed {
         Ok((reports, alerts))
     }
 
+    /// Reports of keys that have to be given up, as there are too many.
+    pub(super) fn give_up(&mut self) -> Result<Vec<Emission>> {
+        let closed = self.engine.give_up(self.keys_max, self.memory_max)?;
+        self.given_up += closed.len() as u64;
+        Ok(self.emissions(closed))
+    }
+
+    /// How often the backend failed, and windows that were reported in parts.
+    pub(super) fn troubles(&self) -> Vec<String> {
+        let mut troubles = Vec::new();
+        let fallbacks = self.engine.fallbacks();
+        if let Some(reason) = &fallbacks.first_reason {
+            let count = fallbacks.count;
+            troubles.push(format!(
+                "feed `{}`: the CPU did {count} works that the backend failed: {reason}",
+                self.name
+            ));
+        }
+        if self.given_up > 0 {
+            let count = self.given_up;
+            troubles.push(format!(
+                "feed `{}`: {count} windows were reported in parts, as there were more keys than [limits] keys or memory \
+                 allow",
+                self.name
+            ));
+        }
+        troubles
+    }
+
     /// Reports of what is open, not final.
     pub(super) fn updates(&mut self) -> Result<Vec<Emission>> {
         let open = self.engine.open_windows()?;
@@ -328,9 +370,15 @@ impl Feed {
             return Vec::new();
         };
         let names = planned.plan.reported_names();
-        let summaries: Vec<_> = closed.iter().map(|closed| closed.summary.clone()).collect();
+        let summaries: Vec<_> = closed
+            .iter()
+            .map(|closed| (closed.summary.clone(), closed.part))
+            .collect();
         let groups = build::report(&self.shown, names, closed).groups;
-        let emission = |(group, summary)| Emission::new(Arc::clone(&self.name), group, summary);
+        let emission = |(group, (summary, part))| Emission {
+            part,
+            ..Emission::new(Arc::clone(&self.name), group, summary)
+        };
         groups.into_iter().zip(summaries).map(emission).collect()
     }
 
@@ -352,17 +400,15 @@ impl Feed {
         self.engine.cells()
     }
 
-    pub(super) fn fallbacks(&self) -> Option<&str> {
-        self.engine.fallbacks().first_reason.as_deref()
-    }
-
     pub(super) fn positions(&self) -> Vec<Position> {
         self.positions.values().copied().collect()
     }
 
     /// What a checkpoint keeps; everything that waits is to be reduced, and everything that closed taken.
     pub(super) fn state(&mut self, schema: Option<Vec<u8>>) -> Result<FeedState> {
+        let planned = self.planned.as_ref();
         Ok(FeedState {
+            batch_schema: planned.map(|planned| stored_schema(&planned.schema)).transpose()?,
             name: self.name.to_string(),
             schema,
             positions: self

@@ -75,9 +75,8 @@ fn context(config: &Config, feed: &FeedConfig, state: Option<&FeedState>, stop: 
     });
     let schema = OnceLock::new();
     if let Some(bytes) = state.and_then(|state| state.schema.as_deref()) {
-        let stored = StreamReader::try_new(bytes, None)
-            .map_err(|e| Error::Data(format!("feed `{}`: its stored columns cannot be read: {e}", feed.name)))?;
-        schema.get_or_init(|| stored.schema());
+        let stored = read_schema(bytes)?;
+        schema.get_or_init(|| stored);
     }
     Ok(Context {
         name: feed.name.clone(),
@@ -109,6 +108,13 @@ pub(super) fn stored_schema(schema: &SchemaRef) -> Result<Vec<u8>> {
     let mut writer = StreamWriter::try_new(Vec::new(), schema).map_err(failed)?;
     writer.finish().map_err(failed)?;
     writer.into_inner().map_err(failed)
+}
+
+/// Columns from bytes.
+pub(super) fn read_schema(bytes: &[u8]) -> Result<SchemaRef> {
+    let reader = StreamReader::try_new(bytes, None);
+    let reader = reader.map_err(|e| Error::Data(format!("the stored columns cannot be read: {e}")))?;
+    Ok(reader.schema())
 }
 
 /// Opens a source where its state stands.
