@@ -289,7 +289,9 @@ impl Grouped {
         if matches!(self.closing.window, Some(Window::Rows { .. })) {
             if complete != Complete::All {
                 let there = !self.full.is_empty();
-                self.prepare_rows(shape);
+                if there {
+                    self.prepare_rows(shape);
+                }
                 return there;
             }
             // All windows close together, full or not.
