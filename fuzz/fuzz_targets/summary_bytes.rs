@@ -43,11 +43,7 @@ fn report(summary: &Summary) {
         let terms: Vec<&str> = terms.iter().map(String::as_str).collect();
         spec = spec.regression(target, &terms);
     }
-    let closed = Closed {
-        key: None,
-        window: None,
-        summary: summary.clone(),
-    };
+    let closed = Closed::new(None, None, summary.clone());
     let report = build::report(&spec, &names, [closed]);
     assert_eq!(report.groups[0].columns.len(), names.len());
     for (_, column) in report.groups[0].columns.iter() {

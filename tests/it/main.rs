@@ -27,6 +27,7 @@ mod feed_rows;
 mod feed_sockets;
 mod feed_support;
 mod feed_targets;
+mod feed_windows;
 mod fitting;
 #[cfg(feature = "cli")]
 mod formats;

@@ -481,3 +481,80 @@ fn the_pages_show_the_run_and_a_second_process_has_no_part_of_its_state() {
     place.write("run.toml", other);
     place.run(&["run", "run.toml"]).fails(78, &["--discard-state"]);
 }
+
+/// A reader that does not read stops the senders: what waits is bounded, and nothing is lost once it reads.
+#[test]
+fn a_slow_sink_stops_the_senders() {
+    let place = Place::new();
+    // A report a row: the sink gets more bytes than the feed has.
+    let config = "[feed]\ntype = \"tcp\"\nlisten = \"127.0.0.1:0\"\nformat = \"binary\"\n\
+                  columns = [\"ts\", \"key\", \"c0\", \"c1\", \"c2\"]\n[rows]\ntime = \"ts\"\nkey = [\"key\"]\n\
+                  [window]\nsize = \"1 rows\"\n[[sink]]\ntype = \"stdout\"\n";
+    place.write("run.toml", config);
+    let mut command = place.command(&["run", "run.toml"]);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("listens on tcp") {
+        line.clear();
+        stderr.read_line(&mut line).unwrap();
+    }
+    let address = line.split_whitespace().last().unwrap().to_owned();
+    let mut sender = place
+        .command(&[
+            "generate",
+            "--rows",
+            "600000",
+            "--columns",
+            "3",
+            "--keys",
+            "50",
+            "--format",
+            "binary",
+            "--to",
+        ])
+        .arg(format!("tcp://{address}"))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Nobody reads: rows stop coming, long before all have come.
+    let status = format!("/proc/{}/io", child.id());
+    let read = || -> u64 {
+        let text = std::fs::read_to_string(&status).unwrap();
+        text.lines()
+            .find_map(|l| l.strip_prefix("rchar: "))
+            .unwrap()
+            .parse()
+            .unwrap()
+    };
+    let before = std::cell::Cell::new(u64::MAX);
+    wait_for("the senders to stop", || {
+        // Reading has stopped when a while brings nothing.
+        std::thread::sleep(Duration::from_millis(300));
+        let now = read();
+        now > 0 && before.replace(now) == now
+    });
+    assert!(
+        sender.try_wait().unwrap().is_none(),
+        "600,000 rows of 40 bytes went somewhere"
+    );
+    let memory = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let peak = memory.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap().trim();
+    let kib: u64 = peak.trim_end_matches(" kB").parse().unwrap();
+    assert!(kib < 512 << 10, "{kib} KiB");
+    let stdout = BufReader::new(child.stdout.take().unwrap());
+    let counting = std::thread::spawn(move || stdout.lines().count());
+    assert!(sender.wait().unwrap().success());
+    let sent = Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+    assert_eq!(counting.join().unwrap(), 600_000);
+    assert!(child.wait().unwrap().success());
+}

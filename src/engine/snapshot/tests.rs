@@ -124,7 +124,7 @@ fn run(spec: &Spec, seed: u64, cuts: &[usize], stored: bool) -> (Vec<(String, Ve
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
     #[test]
     fn a_stored_engine_goes_on_as_if_nothing_had_happened(
         seed: u64,
