@@ -12,7 +12,7 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Combine stored summaries (databases of a sqlite sink) into longer windows or fewer keys
+/// Combine stored summaries of sqlite sinks into longer windows or fewer keys
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Arguments {

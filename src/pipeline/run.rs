@@ -224,7 +224,7 @@ impl<'a> Run<'a> {
             let wait = due.map_or(TICK, |due| due.saturating_duration_since(now).min(TICK));
             match heard.recv_timeout(wait) {
                 Ok((number, Said::Rows(rows, position))) => {
-                    self.feeds[number].arrive(rows, position, &mut self.aside)?
+                    self.feeds[number].arrive(rows, position, &mut self.aside)?;
                 }
                 Ok((number, Said::End(result))) => {
                     result?;

@@ -96,6 +96,7 @@ fn every_command_of_the_readme_runs() {
     let commands: Vec<&str> = readme
         .lines()
         .filter(|line| line.starts_with("millstream ") && line.contains(" examples/"))
+        .filter(|line| !line.starts_with("millstream run "))
         .collect();
     assert!(commands.len() >= 6, "{commands:?}");
     // What they write stays in a place of its own.
@@ -124,4 +125,75 @@ fn every_command_of_the_readme_runs() {
             .unwrap()
             .ends_with(",prediction,prediction_low,prediction_high")
     );
+}
+
+/// The two commands that show a feed, and what is asked of its database afterwards.
+#[cfg(all(feature = "cli", feature = "sqlite", unix))]
+#[test]
+fn the_feed_of_the_readme_runs() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let readme = readme.replace("\\\n", " ");
+    let command = |beginning: &str| {
+        let line = readme.lines().find(|line| line.starts_with(beginning)).unwrap();
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let place = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(place.path().join("examples/feed")).unwrap();
+    let config = std::fs::read_to_string(root().join("examples/feed/feed.toml")).unwrap();
+    // Another port than the one that a reader may be using.
+    let config = config.replace("127.0.0.1:7400", "127.0.0.1:0");
+    std::fs::write(place.path().join("examples/feed/feed.toml"), config).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_millstream"));
+    let path = std::env::join_paths([program.parent().unwrap(), Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
+    let shell = |line: &str| {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", line]).env("PATH", &path).current_dir(place.path());
+        shell
+    };
+    let run = format!("exec {}", command("millstream run "));
+    let mut running = shell(&run)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(running.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("listens on tcp") {
+        line.clear();
+        assert!(said.read_line(&mut line).unwrap() > 0, "it ended before it listened");
+    }
+    let address = line.split_whitespace().last().unwrap().to_owned();
+    let stdout = BufReader::new(running.stdout.take().unwrap());
+    let reports = std::thread::spawn(move || stdout.lines().count());
+    let rest = std::thread::spawn(move || said.lines().map_while(Result::ok).collect::<Vec<_>>().join("\n"));
+    let generate = command("millstream generate ").replace("127.0.0.1:7400", &address);
+    assert!(shell(&generate).output().unwrap().status.success(), "{generate}");
+    let stopped = Command::new("kill")
+        .args(["-TERM", &running.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(stopped.success());
+    assert!(running.wait().unwrap().success());
+    let said = rest.join().unwrap();
+    assert!(said.contains("rows in 1000000 = aggregated 1000000 "), "{said}");
+    let reports = reports.join().unwrap();
+    assert!(reports > 10_000, "{reports} reports");
+    let database = rusqlite::Connection::open(place.path().join("stats.db")).unwrap();
+    let count = |sql: &str| database.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count("SELECT count(*) FROM windows") as usize, reports);
+    assert_eq!(count("SELECT sum(rows) FROM windows"), 1_000_000);
+    let query = &readme[readme.find("SELECT window_start").unwrap()..];
+    let query = &query[..query.find('"').unwrap()];
+    let rows = database
+        .prepare(query)
+        .unwrap()
+        .query_map([], |row| row.get::<_, String>(1))
+        .unwrap()
+        .count();
+    assert_eq!(rows, 5);
+    let merged = shell(&command("millstream merge stats.db")).output().unwrap();
+    let text = succeeded("merge", &merged);
+    assert!(text.contains("temperature"), "{text}");
 }

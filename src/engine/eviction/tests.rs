@@ -20,7 +20,9 @@ fn batch(at: i64, rows: i64, keys: i64) -> Batch {
 }
 
 /// Rows, sum and extremes by window and key: exact whatever the parts were.
-fn merged(closed: Vec<Closed>) -> BTreeMap<String, (u64, f64, f64, f64)> {
+type Numbers = BTreeMap<String, (u64, f64, f64, f64)>;
+
+fn merged(closed: Vec<Closed>) -> Numbers {
     let mut windows: BTreeMap<String, crate::Summary> = BTreeMap::new();
     for closed in closed {
         let name = format!("{:?} {:?}", closed.window, closed.key);
@@ -33,7 +35,7 @@ fn merged(closed: Vec<Closed>) -> BTreeMap<String, (u64, f64, f64, f64)> {
         .collect()
 }
 
-fn run(window: Option<Window>, keys_max: usize) -> (BTreeMap<String, (u64, f64, f64, f64)>, u64, usize) {
+fn run(window: Option<Window>, keys_max: usize) -> (Numbers, u64, usize) {
     let spec = Spec {
         window,
         ..Spec::new().by(["k"])
