@@ -15,7 +15,7 @@ fn reference(mut bytes: &[u8], columns: usize) -> Vec<u64> {
     let mut values = Vec::new();
     while let Some((length, rest)) = bytes.split_first_chunk() {
         let length = u32::from_le_bytes(*length) as usize;
-        if length % (8 * columns) != 0 || length > rest.len() {
+        if !length.is_multiple_of(8 * columns) || length > rest.len() {
             break;
         }
         let words = rest[..length].as_chunks().0;
