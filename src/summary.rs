@@ -279,10 +279,7 @@ impl LeafRun {
         self.moments.push_rows(self.rows, &columns[..shape.columns], places);
         self.rows += places.len() as u64;
         if let Some(rest) = &mut self.rest {
-            for place in places {
-                let i = *place as usize;
-                rest.push(shape, |c| columns[c][i], time_ns.map(|t| t[i]));
-            }
+            rest.push_rows(shape, columns, time_ns, places);
         }
     }
 
@@ -314,23 +311,26 @@ impl LeafRun {
 
 impl Rest {
     #[inline(always)]
-    fn push(&mut self, shape: &Shape, value: impl Fn(usize) -> f64 + Copy, time_ns: Option<i64>) {
+    fn push_rows(&mut self, shape: &Shape, columns: &[&[f64]], time_ns: Option<&[i64]>, places: &[u32]) {
+        let value = |r: usize, c: usize| columns[c][places[r] as usize];
         if let Some(run) = &mut self.comoments {
-            run.push(value);
+            run.push_rows(places.len(), value);
         }
         match &mut self.regression {
-            Some(RegressionRun::Exact(run)) => run.push(|i| value(shape.regression[i])),
-            Some(RegressionRun::Fast(run)) => run.push(|i| value(shape.regression[i])),
+            Some(RegressionRun::Exact(run)) => run.push_rows(places.len(), |r, i| value(r, shape.regression[i])),
+            Some(RegressionRun::Fast(run)) => run.push_rows(places.len(), |r, i| value(r, shape.regression[i])),
             None => {}
         }
         for (c, run) in self.differences.iter_mut().enumerate() {
-            run.push(Edge {
-                time_ns,
-                value: value(c),
-            });
+            for (r, place) in places.iter().enumerate() {
+                run.push(Edge {
+                    time_ns: time_ns.map(|t| t[*place as usize]),
+                    value: value(r, c),
+                });
+            }
         }
         for (c, run) in self.quantiles.iter_mut().enumerate() {
-            run.push(value(c));
+            (0..places.len()).for_each(|r| run.push(value(r, c)));
         }
     }
 }

@@ -282,10 +282,6 @@ impl Grouped {
 
     /// Finds the next complete window; whether there is one.
     fn prepare(&mut self, complete: Complete, shape: &Shape) -> bool {
-        let keys = self.keys.as_ref().map_or(1, KeyTable::len);
-        if self.closing.ranks.len() != keys {
-            self.closing.ranks = self.keys.as_ref().map_or(vec![0], KeyTable::ranks);
-        }
         if matches!(self.closing.window, Some(Window::Rows { .. })) {
             if complete != Complete::All {
                 let there = !self.full.is_empty();
@@ -306,6 +302,14 @@ impl Grouped {
         }
     }
 
+    /// Brings the order of the keys up to date: a sort, so only where windows close.
+    fn rank(&mut self) {
+        let keys = self.keys.as_ref().map_or(1, KeyTable::len);
+        if self.closing.ranks.len() != keys {
+            self.closing.ranks = self.keys.as_ref().map_or(vec![0], KeyTable::ranks);
+        }
+    }
+
     /// The next pane, where it is a window.
     fn prepare_cells(&mut self, complete: Complete) -> bool {
         let Some(first) = self.panes.first_entry() else {
@@ -319,6 +323,7 @@ impl Grouped {
             return false;
         }
         let (pane, mut slots) = first.remove_entry();
+        self.rank();
         let (cells, ranks) = (&self.cells, &self.closing.ranks);
         slots.sort_unstable_by_key(|slot| {
             let cell = &cells[*slot as usize];
@@ -363,6 +368,7 @@ impl Grouped {
                 self.closing.merges += sliding.push(panes, pane, summary);
             }
         }
+        self.rank();
         let ranks = &self.closing.ranks;
         let mut keys: Vec<u32> = self.closing.sliding.keys().copied().collect();
         keys.sort_unstable_by_key(|key| ranks[*key as usize]);
@@ -393,6 +399,7 @@ impl Grouped {
             }
             self.closing.merges += merges;
         }
+        self.rank();
         let ranks = &self.closing.ranks;
         windows.sort_by_key(|done| (done.window, ranks[done.key as usize]));
         self.closing.ready = Some(Ready::Windows(windows.into_iter()));

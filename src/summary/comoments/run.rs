@@ -5,6 +5,11 @@ use crate::summary::dd::ldexp;
 use crate::summary::moments::{limit_of, scale_of};
 use serde::{Deserialize, Serialize};
 
+/// Rows whose products are added up together: enough that a sum is read and written once for many of them.
+const ROWS_TOGETHER: usize = 16;
+/// Sums side by side: two AVX-512 registers.
+const SUMS_TOGETHER: usize = 16;
+
 /// Co-moments of rows that come one at a time, in order: the running state of an unfinished leaf.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProductRun<R: Real> {
@@ -90,6 +95,82 @@ impl<R: Real> ProductRun<R> {
         }
     }
 
+    /// Takes rows, of which row r has the value `value(r, i)` in column i: what [`ProductRun::push`] makes of them one
+    /// after another, but ordinary rows several at a time.
+    #[inline(always)]
+    pub fn push_rows(&mut self, rows: usize, value: impl Fn(usize, usize) -> f64 + Copy) {
+        let mut deviations = Vec::new();
+        let mut at = 0;
+        while at < rows {
+            let ordinary = self.ordinary_rows(at, rows.min(at + ROWS_TOGETHER), value);
+            if ordinary == 0 {
+                self.push(|i| value(at, i));
+                at += 1;
+                continue;
+            }
+            self.push_together(at, ordinary, value, &mut deviations);
+            at += ordinary;
+        }
+    }
+
+    /// How many rows from `at` on have finite values of ordinary magnitude in all columns, which all have had some.
+    #[inline(always)]
+    fn ordinary_rows(&self, at: usize, end: usize, value: impl Fn(usize, usize) -> f64) -> usize {
+        let settled = self.rows > 0 && !self.present.contains(&false) && self.scale.iter().all(|scale| *scale == 0);
+        let ordinary = |r: &usize| {
+            self.limit
+                .iter()
+                .enumerate()
+                .all(|(i, limit)| value(*r, i).abs() <= *limit)
+        };
+        match settled {
+            true => (at..end).take_while(ordinary).count(),
+            false => 0,
+        }
+    }
+
+    /// Rows that are ordinary: every sum takes their products in their order, while it stays in a register.
+    #[inline(always)]
+    fn push_together(&mut self, at: usize, rows: usize, value: impl Fn(usize, usize) -> f64, deviations: &mut Vec<R>) {
+        let d = self.present.len();
+        deviations.clear();
+        for r in at..at + rows {
+            let pivots = self.pivot.iter().enumerate();
+            deviations.extend(pivots.map(|(i, pivot)| R::deviation(value(r, i), *pivot)));
+        }
+        for row in deviations.chunks_exact(d) {
+            self.s1.iter_mut().zip(row).for_each(|(s1, x)| *s1 = *s1 + *x);
+        }
+        let mut rest = &mut self.s2[..];
+        for i in 0..d {
+            let (sums, later) = rest.split_at_mut(d - i);
+            let (wide, narrow) = sums.as_chunks_mut::<SUMS_TOGETHER>();
+            let mut j = i;
+            for chunk in wide {
+                let mut sums = *chunk;
+                for row in deviations.chunks_exact(d) {
+                    let x = row[i];
+                    for (sum, y) in sums.iter_mut().zip(&row[j..j + SUMS_TOGETHER]) {
+                        *sum = *sum + x * *y;
+                    }
+                }
+                *chunk = sums;
+                j += SUMS_TOGETHER;
+            }
+            for row in deviations.chunks_exact(d) {
+                let x = row[i];
+                for (sum, y) in narrow.iter_mut().zip(&row[j..]) {
+                    *sum = *sum + x * *y;
+                }
+            }
+            rest = later;
+        }
+        if let Some(last) = deviations.chunks_exact(d).next_back() {
+            self.deviations.copy_from_slice(last);
+        }
+        self.rows += rows as u64;
+    }
+
     /// Chooses units of column i in which `x`, larger than all before it by far, and its square are representable.
     #[cold]
     fn rescale(&mut self, i: usize, x: f64) {
@@ -129,5 +210,40 @@ impl<R: Real> ProductRun<R> {
             &self.s1,
             self.s2.clone(),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::summary::dd::Dd;
+    use proptest::prelude::*;
+
+    fn value() -> impl Strategy<Value = f64> {
+        prop_oneof![60 => -1e3..1e3, 1 => Just(f64::NAN), 1 => Just(f64::INFINITY), 1 => Just(1e300), 1 => Just(0.0)]
+    }
+
+    fn same<R: Real + PartialEq>(rows: &[Vec<f64>], d: usize, cuts: &[usize]) -> bool {
+        let (mut alone, mut together) = (ProductRun::<R>::new(d), ProductRun::<R>::new(d));
+        rows.iter().for_each(|row| alone.push(|i| row[i]));
+        let (mut at, mut cut) = (0, cuts.iter().cycle());
+        while at < rows.len() {
+            let n = (rows.len() - at).min(cut.next().copied().unwrap_or(1));
+            together.push_rows(n, |r, i| rows[at + r][i]);
+            at += n;
+        }
+        alone == together
+    }
+
+    proptest! {
+        #[test]
+        fn rows_together_are_rows_one_after_another(
+            rows in prop::collection::vec(prop::collection::vec(value(), 37), 1..70),
+            d in 1usize..=37,
+            cuts in prop::collection::vec(1usize..40, 1..6),
+        ) {
+            prop_assert!(same::<f64>(&rows, d, &cuts));
+            prop_assert!(same::<Dd>(&rows, d.min(5), &cuts));
+        }
     }
 }
