@@ -55,6 +55,13 @@ const BATCHES: usize = 256;
 /// Threads that decode: with more the engine, which reads from one queue, would be what is slow.
 const THREADS_MAX: usize = 4;
 
+/// How long a request waits for room before it is told to come again: long enough for an engine that keeps up, short
+/// enough that a client does not take the connection for dead.
+pub(super) const ROOM_WAIT: Duration = Duration::from_millis(200);
+
+/// How often it looks for room.
+const ROOM_LOOK: Duration = Duration::from_millis(1);
+
 /// When to try again, in seconds: a queue is worked off within milliseconds, but this is the smallest that can be said.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
@@ -242,6 +249,7 @@ impl Handler for RowsReceiver {
         let is_waiting = request.headers().contains_key(header::EXPECT);
         let (head, mut body) = request.into_parts();
         let head = Request::from_parts(head, ());
+        self.wait_for_room().await;
         let admitted = self.admit(&head, body.size_hint().exact());
         let answer = match admitted {
             Ok(admitted) => self.take(admitted, &mut body, peer).await,
@@ -268,6 +276,14 @@ struct Admitted {
 }
 
 impl RowsReceiver {
+    /// Waits a little where too much waits already: a client that is told to come back stays away for a whole second.
+    async fn wait_for_room(&self) {
+        let until = tokio::time::Instant::now() + ROOM_WAIT;
+        while (self.outlet.is_full() || self.jobs.is_full()) && tokio::time::Instant::now() < until {
+            tokio::time::sleep(ROOM_LOOK).await;
+        }
+    }
+
     /// What can be said before the body has come.
     #[expect(clippy::result_large_err, reason = "one for each request, and moved once")]
     fn admit(&self, head: &Request<()>, length: Option<u64>) -> Result<Admitted, serve::Answer> {

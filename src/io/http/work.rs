@@ -1,5 +1,6 @@
 //! The threads that decode bodies and hand their rows on, away from the one that waits for clients.
 
+use super::ROOM_WAIT;
 use super::body::{Bodies, Encoding};
 use crate::error::Error;
 use crate::io::Rows;
@@ -7,7 +8,7 @@ use crate::io::budget::Share;
 use crate::io::journal::{Answer, Appender, Pending, Refused};
 use crate::io::live::WireFormat;
 use bytes::Bytes;
-use crossbeam::channel::{Receiver, Sender, TrySendError};
+use crossbeam::channel::{Receiver, SendTimeoutError, Sender};
 use tokio::sync::oneshot;
 
 /// A body on its way to become rows.
@@ -87,10 +88,10 @@ fn work(job: Job, bodies: &Bodies, outlet: &Outlet) {
             if !share.try_resize(rows.batch.get_array_memory_size() as u64) {
                 return refuse(pending, reply, Reply::Full);
             }
-            match channel.try_send((rows, share)) {
+            match channel.send_timeout((rows, share), ROOM_WAIT) {
                 Ok(()) => accept(pending, reply, answer),
-                Err(TrySendError::Full(_)) => refuse(pending, reply, Reply::Full),
-                Err(TrySendError::Disconnected(_)) => refuse(pending, reply, Reply::Ending),
+                Err(SendTimeoutError::Timeout(_)) => refuse(pending, reply, Reply::Full),
+                Err(SendTimeoutError::Disconnected(_)) => refuse(pending, reply, Reply::Ending),
             }
         }
         Outlet::Journal(journal) => {
