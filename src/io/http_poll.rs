@@ -6,12 +6,12 @@
 //! for: each one in a row doubles the time to the next question, up to [`BACKOFF_MAX`]. A question is asked when the rows
 //! of the one before have been taken, so a slow engine makes questions fewer.
 
-use super::http::body::{Bodies, Encoding, format_of_header, position};
-use super::live::{self, Context, IDLE_WAIT};
+use super::http::body::{Bodies, Encoding, format_of_header};
+use super::live::{self, Context};
 use super::{About, Read, Rows, Source};
 use crate::error::{Error, Result};
 use arrow::datatypes::SchemaRef;
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -223,14 +223,7 @@ impl Source for HttpPollSource {
     }
 
     fn read(&mut self) -> Result<Read> {
-        Ok(match self.answers.recv_timeout(IDLE_WAIT) {
-            Ok(rows) => {
-                self.rows += (rows.batch.num_rows() + rows.rejected.len()) as u64;
-                Read::Batch(rows, position(self.rows))
-            }
-            Err(RecvTimeoutError::Timeout) => Read::Idle,
-            Err(RecvTimeoutError::Disconnected) => Read::End,
-        })
+        Ok(live::receive(&self.answers, &mut self.rows))
     }
 }
 

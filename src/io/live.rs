@@ -5,9 +5,10 @@
 //! [`Read::Idle`](super::Read::Idle) after at most [`IDLE_WAIT`] without rows, and
 //! [`Read::End`](super::Read::End) once it was told to stop and has given everything that it accepted.
 
-use super::{ReadOptions, TimeUnit};
+use super::{Position, Read, ReadOptions, Rows, TimeUnit};
 use crate::error::{Error, Result};
 use arrow::datatypes::{Schema, SchemaRef};
+use crossbeam::channel::{Receiver, RecvTimeoutError};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -153,6 +154,22 @@ pub struct Context {
     /// The columns of its rows: what the first rows decide, or a checkpoint has kept. Rows that come later have these
     /// columns and types, whatever else stands beside them; a connection that lacks one is refused.
     pub schema: Arc<OnceLock<SchemaRef>>,
+}
+
+/// The next rows that a source's threads have for it, with their place behind the `count` rows before.
+pub(super) fn receive(batches: &Receiver<Rows>, count: &mut u64) -> Read {
+    match batches.recv_timeout(IDLE_WAIT) {
+        Ok(rows) => {
+            *count += (rows.batch.num_rows() + rows.rejected.len()) as u64;
+            let position = Position {
+                rows: *count,
+                ..Position::default()
+            };
+            Read::Batch(rows, position)
+        }
+        Err(RecvTimeoutError::Timeout) => Read::Idle,
+        Err(RecvTimeoutError::Disconnected) => Read::End,
+    }
 }
 
 /// The columns of a live source as far as they are known.

@@ -6,12 +6,12 @@
 //! A sender that stops within a line, is silent for too long, or breaks a rule loses no more than that line: everything
 //! complete has been handed on, and what is not is a counted bad row. All sockets of one listener are one partition.
 
-use super::live::{self, Context, Counters, IDLE_WAIT, SETTLE_TIME, SETTLE_WAIT};
+use super::live::{self, Context, Counters, SETTLE_TIME, SETTLE_WAIT};
 use super::wire::Decoder;
-use super::{About, Position, Read, Rows, Source};
+use super::{About, Read, Rows, Source};
 use crate::error::{Error, Result};
 use arrow::datatypes::SchemaRef;
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -177,18 +177,7 @@ impl Source for TcpSource {
                 }
             });
         }
-        Ok(match self.batches.recv_timeout(IDLE_WAIT) {
-            Ok(rows) => {
-                self.rows += (rows.batch.num_rows() + rows.rejected.len()) as u64;
-                let position = Position {
-                    rows: self.rows,
-                    ..Position::default()
-                };
-                Read::Batch(rows, position)
-            }
-            Err(RecvTimeoutError::Timeout) => Read::Idle,
-            Err(RecvTimeoutError::Disconnected) => Read::End,
-        })
+        Ok(live::receive(&self.batches, &mut self.rows))
     }
 }
 

@@ -4,12 +4,12 @@
 //! it and hands it on; nobody can be slowed down here, so what the bounded channel does not take is dropped and counted.
 //! What the system drops before that, for want of room in the socket's buffer, nobody sees.
 
-use super::live::{self, Context, IDLE_WAIT, WireFormat};
+use super::live::{self, Context, WireFormat};
 use super::wire::Decoder;
-use super::{About, Position, Read, Rows, Source};
+use super::{About, Read, Rows, Source};
 use crate::error::{Error, Result};
 use arrow::datatypes::SchemaRef;
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -103,18 +103,7 @@ impl Source for UdpSource {
     }
 
     fn read(&mut self) -> Result<Read> {
-        Ok(match self.batches.recv_timeout(IDLE_WAIT) {
-            Ok(rows) => {
-                self.rows += (rows.batch.num_rows() + rows.rejected.len()) as u64;
-                let position = Position {
-                    rows: self.rows,
-                    ..Position::default()
-                };
-                Read::Batch(rows, position)
-            }
-            Err(RecvTimeoutError::Timeout) => Read::Idle,
-            Err(RecvTimeoutError::Disconnected) => Read::End,
-        })
+        Ok(live::receive(&self.batches, &mut self.rows))
     }
 }
 

@@ -1,15 +1,15 @@
 //! Rows over HTTP: every form of body, everything that can be wrong with a request, and clients that are slow or gone.
 
+use crate::feed_support;
 use crate::http_client::{Answer, DEADLINE, connect, get, is_closed, post, read_answer, send};
 use arrow::array::{Float64Array, RecordBatch};
 use arrow::ipc::writer::StreamWriter;
 use millstream::Error;
 use millstream::io::http::{HttpOptions, HttpSource};
 use millstream::io::journal::Journal;
-use millstream::io::live::{ColumnType, Context, Counters, Limits, Stop, WireFormat, WireOptions};
+use millstream::io::live::{Context, WireFormat};
 use millstream::io::tls::{Security, Tls, Token};
 use millstream::io::{Position, Read as Rows, Source};
-use std::collections::BTreeMap;
 use std::io::{BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,24 +20,7 @@ use std::time::{Duration, Instant};
 const TOKEN: &str = "correct-horse-battery-staple";
 
 fn context() -> Context {
-    Context {
-        name: "main".into(),
-        wire: Arc::new(WireOptions {
-            format: WireFormat::Csv,
-            columns: None,
-            types: BTreeMap::new(),
-            values: ColumnType::F64,
-            wanted: None,
-            time: None,
-            keys: Vec::new(),
-            numeric: Vec::new(),
-            line_bytes_max: 1 << 20,
-        }),
-        limits: Limits::default(),
-        stop: Stop::default(),
-        counters: Arc::new(Counters::default()),
-        schema: Arc::default(),
-    }
+    feed_support::context(feed_support::wire(WireFormat::Csv))
 }
 
 fn loopback(security: Security) -> HttpOptions {

@@ -1,14 +1,13 @@
 //! Rows of an API that is asked at an interval, against a server that says exactly what a test wants said.
 
+use crate::feed_support;
 use crate::http_client::DEADLINE;
 use arrow::array::Float64Array;
 use millstream::io::http_poll::{HttpPollSource, PollOptions};
-use millstream::io::live::{ColumnType, Context, Counters, Limits, Stop, WireFormat, WireOptions};
+use millstream::io::live::{Context, Limits, WireFormat};
 use millstream::io::{Read, Source};
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -18,24 +17,11 @@ const INTERVAL: Duration = Duration::from_millis(20);
 fn context() -> Context {
     Context {
         name: "api".into(),
-        wire: Arc::new(WireOptions {
-            format: WireFormat::Csv,
-            columns: None,
-            types: BTreeMap::new(),
-            values: ColumnType::F64,
-            wanted: None,
-            time: None,
-            keys: Vec::new(),
-            numeric: Vec::new(),
-            line_bytes_max: 1 << 20,
-        }),
         limits: Limits {
             body_bytes: 1000,
             ..Limits::default()
         },
-        stop: Stop::default(),
-        counters: Arc::new(Counters::default()),
-        schema: Arc::default(),
+        ..feed_support::context(feed_support::wire(WireFormat::Csv))
     }
 }
 
