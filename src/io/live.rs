@@ -1,9 +1,9 @@
 //! What sources that never end have in common: how bytes become rows, limits, counters, and the sign to stop.
 //!
 //! A live source has threads of its own, which block where the rows are not wanted yet: bounded channels lead to
-//! [`Source::read`](super::Source::read), so that a slow engine slows the senders. It answers
-//! [`Read::Idle`](super::Read::Idle) after at most [`IDLE_WAIT`] without rows, and
-//! [`Read::End`](super::Read::End) once it was told to stop and has given everything that it accepted.
+//! [`Source::read`](super::Source::read), so that a slow engine slows the senders. It answers [`Read::Idle`] after at
+//! most [`IDLE_WAIT`] without rows, and [`Read::End`] once it was told to stop and has given everything that it
+//! accepted.
 
 use super::{Position, Read, ReadOptions, Rows, TimeUnit};
 use crate::error::{Error, Result};
