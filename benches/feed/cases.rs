@@ -139,7 +139,7 @@ impl Case {
             "[feed]\nname = \"main\"\n{way}\nformat = \"{}\"\n{names}\n\
              [rows]\ntime = \"ts\"\ntime_unit = \"ms\"\nkey = [\"key\"]\ncolumns = {}\n\n\
              [window]\nsize = \"{WINDOW}\"\n\n\
-             [statistics]\nmoments = true\ncovariance = {}\n\n\
+             [statistics]\nmoments = true\norder = 2\ncovariance = {}\n\n\
              [[sink]]\ntype = \"stdout\"\nformat = \"ndjson\"\n\n{state}",
             self.format,
             list(&values),

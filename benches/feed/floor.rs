@@ -153,7 +153,7 @@ pub(crate) fn push(rows: u64, runs: usize) -> Result<Floor, String> {
     };
     let mut rates = Vec::new();
     for _ in 0..runs {
-        let mut engine = Engine::new(Spec::new().by(["key"]).window(window)).map_err(say)?;
+        let mut engine = Engine::new(Spec::new().mean_and_variance().by(["key"]).window(window)).map_err(say)?;
         let begun = Instant::now();
         let mut closed = Vec::new();
         for batch in &batches {

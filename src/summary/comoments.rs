@@ -174,12 +174,8 @@ impl<R: Real> Products<R> {
 
     /// The covariance with divisor rows − ddof; `None` where rows ≤ ddof, NaN where a column has infinite values.
     pub fn covariance(&self, i: usize, j: usize, ddof: u64) -> Option<f64> {
-        let rows = self.rows + self.infinite_rows_at_least();
-        if rows <= ddof {
-            return None;
-        }
         if self.infinite[i] + self.infinite[j] > 0 {
-            return Some(f64::NAN);
+            return (self.rows + self.infinite_rows_at_least() > ddof).then_some(f64::NAN);
         }
         // Divided first: a covariance may be representable where the sum of products is not.
         (self.rows > ddof).then(|| {

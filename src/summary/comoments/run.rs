@@ -1,14 +1,17 @@
 //! The running state of an unfinished leaf of several columns: rows one at a time, the first complete one as pivot.
 
-use super::{Products, Real, scale_triangle};
+use super::{Products, Real, scale_triangle, triangle};
 use crate::summary::dd::ldexp;
 use crate::summary::moments::{limit_of, scale_of};
 use serde::{Deserialize, Serialize};
 
-/// Rows whose products are added up together: enough that a sum is read and written once for many of them.
-const ROWS_TOGETHER: usize = 16;
-/// Sums side by side: two AVX-512 registers.
+/// Rows whose products are added up together: enough that a sum is read and written once for many of them, few enough
+/// that they stay in the nearest cache.
+const ROWS_TOGETHER: usize = 32;
+/// Sums of a row of the matrix side by side: two AVX-512 registers.
 const SUMS_TOGETHER: usize = 16;
+/// Rows of the matrix side by side: their sums share what is read, and are enough to keep the adders busy.
+const LINES_TOGETHER: usize = 4;
 
 /// Co-moments of rows that come one at a time, in order: the running state of an unfinished leaf.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -99,76 +102,111 @@ impl<R: Real> ProductRun<R> {
     /// after another, but ordinary rows several at a time.
     #[inline(always)]
     pub fn push_rows(&mut self, rows: usize, value: impl Fn(usize, usize) -> f64 + Copy) {
-        let mut deviations = Vec::new();
+        let d = self.present.len();
+        let (mut values, mut deviations) = (Vec::new(), Vec::new());
         let mut at = 0;
         while at < rows {
-            let ordinary = self.ordinary_rows(at, rows.min(at + ROWS_TOGETHER), value);
+            let together = match self.is_settled() {
+                true => (rows - at).min(ROWS_TOGETHER),
+                false => 1,
+            };
+            let mut ordinary = 0;
+            if together > 1 {
+                values.resize(d * together, 0.0);
+                for i in 0..d {
+                    for (r, row) in values.chunks_exact_mut(d).enumerate() {
+                        row[i] = value(at + r, i);
+                    }
+                }
+                ordinary = values.chunks_exact(d).take_while(|row| self.is_ordinary(row)).count();
+            }
             if ordinary == 0 {
                 self.push(|i| value(at, i));
                 at += 1;
                 continue;
             }
-            self.push_together(at, ordinary, value, &mut deviations);
+            self.push_together(&values[..d * ordinary], &mut deviations);
             at += ordinary;
         }
     }
 
-    /// How many rows from `at` on have finite values of ordinary magnitude in all columns, which all have had some.
+    /// Whether all columns have had values, and all of ordinary magnitude.
     #[inline(always)]
-    fn ordinary_rows(&self, at: usize, end: usize, value: impl Fn(usize, usize) -> f64) -> usize {
-        let settled = self.rows > 0 && !self.present.contains(&false) && self.scale.iter().all(|scale| *scale == 0);
-        let ordinary = |r: &usize| {
-            self.limit
-                .iter()
-                .enumerate()
-                .all(|(i, limit)| value(*r, i).abs() <= *limit)
-        };
-        match settled {
-            true => (at..end).take_while(ordinary).count(),
-            false => 0,
-        }
+    fn is_settled(&self) -> bool {
+        self.rows > 0 && !self.present.contains(&false) && self.scale.iter().all(|scale| *scale == 0)
+    }
+
+    /// Whether a row has finite values of ordinary magnitude alone. It looks at all of them: that is faster than to stop.
+    #[inline(always)]
+    fn is_ordinary(&self, row: &[f64]) -> bool {
+        let within = row.iter().zip(&self.limit).map(|(x, limit)| x.abs() <= *limit);
+        within.fold(true, |all, is| all & is)
     }
 
     /// Rows that are ordinary: every sum takes their products in their order, while it stays in a register.
     #[inline(always)]
-    fn push_together(&mut self, at: usize, rows: usize, value: impl Fn(usize, usize) -> f64, deviations: &mut Vec<R>) {
+    fn push_together(&mut self, rows: &[f64], deviations: &mut Vec<[R; SUMS_TOGETHER]>) {
         let d = self.present.len();
-        deviations.clear();
-        for r in at..at + rows {
-            let pivots = self.pivot.iter().enumerate();
-            deviations.extend(pivots.map(|(i, pivot)| R::deviation(value(r, i), *pivot)));
-        }
-        for row in deviations.chunks_exact(d) {
-            self.s1.iter_mut().zip(row).for_each(|(s1, x)| *s1 = *s1 + *x);
-        }
-        let mut rest = &mut self.s2[..];
-        for i in 0..d {
-            let (sums, later) = rest.split_at_mut(d - i);
-            let (wide, narrow) = sums.as_chunks_mut::<SUMS_TOGETHER>();
-            let mut j = i;
-            for chunk in wide {
-                let mut sums = *chunk;
-                for row in deviations.chunks_exact(d) {
-                    let x = row[i];
-                    for (sum, y) in sums.iter_mut().zip(&row[j..j + SUMS_TOGETHER]) {
-                        *sum = *sum + x * *y;
-                    }
-                }
-                *chunk = sums;
-                j += SUMS_TOGETHER;
+        let chunks = d.div_ceil(SUMS_TOGETHER);
+        let count = rows.len() / d;
+        // Behind the last column a row has zeros.
+        deviations.resize(count * chunks, [R::default(); SUMS_TOGETHER]);
+        for (row, deviations) in rows.chunks_exact(d).zip(deviations.chunks_exact_mut(chunks)) {
+            let columns = row.iter().zip(&self.pivot);
+            for ((x, pivot), deviation) in columns.zip(deviations.as_flattened_mut()) {
+                *deviation = R::deviation(*x, *pivot);
             }
-            for row in deviations.chunks_exact(d) {
-                let x = row[i];
-                for (sum, y) in narrow.iter_mut().zip(&row[j..]) {
+        }
+        for row in deviations.chunks_exact(chunks) {
+            self.s1
+                .iter_mut()
+                .zip(row.as_flattened())
+                .for_each(|(s1, x)| *s1 = *s1 + *x);
+        }
+        for top in (0..d).step_by(LINES_TOGETHER) {
+            for chunk in top / SUMS_TOGETHER..chunks {
+                self.push_tile(top, chunk, deviations, chunks);
+            }
+        }
+        if let Some(last) = deviations.chunks_exact(chunks).next_back() {
+            self.deviations.copy_from_slice(&last.as_flattened()[..d]);
+        }
+        self.rows += count as u64;
+    }
+
+    /// The sums of the products of the columns from `top` on with those of a chunk, as far as they belong to the upper
+    /// triangle. A row of deviations is `chunks` long.
+    #[inline(always)]
+    fn push_tile(&mut self, top: usize, chunk: usize, deviations: &[[R; SUMS_TOGETHER]], chunks: usize) {
+        let (d, left) = (self.present.len(), chunk * SUMS_TOGETHER);
+        let mut tile = [[R::default(); SUMS_TOGETHER]; LINES_TOGETHER];
+        // Of line k: the columns of the tile that it has, and where the first of them is stored.
+        let stored = |k: usize| {
+            let i = top + k;
+            let columns = left.max(i)..(left + SUMS_TOGETHER).min(d);
+            (i < d && !columns.is_empty()).then(|| (triangle(i, columns.start, d), columns))
+        };
+        for (k, line) in tile.iter_mut().enumerate() {
+            if let Some((place, columns)) = stored(k) {
+                let sums = &self.s2[place..place + columns.len()];
+                line[columns.start - left..columns.end - left].copy_from_slice(sums);
+            }
+        }
+        for row in deviations.chunks_exact(chunks) {
+            let (xs, ys) = (&row[top / SUMS_TOGETHER], &row[chunk]);
+            for (k, line) in tile.iter_mut().enumerate() {
+                let x = xs[(top + k) % SUMS_TOGETHER];
+                for (sum, y) in line.iter_mut().zip(ys) {
                     *sum = *sum + x * *y;
                 }
             }
-            rest = later;
         }
-        if let Some(last) = deviations.chunks_exact(d).next_back() {
-            self.deviations.copy_from_slice(last);
+        for (k, line) in tile.iter().enumerate() {
+            if let Some((place, columns)) = stored(k) {
+                let sums = &mut self.s2[place..place + columns.len()];
+                sums.copy_from_slice(&line[columns.start - left..columns.end - left]);
+            }
         }
-        self.rows += rows as u64;
     }
 
     /// Chooses units of column i in which `x`, larger than all before it by far, and its square are representable.
