@@ -128,6 +128,7 @@ columns = {columns}
 size = "1s"
 [statistics]
 moments = true
+order = 2
 [[sink]]
 type = "stdout"
 format = "ndjson"

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 /// Rows whose products are added up together: enough that a sum is read and written once for many of them, few enough
 /// that they stay in the nearest cache.
 const ROWS_TOGETHER: usize = 32;
-/// Sums of a row of the matrix side by side: two AVX-512 registers.
-const SUMS_TOGETHER: usize = 16;
-/// Rows of the matrix side by side: their sums share what is read, and are enough to keep the adders busy.
+/// Sums of a line of the matrix side by side: an AVX-512 register.
+const SUMS_TOGETHER: usize = 8;
+/// Lines of the matrix side by side: their sums share what is read, and are enough to keep the adders busy.
 const LINES_TOGETHER: usize = 4;
 
 /// Co-moments of rows that come one at a time, in order: the running state of an unfinished leaf.
@@ -179,33 +179,26 @@ impl<R: Real> ProductRun<R> {
     #[inline(always)]
     fn push_tile(&mut self, top: usize, chunk: usize, deviations: &[[R; SUMS_TOGETHER]], chunks: usize) {
         let (d, left) = (self.present.len(), chunk * SUMS_TOGETHER);
-        let mut tile = [[R::default(); SUMS_TOGETHER]; LINES_TOGETHER];
-        // Of line k: the columns of the tile that it has, and where the first of them is stored.
-        let stored = |k: usize| {
-            let i = top + k;
-            let columns = left.max(i)..(left + SUMS_TOGETHER).min(d);
-            (i < d && !columns.is_empty()).then(|| (triangle(i, columns.start, d), columns))
-        };
-        for (k, line) in tile.iter_mut().enumerate() {
-            if let Some((place, columns)) = stored(k) {
-                let sums = &self.s2[place..place + columns.len()];
-                line[columns.start - left..columns.end - left].copy_from_slice(sums);
-            }
-        }
+        let whole = top + LINES_TOGETHER <= left + 1 && left + SUMS_TOGETHER <= d;
+        // As variables of their own the lines stay in registers; an array of them would not.
+        let (mut first, mut second, mut third, mut fourth) = (
+            load(&self.s2, d, top, left, whole),
+            load(&self.s2, d, top + 1, left, whole),
+            load(&self.s2, d, top + 2, left, whole),
+            load(&self.s2, d, top + 3, left, whole),
+        );
         for row in deviations.chunks_exact(chunks) {
-            let (xs, ys) = (&row[top / SUMS_TOGETHER], &row[chunk]);
-            for (k, line) in tile.iter_mut().enumerate() {
-                let x = xs[(top + k) % SUMS_TOGETHER];
-                for (sum, y) in line.iter_mut().zip(ys) {
-                    *sum = *sum + x * *y;
-                }
+            let (lines, _) = row[top / SUMS_TOGETHER].as_chunks::<LINES_TOGETHER>();
+            let (x, y) = (&lines[top % SUMS_TOGETHER / LINES_TOGETHER], &row[chunk]);
+            for j in 0..SUMS_TOGETHER {
+                first[j] = first[j] + x[0] * y[j];
+                second[j] = second[j] + x[1] * y[j];
+                third[j] = third[j] + x[2] * y[j];
+                fourth[j] = fourth[j] + x[3] * y[j];
             }
         }
-        for (k, line) in tile.iter().enumerate() {
-            if let Some((place, columns)) = stored(k) {
-                let sums = &mut self.s2[place..place + columns.len()];
-                sums.copy_from_slice(&line[columns.start - left..columns.end - left]);
-            }
+        for (k, line) in [first, second, third, fourth].iter().enumerate() {
+            store(&mut self.s2, d, top + k, left, whole, line);
         }
     }
 
@@ -248,6 +241,32 @@ impl<R: Real> ProductRun<R> {
             &self.s1,
             self.s2.clone(),
         )
+    }
+}
+
+/// The sums of line i of an upper triangle of d columns in the columns from `left` on, with zeros where it has none.
+/// `whole` says that it has all of them.
+#[inline(always)]
+fn load<R: Real>(sums: &[R], d: usize, i: usize, left: usize, whole: bool) -> [R; SUMS_TOGETHER] {
+    if whole && let Some(line) = sums[triangle(i, left, d)..].first_chunk() {
+        return *line;
+    }
+    let has = |j: usize| i <= j && j < d;
+    std::array::from_fn(|j| match has(left + j) {
+        true => sums[triangle(i, left + j, d)],
+        false => R::default(),
+    })
+}
+
+/// Puts back what [`load`] has given.
+#[inline(always)]
+fn store<R: Real>(sums: &mut [R], d: usize, i: usize, left: usize, whole: bool, line: &[R; SUMS_TOGETHER]) {
+    if whole && let Some(own) = sums[triangle(i, left, d)..].first_chunk_mut() {
+        *own = *line;
+        return;
+    }
+    for (j, sum) in (left..d).zip(line).filter(|(j, _)| i <= *j) {
+        sums[triangle(i, j, d)] = *sum;
     }
 }
 
