@@ -66,9 +66,10 @@ pub(super) fn run(arguments: &Arguments, log: Log) -> Result<()> {
     for (name, counts) in &ended.feeds {
         log.say("done", &format!("feed `{name}`: {counts}"));
     }
-    match ended.feeds.iter().all(|(_, counts)| counts.is_complete()) {
-        true => Ok(()),
-        false => Err(Error::Failed("rows are missing from the counts above".into())),
+    match ended.failure {
+        Some(error) => Err(error),
+        None if ended.feeds.iter().all(|(_, counts)| counts.is_complete()) => Ok(()),
+        None => Err(Error::Failed("rows are missing from the counts above".into())),
     }
 }
 

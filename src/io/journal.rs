@@ -24,7 +24,7 @@ pub use keys::{Answer, KEY_BYTES_MAX, KEYS_MAX, Keys, Pending, Seen};
 pub use writer::Done;
 
 use super::budget::{Budget, Share};
-use super::live::{Context, IDLE_WAIT};
+use super::live::{Context, IDLE_WAIT, Settled};
 use super::{Position, Read, Rows, Source};
 use crate::error::{Error, Result};
 use arrow::datatypes::{Schema, SchemaRef};
@@ -34,7 +34,7 @@ use scan::Scan;
 use segment::Replay;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use writer::{Disk, Entry, Files, Writer};
 
@@ -57,7 +57,7 @@ pub struct Journal {
     directory: PathBuf,
     replay: Replay,
     writer: Writer,
-    schema: Arc<OnceLock<SchemaRef>>,
+    schema: Arc<Settled>,
     keys: Keys,
     state: Arc<JournalState>,
     note: Option<String>,
@@ -225,7 +225,7 @@ impl Journal {
         let start = from.filter(|from| from.generation > 0);
         let scan = Scan::of(directory, start, &keys)?;
         if let Some(schema) = scan.schema {
-            context.schema.get_or_init(|| schema);
+            context.schema.settle(schema)?;
         }
         let current = match scan.end {
             (0, _) => None,
@@ -302,7 +302,7 @@ pub struct JournalSource {
     /// Until everything that stood in the journal has been given.
     replay: Option<Replay>,
     ready: Receiver<DurableRows>,
-    schema: Arc<OnceLock<SchemaRef>>,
+    schema: Arc<Settled>,
     selected: Option<Vec<String>>,
     state: Arc<JournalState>,
     /// The number of the oldest segment that may be there.

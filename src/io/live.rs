@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use arrow::datatypes::{Schema, SchemaRef};
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -153,7 +154,65 @@ pub struct Context {
     pub counters: Arc<Counters>,
     /// The columns of its rows: what the first rows decide, or a checkpoint has kept. Rows that come later have these
     /// columns and types, whatever else stands beside them; a connection that lacks one is refused.
-    pub schema: Arc<OnceLock<SchemaRef>>,
+    pub schema: Arc<Settled>,
+}
+
+/// Whether rows with these columns can be what a feed is for.
+pub type Fits = Arc<dyn Fn(&SchemaRef) -> Result<()> + Send + Sync>;
+
+/// The columns of a feed: settled once, by the first rows whose columns fit.
+#[derive(Default)]
+pub struct Settled {
+    schema: OnceLock<SchemaRef>,
+    fits: Option<Fits>,
+}
+
+impl Settled {
+    /// Not settled yet; columns that do not fit will not be.
+    pub fn by(fits: Fits) -> Self {
+        Self {
+            fits: Some(fits),
+            ..Self::default()
+        }
+    }
+
+    /// Those of another run of the feed.
+    pub fn of(schema: SchemaRef) -> Self {
+        Self {
+            schema: schema.into(),
+            fits: None,
+        }
+    }
+
+    /// The columns, once there are some.
+    pub fn get(&self) -> Option<&SchemaRef> {
+        self.schema.get()
+    }
+
+    /// The columns of the feed: these, unless others came first.
+    ///
+    /// # Errors
+    /// Why these do not fit; then nothing is settled.
+    pub fn settle(&self, schema: SchemaRef) -> Result<SchemaRef> {
+        if let Some(fits) = self.fits.as_ref().filter(|_| self.schema.get().is_none()) {
+            fits(&schema)?;
+        }
+        Ok(self.schema.get_or_init(|| schema).clone())
+    }
+
+    /// As this one, but with nothing settled: for rows that may yet be refused as a whole.
+    pub(super) fn trial(&self) -> Self {
+        Self {
+            schema: OnceLock::new(),
+            fits: self.fits.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for Settled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Settled").field(&self.schema.get()).finish()
+    }
 }
 
 /// The next rows that a source's threads have for it, with their place behind the `count` rows before.
@@ -198,7 +257,7 @@ pub(super) fn selected(context: &Context, columns: &[String]) -> Result<()> {
 }
 
 /// The clock, in nanoseconds since 1970.
-pub(super) fn now_ns() -> i64 {
+pub(crate) fn now_ns() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -16,7 +16,7 @@ mod input;
 mod text;
 
 use super::Rows;
-use super::live::{Context, WireFormat, WireOptions};
+use super::live::{Context, Settled, WireFormat, WireOptions};
 use crate::error::{BadRow, Error, Result};
 use ::arrow::array::RecordBatch;
 use ::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -24,7 +24,7 @@ use arrow::ArrowStream;
 use binary::Binary;
 use input::{End, Input};
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use text::Text;
 
 pub use binary::FRAME_BYTES_MAX;
@@ -57,7 +57,7 @@ pub struct Decoder {
     source: String,
     input: Input,
     form: Form,
-    schema: Arc<OnceLock<SchemaRef>>,
+    schema: Arc<Settled>,
     rows: u64,
     /// Why nothing more is decoded, still to be said.
     refusal: Option<Error>,

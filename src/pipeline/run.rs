@@ -24,17 +24,19 @@ use crate::backend::Backend;
 use crate::checkpoint::{Checkpoint, Store};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::io::live::Stop;
+use crate::io::live::{Stop, now_ns};
 use crate::io::sink;
 use crate::metrics::Metrics;
 use appended::Appended;
+use arrow::datatypes::SchemaRef;
 use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
 use feed::{Aside, Feed, closes_by_the_clock, engine_spec};
 use saving::Saving;
 use sinks::Sinks;
 use sources::{Reading, Said, stored_schema};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Batches that wait for this thread: enough that it never waits while sources have some.
 const WAITING: usize = 8;
@@ -43,13 +45,15 @@ const WAITING: usize = 8;
 const TICK: Duration = Duration::from_millis(100);
 
 /// How a run ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub struct Ended {
     /// By feed: its name, and where its rows went.
     pub feeds: Vec<(String, Counts)>,
     /// What is to be said at the end.
     pub notes: Vec<String>,
+    /// Why the first of the sources that could not be read to their ends could not; what they gave until then counts.
+    pub failure: Option<Error>,
 }
 
 /// Runs feeds until they end or `stop` says so. `backend` gives each feed its backend; `say` hears what a person should
@@ -82,7 +86,9 @@ pub fn run(
     let mut notes = Vec::new();
     for number in 0..config.feeds.len() {
         let state = before.as_ref().and_then(|c| c.feeds.get(number));
-        let reading = sources::start(config, number, state, store.as_ref(), stop, &said, &mut notes)?;
+        let asked = run.feeds[number].asked().clone();
+        let fits = Arc::new(move |schema: &SchemaRef| asked.fits(schema));
+        let reading = sources::start(config, number, fits, state, store.as_ref(), stop, &said, &mut notes)?;
         run.readings.push(reading);
     }
     drop(said);
@@ -101,8 +107,7 @@ pub fn run(
     }
     drop(heard);
     let notes = run.troubles();
-    let feeds = run.finish(result)?;
-    Ok(Ended { feeds, notes })
+    run.finish(result, notes)
 }
 
 /// The pages of a run.
@@ -150,7 +155,26 @@ struct Run<'a> {
     aside: Aside,
     metrics: Metrics,
     saving: Option<Saving>,
+    clock: Clock,
     started: Instant,
+    /// Why a source ended before its time; the first one that did.
+    failure: Option<Error>,
+}
+
+/// The clock for silence, in nanoseconds: it goes on with the loop, so that a time in which this process stood still, or
+/// waited for a sink, is no silence of its sources.
+struct Clock {
+    looked: Instant,
+    ns: i64,
+}
+
+impl Clock {
+    fn now_ns(&mut self, now: Instant) -> i64 {
+        let since = now.saturating_duration_since(self.looked).min(2 * TICK);
+        self.looked = now;
+        self.ns += since.as_nanos() as i64;
+        self.ns
+    }
 }
 
 impl<'a> Run<'a> {
@@ -203,20 +227,19 @@ impl<'a> Run<'a> {
             aside: Aside { late, quarantine },
             metrics: metrics.clone(),
             saving: None,
+            clock: Clock {
+                looked: Instant::now(),
+                ns: now_ns(),
+            },
             started: Instant::now(),
+            failure: None,
         })
-    }
-
-    /// The clock for silence: nanoseconds since 1970, as the watermarks of a stored state go on with it.
-    fn now_ns() -> i64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
     }
 
     fn serve(&mut self, heard: &Receiver<(usize, Said)>, stop: &Stop, say: &mut dyn FnMut(&str)) -> Result<()> {
         let config = self.config;
         let interval = config.state.as_ref().map(|state| state.interval);
-        let (mut saved, mut updated) = (self.started, self.started);
+        let (mut saved, mut updated, mut told) = (self.started, self.started, self.started);
         let mut open = self.feeds.len();
         while open > 0 {
             let now = Instant::now();
@@ -227,14 +250,18 @@ impl<'a> Run<'a> {
                     self.feeds[number].arrive(rows, position, &mut self.aside)?;
                 }
                 Ok((number, Said::End(result))) => {
-                    result?;
                     self.feeds[number].ended = true;
                     open -= 1;
                     self.reduce(number, say)?;
-                    // On a signal windows stay open in the state, if there is one.
-                    if !(stop.is_stopped() && config.state.is_some()) {
+                    // On a signal, or where its input could not be read on, windows stay open in the state, if there
+                    // is one.
+                    let goes_on = stop.is_stopped() || result.is_err();
+                    if !(goes_on && config.state.is_some()) {
                         self.feeds[number].close();
                         self.emit(number, say)?;
+                    }
+                    if let Err(error) = result {
+                        self.fail(number, error, open > 0, say);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -243,23 +270,29 @@ impl<'a> Run<'a> {
                 }
             }
             let now = Instant::now();
+            let clock_ns = self.clock.now_ns(now);
             for number in 0..self.feeds.len() {
                 if self.feeds[number].due().is_some_and(|due| due <= now) {
                     self.reduce(number, say)?;
                 }
-                if closes_by_the_clock(config) && !self.feeds[number].ended {
-                    self.feeds[number].advance(Self::now_ns());
+                // Rows that wait are no silence.
+                let is_silent = heard.is_empty() && self.feeds[number].due().is_none();
+                if closes_by_the_clock(config) && is_silent && !self.feeds[number].ended {
+                    self.feeds[number].advance(clock_ns);
                     self.emit(number, say)?;
                 }
+                if now - told >= TICK {
+                    self.tell(number);
+                }
+            }
+            if now - told >= TICK {
+                told = now;
             }
             if config.update_interval.is_some_and(|interval| now - updated >= interval) {
-                updated = now;
                 for feed in &mut self.feeds {
-                    let reports = feed.updates()?;
-                    if !reports.is_empty() {
-                        self.sinks.write(reports)?;
-                    }
+                    feed.updates(|reports| self.sinks.write(reports))?;
                 }
+                updated = Instant::now();
             }
             self.sinks.check()?;
             if let Some(saving) = &mut self.saving {
@@ -276,25 +309,38 @@ impl<'a> Run<'a> {
     /// Reduces what waits, and gives what closes to the sinks.
     fn reduce(&mut self, number: usize, say: &mut dyn FnMut(&str)) -> Result<()> {
         let metrics = self.metrics.feed(number);
-        self.feeds[number].reduce(Self::now_ns(), metrics, &mut self.aside)?;
+        let feed = &mut self.feeds[number];
+        feed.reduce(self.clock.ns, metrics, &mut self.aside)?;
+        feed.notes().iter().for_each(|note| say(note));
         self.emit(number, say)
+    }
+
+    /// A source could not be read on: the others go on, and the run fails in the end.
+    fn fail(&mut self, number: usize, error: Error, others: bool, say: &mut dyn FnMut(&str)) {
+        let why = format!("feed `{}` has ended: {error}", self.config.feeds[number].name);
+        if others {
+            say(&why);
+        }
+        self.metrics.set_failure(Some(&why));
+        self.failure.get_or_insert(error);
     }
 
     fn emit(&mut self, number: usize, say: &mut dyn FnMut(&str)) -> Result<()> {
         loop {
-            let (reports, alerts) = self.feeds[number].reports()?;
-            if reports.is_empty() {
+            let closed = self.feeds[number].reports()?;
+            if closed.is_empty() {
                 break;
             }
-            self.metrics.feed(number).rows_out.add(reports.len() as u64);
-            self.sinks.write(reports)?;
-            if !alerts.is_empty() {
-                self.metrics
-                    .feed(number)
-                    .alerts
-                    .add(alerts.iter().filter(|a| a.ended.is_none()).count() as u64);
-                alerts.iter().for_each(|alert| say(&alert.to_string()));
-                self.sinks.alert(alerts)?;
+            let metrics = self.metrics.feed(number);
+            for (reports, alerts) in closed {
+                metrics.rows_out.add(reports.len() as u64);
+                self.sinks.write(reports)?;
+                if !alerts.is_empty() {
+                    let begun = alerts.iter().filter(|alert| alert.ended.is_none()).count();
+                    metrics.alerts.add(begun as u64);
+                    alerts.iter().for_each(|alert| say(&alert.to_string()));
+                    self.sinks.alert(alerts)?;
+                }
             }
         }
         let given_up = self.feeds[number].give_up()?;
@@ -374,7 +420,7 @@ impl<'a> Run<'a> {
     }
 
     /// The last checkpoint, the ends of the sinks, and what is left to say.
-    fn finish(mut self, result: Result<()>) -> Result<Vec<(String, Counts)>> {
+    fn finish(mut self, result: Result<()>, notes: Vec<String>) -> Result<Ended> {
         let mut result = result;
         if result.is_ok() {
             result = self.checkpoint_now();
@@ -386,13 +432,18 @@ impl<'a> Run<'a> {
         let ended = self.sinks.finish();
         result.and(ended)?;
         let names = self.config.feed_names().into_iter();
-        Ok(names.zip(self.feeds.iter().map(|feed| feed.counts)).collect())
+        Ok(Ended {
+            feeds: names.zip(self.feeds.iter().map(|feed| feed.counts)).collect(),
+            notes,
+            failure: self.failure,
+        })
     }
 
     /// Takes a checkpoint and waits until it is durable.
     fn checkpoint_now(&mut self) -> Result<()> {
         if let Some(saving) = &mut self.saving {
-            saving.wait(&self.readings, &self.metrics)?;
+            // If the one that is under way fails, this one says more.
+            let _ = saving.wait(&self.readings, &self.metrics);
             self.save(&mut |_| {})?;
         }
         match &mut self.saving {

@@ -97,7 +97,7 @@ impl Columns {
         let places: Result<Vec<usize>, _> = names.iter().map(|name| all.index_of(name)).collect();
         let own = places.and_then(|places| all.project(&places)).map(Arc::new);
         let own = own.map_err(|e| Error::Usage(e.to_string()))?;
-        let schema = context.schema.get_or_init(|| own.clone()).clone();
+        let schema = context.schema.settle(own.clone())?;
         let types = |schema: &SchemaRef| {
             schema
                 .fields()

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use std::collections::VecDeque;
 use std::io::{self, BufReader, Read};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -190,14 +190,14 @@ impl Bodies {
             return decode(&context, source, encoding, body);
         }
         let trial = Context {
-            schema: Arc::new(OnceLock::new()),
+            schema: Arc::new(context.schema.trial()),
             ..context.clone()
         };
         let rows = decode(&trial, source, encoding, body)?;
         if rows.batch.num_rows() > 0
             && let Some(schema) = trial.schema.get()
         {
-            context.schema.get_or_init(|| Arc::clone(schema));
+            context.schema.settle(Arc::clone(schema))?;
         }
         Ok(rows)
     }

@@ -9,7 +9,7 @@ use super::{Decoded, Refusal};
 use crate::error::{BadRow, Error, Result};
 use crate::io::arrow::claims::{self, Bound};
 use crate::io::columnar::Shape;
-use crate::io::live::{Context, WireOptions};
+use crate::io::live::{Context, Settled, WireOptions};
 use crate::io::whole::{self, ARROW_CONTINUATION, ARROW_MAGIC};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::buffer::{Buffer, MutableBuffer};
@@ -18,7 +18,7 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::root_as_message;
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// The longest message, in bytes, where a line may not be longer still: it has to be there in full before it is
 /// decoded, and so much a connection may hold.
@@ -33,7 +33,7 @@ const END_OF_STREAM: [u8; PREFIX] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 pub(super) struct ArrowStream {
     source: String,
     wire: Arc<WireOptions>,
-    settled: Arc<OnceLock<SchemaRef>>,
+    settled: Arc<Settled>,
     bound: Bound,
     limit: usize,
     decoder: StreamDecoder,
@@ -252,8 +252,7 @@ impl ArrowStream {
             .fields()
             .iter()
             .map(|f| f.as_ref().clone().with_nullable(time != Some(f.name())));
-        self.settled
-            .get_or_init(|| Arc::new(Schema::new(fields.collect::<Vec<_>>())));
+        self.settled.settle(Arc::new(Schema::new(fields.collect::<Vec<_>>())))?;
         Ok(shape)
     }
 

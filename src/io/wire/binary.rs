@@ -106,8 +106,8 @@ impl Binary {
             stride += kind.width();
         }
         let schema = chosen(&kinds, wire, |_| None).map_err(|what| config(format!("columns: {what}")))?;
-        let schema = match context.schema.get_or_init(|| schema.clone()) {
-            settled if *settled == schema => schema,
+        let schema = match context.schema.settle(schema.clone())? {
+            settled if settled == schema => schema,
             settled => {
                 let (want, have) = (settled.fields(), schema.fields());
                 return Err(config(format!(

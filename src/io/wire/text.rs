@@ -13,13 +13,13 @@ use crate::error::{BadRow, Error, Result};
 use crate::io::ReadOptions;
 use crate::io::chunks::{Decode, INFER_BYTES_MAX, count_lines};
 use crate::io::csv::{infer, split};
-use crate::io::live::{Context, WireOptions};
+use crate::io::live::{Context, Settled, WireOptions};
 use crate::io::ndjson::infer as json_infer;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use memchr::memchr;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// What some programs begin a text with.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -32,7 +32,7 @@ pub(super) struct Text {
     wire: Arc<WireOptions>,
     options: ReadOptions,
     /// The columns of the feed.
-    settled: Arc<OnceLock<SchemaRef>>,
+    settled: Arc<Settled>,
     /// The columns of these rows, where no row has settled those of the feed.
     own: Option<SchemaRef>,
     /// What separates fields; none for JSON.
@@ -230,7 +230,7 @@ impl Text {
     /// Settles the columns once there are enough rows; false while there are not.
     fn sample(&mut self, input: &mut Input) -> Result<bool, Refusal> {
         if let Some(schema) = self.settled.get().cloned().or_else(|| self.named_types()) {
-            let schema = self.settled.get_or_init(|| schema).clone();
+            let schema = self.settled.settle(schema)?;
             self.decode_as(&schema)?;
             return Ok(true);
         }
@@ -289,7 +289,7 @@ impl Text {
         }
         let schema = self.schema_of(columns, self.delimiter.is_some());
         let schema = schema.map_err(|what| self.refusal(self.names.join(",").as_bytes(), what))?;
-        let schema = self.settled.get_or_init(|| schema).clone();
+        let schema = self.settled.settle(schema)?;
         self.decode_as(&schema)?;
         Ok(true)
     }

@@ -9,6 +9,7 @@ use crate::checkpoint::FeedState;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::error::{BadRow, Error, Result};
+use crate::io::live::now_ns;
 use crate::io::{About, Position, Rows};
 use crate::metrics::FeedMetrics;
 use crate::pipeline::{Plan, Query, Steps};
@@ -29,11 +30,8 @@ const LARGE_PART: usize = 8;
 
 /// One feed.
 pub(super) struct Feed {
-    name: Arc<str>,
-    query: Query,
+    asked: Asked,
     steps: Steps,
-    rules: Vec<AlertRule>,
-    keys_max: usize,
     memory_max: u64,
     given_up: u64,
     /// What reports show: without what only alerts need.
@@ -43,6 +41,7 @@ pub(super) struct Feed {
     planned: Option<Planned>,
     /// The state of the alerts until the columns are known.
     alerts_state: Vec<u8>,
+    notes: Vec<String>,
     pending: Pending,
     positions: BTreeMap<u32, Position>,
     revisions: HashMap<String, u64>,
@@ -52,6 +51,51 @@ pub(super) struct Feed {
     pub(super) ended: bool,
     /// Rows that the source has counted as dropped, of those in the counts.
     pub(super) dropped_since_start: u64,
+}
+
+/// What is asked of the rows of a feed.
+#[derive(Clone)]
+pub(super) struct Asked {
+    name: Arc<str>,
+    query: Query,
+    rules: Vec<AlertRule>,
+    keys_max: usize,
+}
+
+impl Asked {
+    fn plan(&self, schema: &SchemaRef) -> Result<Planned> {
+        let config = |error: Error| match error {
+            Error::Usage(why) => Error::Config(format!("feed `{}`: {why}", self.name)),
+            error => error,
+        };
+        let about = About {
+            name: format!("feed `{}`", self.name),
+            ..About::default()
+        };
+        let plan = Plan::new(&self.query, schema, &about).map_err(config)?;
+        if plan.reported() == 0 {
+            return Err(Error::Config(format!("feed `{}` has no numeric column", self.name)));
+        }
+        let (spec, columns) = (&self.query.spec, plan.reported_names());
+        let alerts = Alerts::new(Arc::clone(&self.name), &self.rules, spec, columns, self.keys_max)?;
+        let schema = Arc::clone(schema);
+        Ok(Planned { plan, alerts, schema })
+    }
+
+    /// Whether rows with these columns can be reduced: all that could refuse them later is tried with none.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn fits(&self, schema: &SchemaRef) -> Result<()> {
+        let planned = self.plan(schema)?;
+        let none = Steps::new(&self.query)?.apply(&RecordBatch::new_empty(Arc::clone(schema)))?;
+        let mut batch = planned.plan.batch(&none)?;
+        if self.query.arrival_time {
+            batch = batch.with_time_ns(Vec::new())?;
+        }
+        Engine::new(self.query.spec.clone())?.push(&batch)?;
+        Ok(())
+    }
 }
 
 struct Planned {
@@ -158,11 +202,13 @@ impl Feed {
             ..Query::default()
         };
         let mut feed = Self {
-            name: name.into(),
             steps: Steps::new(&query)?,
-            query,
-            rules: rules.to_vec(),
-            keys_max: config.limits.keys,
+            asked: Asked {
+                name: name.into(),
+                query,
+                rules: rules.to_vec(),
+                keys_max: config.limits.keys,
+            },
             // What the engines hold; channels and decoders have bounds of their own.
             memory_max: config.limits.memory_bytes / config.feeds.len().max(1) as u64,
             given_up: 0,
@@ -170,6 +216,7 @@ impl Feed {
             engine: Engine::with_backend(spec, backend)?.closing_windows(config.lateness),
             planned: None,
             alerts_state: Vec::new(),
+            notes: Vec::new(),
             pending: Pending::default(),
             positions: BTreeMap::new(),
             revisions: HashMap::new(),
@@ -229,26 +276,26 @@ impl Feed {
     }
 
     fn plan(&mut self, schema: &SchemaRef) -> Result<()> {
-        let config = |error: Error| match error {
-            Error::Usage(why) => Error::Config(format!("feed `{}`: {why}", self.name)),
-            error => error,
-        };
-        let about = About {
-            name: format!("feed `{}`", self.name),
-            ..About::default()
-        };
-        let plan = Plan::new(&self.query, schema, &about).map_err(config)?;
-        if plan.reported() == 0 {
-            return Err(Error::Config(format!("feed `{}` has no numeric column", self.name)));
-        }
-        let (spec, columns) = (&self.query.spec, plan.reported_names());
-        let mut alerts = Alerts::new(Arc::clone(&self.name), &self.rules, spec, columns, self.keys_max)?;
+        let mut planned = self.asked.plan(schema)?;
         if !self.alerts_state.is_empty() {
-            alerts.restore(&self.alerts_state)?;
+            planned.alerts.restore(&self.alerts_state)?;
         }
-        let schema = Arc::clone(schema);
-        self.planned = Some(Planned { plan, alerts, schema });
+        let notes = planned.plan.notes.iter();
+        self.notes = notes
+            .map(|note| format!("feed `{}`: {note}", self.asked.name))
+            .collect();
+        self.planned = Some(planned);
         Ok(())
+    }
+
+    /// What is to be said of its rows, once.
+    pub(super) fn notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// What is asked of its rows.
+    pub(super) fn asked(&self) -> &Asked {
+        &self.asked
     }
 
     /// When the rows that wait have waited long enough; `None` where none do.
@@ -258,33 +305,33 @@ impl Feed {
         Some(if large { since } else { since + self.batch_delay })
     }
 
-    /// Makes a micro-batch of what waits and reduces it, at this time of the clock.
-    pub(super) fn reduce(&mut self, now_ns: i64, metrics: &FeedMetrics, aside: &mut Aside) -> Result<()> {
+    /// Makes a micro-batch of what waits and reduces it, at this time of the clock for silence.
+    pub(super) fn reduce(&mut self, clock_ns: i64, metrics: &FeedMetrics, aside: &mut Aside) -> Result<()> {
         let pending = std::mem::take(&mut self.pending);
         let Some(since) = pending.since else { return Ok(()) };
-        for part in pending.together(self.query.arrival_time)? {
-            self.reduce_part(&part, now_ns, aside)?;
+        for part in pending.together(self.asked.query.arrival_time)? {
+            self.reduce_part(&part, clock_ns, aside)?;
         }
         metrics.batches.add(1);
         metrics.batch_latency.record(since.elapsed());
         Ok(())
     }
 
-    fn reduce_part(&mut self, part: &Part, now_ns: i64, aside: &mut Aside) -> Result<()> {
+    fn reduce_part(&mut self, part: &Part, clock_ns: i64, aside: &mut Aside) -> Result<()> {
         let Some(planned) = &self.planned else { return Ok(()) };
         let kept = self.steps.apply(&part.batch)?;
         self.counts.filtered += (part.batch.num_rows() - kept.num_rows()) as u64;
         let mut batch = planned.plan.batch(&kept)?;
-        if self.query.arrival_time {
-            let arrived_ns = part.arrived_ns.unwrap_or(now_ns);
+        if self.asked.query.arrival_time {
+            let arrived_ns = part.arrived_ns.unwrap_or_else(now_ns);
             batch = batch.with_time_ns(vec![arrived_ns; kept.num_rows()])?;
         }
-        let refused = self.engine.take(part.partition, &batch, now_ns)?;
+        let refused = self.engine.take(part.partition, &batch, clock_ns)?;
         let left_out = (refused.late.len() + refused.ahead.len()) as u64;
         self.counts.aggregated += batch.rows() as u64 - left_out;
         self.counts.late += refused.late.len() as u64;
         if let Some(late) = aside.late.as_mut().filter(|_| !refused.late.is_empty()) {
-            late.rows(&self.name, &batch, &refused.late)?;
+            late.rows(&self.asked.name, &batch, &refused.late)?;
         }
         if !refused.ahead.is_empty() {
             let ahead: Vec<BadRow> = refused.ahead.iter().map(|place| self.ahead(&batch, *place)).collect();
@@ -297,17 +344,17 @@ impl Feed {
     fn ahead(&self, batch: &Batch, place: u32) -> BadRow {
         let time_ns = batch.time_ns().map_or(0, |times| times[place as usize]);
         BadRow {
-            source: format!("feed `{}`", self.name),
+            source: format!("feed `{}`", self.asked.name),
             line: 0,
-            column: self.query.time.clone(),
+            column: self.asked.query.time.clone(),
             bytes: crate::report::rfc3339(time_ns).into_bytes(),
             row: Vec::new(),
             reason: "is farther ahead of the newest row before it than max_ahead".into(),
         }
     }
 
-    /// The next reports that are final, and what they do to the alerts; empty where there are no more.
-    pub(super) fn reports(&mut self) -> Result<(Vec<Emission>, Vec<Alert>)> {
+    /// The next reports that are final, each followed by what it does to the alerts; empty where there are no more.
+    pub(super) fn reports(&mut self) -> Result<Vec<(Vec<Emission>, Vec<Alert>)>> {
         let closed = self.engine.closed(REPORTS_AT_ONCE)?;
         let mut reports = self.emissions(closed);
         for report in &mut reports {
@@ -316,16 +363,29 @@ impl Feed {
             }
         }
         let late = self.counts.late;
-        let alerts = match &mut self.planned {
-            Some(planned) => planned.alerts.evaluate(&reports, late)?,
-            None => Vec::new(),
+        let Some(planned) = self.planned.as_mut().filter(|_| !self.asked.rules.is_empty()) else {
+            return Ok(Some((reports, Vec::new()))
+                .into_iter()
+                .filter(|(r, _)| !r.is_empty())
+                .collect());
         };
-        Ok((reports, alerts))
+        let mut runs: Vec<(Vec<Emission>, Vec<Alert>)> = Vec::new();
+        for report in reports {
+            let alerts = planned.alerts.evaluate(std::slice::from_ref(&report), late)?;
+            match runs.last_mut() {
+                Some((reports, before)) if before.is_empty() => {
+                    reports.push(report);
+                    *before = alerts;
+                }
+                _ => runs.push((vec![report], alerts)),
+            }
+        }
+        Ok(runs)
     }
 
     /// Reports of keys that have to be given up, as there are too many.
     pub(super) fn give_up(&mut self) -> Result<Vec<Emission>> {
-        let closed = self.engine.give_up(self.keys_max, self.memory_max)?;
+        let closed = self.engine.give_up(self.asked.keys_max, self.memory_max)?;
         self.given_up += closed.len() as u64;
         Ok(self.emissions(closed))
     }
@@ -338,7 +398,7 @@ impl Feed {
             let count = fallbacks.count;
             troubles.push(format!(
                 "feed `{}`: the CPU did {count} works that the backend failed: {reason}",
-                self.name
+                self.asked.name
             ));
         }
         if self.given_up > 0 {
@@ -346,23 +406,27 @@ impl Feed {
             troubles.push(format!(
                 "feed `{}`: {count} windows were reported in parts, as there were more keys than [limits] keys or memory \
                  allow",
-                self.name
+                self.asked.name
             ));
         }
         troubles
     }
 
-    /// Reports of what is open, not final.
-    pub(super) fn updates(&mut self) -> Result<Vec<Emission>> {
-        let open = self.engine.open_windows()?;
-        let mut reports = self.emissions(open);
-        for report in &mut reports {
-            let revision = self.revisions.entry(window_key(report)).or_insert(0);
-            report.revision = *revision;
-            report.is_final = false;
-            *revision += 1;
+    /// Gives the reports of what is open, not final, some at a time.
+    pub(super) fn updates(&mut self, mut give: impl FnMut(Vec<Emission>) -> Result<()>) -> Result<()> {
+        let mut open = self.engine.open_windows()?;
+        while !open.is_empty() {
+            let rest = open.split_off(open.len().min(REPORTS_AT_ONCE));
+            let mut reports = self.emissions(std::mem::replace(&mut open, rest));
+            for report in &mut reports {
+                let revision = self.revisions.entry(window_key(report)).or_insert(0);
+                report.revision = *revision;
+                report.is_final = false;
+                *revision += 1;
+            }
+            give(reports)?;
         }
-        Ok(reports)
+        Ok(())
     }
 
     fn emissions(&self, closed: Vec<Closed>) -> Vec<Emission> {
@@ -377,14 +441,14 @@ impl Feed {
         let groups = build::report(&self.shown, names, closed).groups;
         let emission = |(group, (summary, part))| Emission {
             part,
-            ..Emission::new(Arc::clone(&self.name), group, summary)
+            ..Emission::new(Arc::clone(&self.asked.name), group, summary)
         };
         groups.into_iter().zip(summaries).map(emission).collect()
     }
 
-    /// The watermark goes on with the clock.
-    pub(super) fn advance(&mut self, now_ns: i64) {
-        self.engine.advance(now_ns);
+    /// The watermark goes on with the clock for silence.
+    pub(super) fn advance(&mut self, clock_ns: i64) {
+        self.engine.advance(clock_ns);
     }
 
     /// No more rows will come, and what is open closes.
@@ -409,7 +473,7 @@ impl Feed {
         let planned = self.planned.as_ref();
         Ok(FeedState {
             batch_schema: planned.map(|planned| stored_schema(&planned.schema)).transpose()?,
-            name: self.name.to_string(),
+            name: self.asked.name.to_string(),
             schema,
             positions: self
                 .positions

@@ -4,14 +4,14 @@ use crate::checkpoint::{FeedState, Store};
 use crate::config::{Access, Config, FeedConfig, FeedKind};
 use crate::error::{Error, Result};
 use crate::io::journal::{Journal, Journalled};
-use crate::io::live::{Context, Counters, Limits, Stop, WireFormat, WireOptions};
+use crate::io::live::{Context, Counters, Fits, Limits, Settled, Stop, WireFormat, WireOptions};
 use crate::io::{Position, Read, Rows, Source};
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// What a source has to say.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(super) enum Said {
 #[derive(Debug)]
 pub(super) struct Reading {
     pub(super) counters: Arc<Counters>,
-    pub(super) schema: Arc<OnceLock<SchemaRef>>,
+    pub(super) schema: Arc<Settled>,
     /// Positions that a checkpoint has made durable.
     commits: Sender<Vec<Position>>,
 }
@@ -59,7 +59,7 @@ fn wanted(config: &Config) -> Option<Vec<String>> {
     Some(wanted)
 }
 
-fn context(config: &Config, feed: &FeedConfig, state: Option<&FeedState>, stop: &Stop) -> Result<Context> {
+fn context(config: &Config, feed: &FeedConfig, state: Option<&FeedState>, stop: &Stop, fits: Fits) -> Result<Context> {
     let regression = config.spec.regression.iter();
     let of_regression = regression.flat_map(|r| r.terms.iter().chain([&r.target]).cloned());
     let defined = |name: &String| config.rows.definitions.iter().any(|d| d.name == *name);
@@ -73,11 +73,10 @@ fn context(config: &Config, feed: &FeedConfig, state: Option<&FeedState>, stop: 
         FeedKind::File { paths, .. } => paths.first().map_or(WireFormat::Csv, |path| by_extension(path)),
         _ => WireFormat::Csv,
     });
-    let schema = OnceLock::new();
-    if let Some(bytes) = state.and_then(|state| state.schema.as_deref()) {
-        let stored = read_schema(bytes)?;
-        schema.get_or_init(|| stored);
-    }
+    let schema = match state.and_then(|state| state.schema.as_deref()) {
+        Some(bytes) => Settled::of(read_schema(bytes)?),
+        None => Settled::by(fits),
+    };
     Ok(Context {
         name: feed.name.clone(),
         wire: Arc::new(WireOptions {
@@ -233,10 +232,13 @@ pub(super) fn positions(state: Option<&FeedState>) -> Vec<Position> {
     state.map_or(Vec::new(), |state| state.positions.iter().map(position).collect())
 }
 
-/// Opens a source and has a thread read it: what it says comes with the number of the feed.
+/// Opens a source and has a thread read it: what it says comes with the number of the feed. The columns of its rows have
+/// to fit.
+#[expect(clippy::too_many_arguments, reason = "each is a part of the run of its own")]
 pub(super) fn start(
     config: &Config,
     number: usize,
+    fits: Fits,
     state: Option<&FeedState>,
     store: Option<&Store>,
     stop: &Stop,
@@ -244,7 +246,7 @@ pub(super) fn start(
     notes: &mut Vec<String>,
 ) -> Result<Reading> {
     let feed = &config.feeds[number];
-    let context = context(config, feed, state, stop)?;
+    let context = context(config, feed, state, stop, fits)?;
     let source = open(config, feed, state, store, &context, notes)?;
     let (commits, committed) = bounded(1);
     let said = said.clone();
