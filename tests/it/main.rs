@@ -15,6 +15,8 @@ mod certified;
 #[cfg(feature = "cli")]
 mod command;
 mod contract_mutants;
+#[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
+mod crashes;
 mod edges;
 #[cfg(feature = "cli")]
 mod exact_keys;
@@ -58,7 +60,13 @@ mod http_client;
 #[cfg(feature = "net")]
 mod http_feed;
 #[cfg(feature = "net")]
+mod http_journal;
+#[cfg(feature = "net")]
 mod http_polling;
+#[cfg(feature = "net")]
+mod http_rows;
+#[cfg(feature = "net")]
+mod http_tls;
 #[cfg(feature = "cli")]
 mod input_notes;
 mod integers;
@@ -89,6 +97,8 @@ mod report_forms;
 mod resident_rows;
 #[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
 mod running;
+#[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
+mod runs;
 mod same_bits;
 #[cfg(feature = "cli")]
 mod shell;
