@@ -110,3 +110,4 @@ mod support;
 mod terminal;
 #[cfg(feature = "cli")]
 mod times;
+mod window_model;
