@@ -216,7 +216,7 @@ impl<'a> Run<'a> {
     fn serve(&mut self, heard: &Receiver<(usize, Said)>, stop: &Stop, say: &mut dyn FnMut(&str)) -> Result<()> {
         let config = self.config;
         let interval = config.state.as_ref().map(|state| state.interval);
-        let (mut saved, mut updated) = (self.started, self.started);
+        let (mut saved, mut updated, mut told) = (self.started, self.started, self.started);
         let mut open = self.feeds.len();
         while open > 0 {
             let now = Instant::now();
@@ -258,6 +258,16 @@ impl<'a> Run<'a> {
                     let reports = feed.updates()?;
                     if !reports.is_empty() {
                         self.sinks.write(reports)?;
+                    }
+                }
+            }
+            // What senders and sources do shows though no row comes.
+            if now - told >= TICK {
+                told = now;
+                for number in 0..self.feeds.len() {
+                    self.tell(number);
+                    if let Some(news) = self.feeds[number].news(self.readings[number].counters.trouble()) {
+                        say(&news);
                     }
                 }
             }
@@ -318,6 +328,9 @@ impl<'a> Run<'a> {
             metrics.bytes.set(counters.bytes.load(Ordering::Relaxed));
             metrics.connections.set(counters.connections.load(Ordering::Relaxed));
             metrics.refused.set(counters.refused.load(Ordering::Relaxed));
+            metrics
+                .journal_failures
+                .set(counters.journal_failures.load(Ordering::Relaxed));
         }
         let counts = feed.counts;
         metrics.rows_in.set(counts.rows_in);
@@ -327,6 +340,7 @@ impl<'a> Run<'a> {
         metrics.quarantined.set(counts.quarantined);
         metrics.dropped.set(counts.dropped);
         metrics.open_windows.set(feed.open_cells() as u64);
+        metrics.keys.set(feed.keys() as u64);
         if let Some(ns) = feed.watermark_ns() {
             metrics.watermark.set_ns(ns);
         }
@@ -375,16 +389,18 @@ impl<'a> Run<'a> {
 
     /// The last checkpoint, the ends of the sinks, and what is left to say.
     fn finish(mut self, result: Result<()>) -> Result<Vec<(String, Counts)>> {
+        let saved = match &result {
+            Ok(()) => self.checkpoint_now(),
+            Err(_) => Ok(()),
+        };
         let mut result = result;
-        if result.is_ok() {
-            result = self.checkpoint_now();
-        }
         for file in [&mut self.aside.late, &mut self.aside.quarantine].into_iter().flatten() {
             let flushed = file.flush();
             result = result.and(flushed);
         }
+        // Where a checkpoint failed because a sink did, the sink says why.
         let ended = self.sinks.finish();
-        result.and(ended)?;
+        result.and(ended).and(saved)?;
         let names = self.config.feed_names().into_iter();
         Ok(names.zip(self.feeds.iter().map(|feed| feed.counts)).collect())
     }

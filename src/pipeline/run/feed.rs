@@ -52,6 +52,8 @@ pub(super) struct Feed {
     pub(super) ended: bool,
     /// Rows that the source has counted as dropped, of those in the counts.
     pub(super) dropped_since_start: u64,
+    /// What goes wrong with its source, as it was last said.
+    trouble: Option<String>,
 }
 
 struct Planned {
@@ -178,6 +180,7 @@ impl Feed {
             batch_delay: config.engine.batch_delay,
             ended: false,
             dropped_since_start: 0,
+            trouble: None,
         };
         if let Some(state) = state {
             feed.engine.restore(&state.engine)?;
@@ -398,6 +401,21 @@ impl Feed {
 
     pub(super) fn open_cells(&self) -> usize {
         self.engine.cells()
+    }
+
+    pub(super) fn keys(&self) -> usize {
+        self.engine.keys()
+    }
+
+    /// What to say now that this goes wrong with its source, or nothing any more; nothing where that was said.
+    pub(super) fn news(&mut self, trouble: Option<String>) -> Option<String> {
+        let news = match (&self.trouble, &trouble) {
+            (None, Some(why)) => format!("feed `{}`: {why}; it is tried again until it succeeds", self.name),
+            (Some(_), None) => format!("feed `{}`: goes on", self.name),
+            _ => return None,
+        };
+        self.trouble = trouble;
+        Some(news)
     }
 
     pub(super) fn positions(&self) -> Vec<Position> {
