@@ -33,6 +33,8 @@ mod feed_windows;
 mod fitting;
 #[cfg(feature = "cli")]
 mod formats;
+#[cfg(all(target_os = "linux", feature = "cli", feature = "net", feature = "sqlite"))]
+mod full_disk;
 #[cfg(feature = "cli")]
 mod generating;
 #[cfg(feature = "gpu")]
@@ -95,6 +97,12 @@ mod refusals;
 #[cfg(feature = "cli")]
 mod report_forms;
 mod resident_rows;
+#[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
+mod run_feeds;
+#[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
+mod run_limits;
+#[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
+mod run_rows;
 #[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
 mod running;
 #[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]

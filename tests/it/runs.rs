@@ -1,11 +1,14 @@
 //! `millstream run` as the tests of it start it: runs that go on, feeds with exact expectations, and what a run leaves.
 
 use crate::command::Place;
-use crate::feed_support::PATIENCE;
+use crate::feed_support::{PATIENCE, wait_for};
+use crate::http_client::get;
 use millstream::generate::verify::compare;
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
 /// A run of the command that goes on until it ends or is ended.
 pub(crate) struct Running {
@@ -58,6 +61,27 @@ impl Running {
         line.split_whitespace().last().unwrap().to_owned()
     }
 
+    /// Where it shows its numbers; it says so before it says where it listens.
+    pub(crate) fn pages(&mut self) -> SocketAddr {
+        let url = self.address("metrics on");
+        let host = url.trim_start_matches("http://").trim_end_matches("/metrics");
+        host.parse().unwrap()
+    }
+
+    /// Hears what is said for so long, or until it ends.
+    pub(crate) fn hear(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        while let Ok(line) = self.said.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            self.heard.push(line);
+        }
+    }
+
+    /// Killed, without a chance to do anything about it.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
@@ -84,6 +108,23 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A number of a run that is watched at this address, of the feed `main`.
+pub(crate) fn counted(pages: SocketAddr, name: &str) -> u64 {
+    counted_of(pages, name, "main")
+}
+
+pub(crate) fn counted_of(pages: SocketAddr, name: &str, feed: &str) -> u64 {
+    let page = get(pages, "/metrics", &[]).body;
+    let begin = format!("millstream_{name}{{feed=\"{feed}\"}} ");
+    let value = page.lines().find_map(|line| line.strip_prefix(&begin));
+    value.unwrap_or_else(|| panic!("no {begin} in {page}")).parse().unwrap()
+}
+
+/// Waits until so many rows are in.
+pub(crate) fn wait_for_rows(pages: SocketAddr, rows: u64) {
+    wait_for("the rows", || counted(pages, "rows_in_total") == rows);
 }
 
 /// A feed of files, and what is to come of it.
@@ -116,6 +157,9 @@ pub(crate) fn generate(place: &Place, rows: &str, more: &[&str]) {
 
 pub(crate) const ROWS: &str = "[rows]\ntime = \"ts\"\nkey = [\"key\"]\ncolumns = [\"c0\", \"c1\", \"c2\"]\n[window]\nsize = \"1s\"\nlateness = \"500ms\"\n";
 
+/// Pages that show the numbers of a run, at any free port.
+pub(crate) const PAGES: &str = "[server]\nlisten = \"127.0.0.1:0\"\n";
+
 pub(crate) fn is_right(place: &Place, reports: &str) {
     let open = |name: &str| BufReader::new(std::fs::File::open(place.path(name)).unwrap());
     let verdict = compare(open("expected.ndjson"), open(reports)).unwrap();
@@ -136,11 +180,8 @@ pub(crate) fn with_state(place: &Place, feed: &str) {
     place.write("run.toml", config);
 }
 
-/// What a run that nothing disturbs leaves.
-pub(crate) fn undisturbed(place: &Place) -> Vec<u8> {
-    let ran = place.run(&["run", "run.toml"]);
-    assert_eq!(ran.status, 0, "{}", ran.stderr);
-    let whole = std::fs::read(place.path("out.ndjson")).unwrap();
+/// Takes away what a run has left.
+pub(crate) fn clear(place: &Place) {
     for name in place.names() {
         if name == "state" {
             std::fs::remove_dir_all(place.path(&name)).unwrap();
@@ -148,5 +189,13 @@ pub(crate) fn undisturbed(place: &Place) -> Vec<u8> {
             std::fs::remove_file(place.path(&name)).unwrap();
         }
     }
+}
+
+/// What a run that nothing disturbs leaves.
+pub(crate) fn undisturbed(place: &Place) -> Vec<u8> {
+    let ran = place.run(&["run", "run.toml"]);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    let whole = std::fs::read(place.path("out.ndjson")).unwrap();
+    clear(place);
     whole
 }
