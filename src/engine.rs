@@ -27,7 +27,7 @@ use crate::window::watermark::Watermarks;
 pub use crate::window::watermark::{Lateness, Refused};
 use closing::Complete;
 use grouped::Grouped;
-pub(crate) use keys::KeyTable;
+pub(crate) use keys::{KeyTable, key_values};
 pub use queue::Fallbacks;
 use queue::{Job, Queue};
 use std::collections::HashSet;

@@ -47,6 +47,16 @@ fn converter(names: &[String], held: &[Held]) -> Result<RowConverter> {
     RowConverter::new(fields).map_err(|e| failed(names, &e))
 }
 
+/// The values of a key column as they are reported, by their places.
+///
+/// # Errors
+/// [`Error::Usage`] for a column that cannot be a key.
+pub(crate) fn key_values(name: &str, array: &ArrayRef) -> Result<impl Fn(usize) -> KeyValue + use<>> {
+    let held = Held::of(name, array.data_type())?;
+    let column = held.hold(name, array)?;
+    Ok(move |i| held.value(&column, i))
+}
+
 impl KeyTable {
     /// A table for keys of these names, whose types the first values decide.
     pub(crate) fn new(names: &[String]) -> Result<Self> {

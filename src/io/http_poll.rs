@@ -7,7 +7,7 @@
 //! of the one before have been taken, so a slow engine makes questions fewer.
 
 use super::http::body::{Bodies, Encoding, format_of_header};
-use super::live::{self, Context};
+use super::live::{self, Context, Counters};
 use super::{About, Read, Rows, Source};
 use crate::error::{Error, Result};
 use arrow::datatypes::SchemaRef;
@@ -116,7 +116,8 @@ impl PollState {
         failure.clone()
     }
 
-    fn set_failure(&self, why: Option<String>) {
+    fn set_failure(&self, counters: &Counters, why: Option<String>) {
+        counters.set_trouble(why.as_deref());
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 }
@@ -255,7 +256,7 @@ impl Poller {
             self.state.asked.fetch_add(1, Ordering::Relaxed);
             let wait = match self.ask() {
                 Ok(rows) => {
-                    self.state.set_failure(None);
+                    self.state.set_failure(&self.bodies.context.counters, None);
                     if let Some(rows) = rows
                         && answers.send(rows).is_err()
                     {
@@ -267,7 +268,8 @@ impl Poller {
                 Err(e) => {
                     self.state.failures.fetch_add(1, Ordering::Relaxed);
                     self.bodies.context.counters.refused.fetch_add(1, Ordering::Relaxed);
-                    self.state.set_failure(Some(format!("{}: {e}", self.source)));
+                    let why = format!("{}: {e}", self.source);
+                    self.state.set_failure(&self.bodies.context.counters, Some(why));
                     backoff = backoff.saturating_mul(2).min(BACKOFF_MAX).max(interval);
                     backoff
                 }

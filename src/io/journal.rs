@@ -24,7 +24,7 @@ pub use keys::{Answer, KEY_BYTES_MAX, KEYS_MAX, Keys, Pending, Seen};
 pub use writer::Done;
 
 use super::budget::{Budget, Share};
-use super::live::{Context, IDLE_WAIT, Settled};
+use super::live::{Context, Counters, IDLE_WAIT, Settled};
 use super::{Position, Read, Rows, Source};
 use crate::error::{Error, Result};
 use arrow::datatypes::{Schema, SchemaRef};
@@ -82,6 +82,8 @@ pub struct JournalState {
     /// Nobody reads any more.
     closed: AtomicBool,
     failure: Mutex<Option<String>>,
+    /// Those of the feed, which hear of failures too.
+    counters: Arc<Counters>,
 }
 
 impl JournalState {
@@ -94,7 +96,9 @@ impl JournalState {
     fn set_failure(&self, why: Option<&str>) {
         if why.is_some() {
             self.failures.fetch_add(1, Ordering::Relaxed);
+            self.counters.journal_failures.fetch_add(1, Ordering::Relaxed);
         }
+        self.counters.set_trouble(why);
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = why.map(str::to_owned);
     }
 }
@@ -231,7 +235,10 @@ impl Journal {
             (0, _) => None,
             (number, _) => Some(disk.open(&segment::path(directory, number)).map_err(output)?),
         };
-        let state = Arc::new(JournalState::default());
+        let state = Arc::new(JournalState {
+            counters: Arc::clone(&context.counters),
+            ..JournalState::default()
+        });
         Ok(Self {
             directory: directory.to_owned(),
             replay: Replay::new(directory, scan.unread, scan.start, scan.end),

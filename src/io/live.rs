@@ -12,7 +12,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long a live source waits for rows before it says that there are none.
@@ -121,6 +121,20 @@ pub struct Counters {
     pub refused: AtomicU64,
     /// Rows that came and could not be taken (datagrams beyond the buffer): in, but dropped.
     pub dropped_rows: AtomicU64,
+    /// Writes to its journal that failed.
+    pub journal_failures: AtomicU64,
+    trouble: Mutex<Option<String>>,
+}
+
+impl Counters {
+    /// What fails just now and is tried again; nothing where all is well.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_trouble(&self, why: Option<&str>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = why.map(str::to_owned);
+    }
 }
 
 /// The sign to stop, shared by everything that has to see it.

@@ -9,6 +9,9 @@
 //! rows go on.
 
 mod appended;
+mod asked;
+mod clock;
+mod counts;
 mod environment;
 mod feed;
 mod over_http;
@@ -16,19 +19,20 @@ mod saving;
 mod sinks;
 mod sources;
 
+pub use counts::Counts;
 pub use environment::check_environment;
-pub use feed::Counts;
 
 use crate::alert::AlertRule;
 use crate::backend::Backend;
 use crate::checkpoint::{Checkpoint, Store};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::io::live::{Stop, now_ns};
+use crate::io::live::Stop;
 use crate::io::sink;
 use crate::metrics::Metrics;
 use appended::Appended;
 use arrow::datatypes::SchemaRef;
+use clock::Clock;
 use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
 use feed::{Aside, Feed, closes_by_the_clock, engine_spec};
 use saving::Saving;
@@ -161,22 +165,6 @@ struct Run<'a> {
     failure: Option<Error>,
 }
 
-/// The clock for silence, in nanoseconds: it goes on with the loop, so that a time in which this process stood still, or
-/// waited for a sink, is no silence of its sources.
-struct Clock {
-    looked: Instant,
-    ns: i64,
-}
-
-impl Clock {
-    fn now_ns(&mut self, now: Instant) -> i64 {
-        let since = now.saturating_duration_since(self.looked).min(2 * TICK);
-        self.looked = now;
-        self.ns += since.as_nanos() as i64;
-        self.ns
-    }
-}
-
 impl<'a> Run<'a> {
     fn open(
         config: &'a Config,
@@ -227,10 +215,7 @@ impl<'a> Run<'a> {
             aside: Aside { late, quarantine },
             metrics: metrics.clone(),
             saving: None,
-            clock: Clock {
-                looked: Instant::now(),
-                ns: now_ns(),
-            },
+            clock: Clock::new(Instant::now()),
             started: Instant::now(),
             failure: None,
         })
@@ -270,7 +255,7 @@ impl<'a> Run<'a> {
                 }
             }
             let now = Instant::now();
-            let clock_ns = self.clock.now_ns(now);
+            let clock_ns = self.clock.look(now);
             for number in 0..self.feeds.len() {
                 if self.feeds[number].due().is_some_and(|due| due <= now) {
                     self.reduce(number, say)?;
@@ -281,18 +266,22 @@ impl<'a> Run<'a> {
                     self.feeds[number].advance(clock_ns);
                     self.emit(number, say)?;
                 }
-                if now - told >= TICK {
-                    self.tell(number);
-                }
-            }
-            if now - told >= TICK {
-                told = now;
             }
             if config.update_interval.is_some_and(|interval| now - updated >= interval) {
                 for feed in &mut self.feeds {
                     feed.updates(|reports| self.sinks.write(reports))?;
                 }
                 updated = Instant::now();
+            }
+            // What senders and sources do shows though no row comes.
+            if now - told >= TICK {
+                told = now;
+                for number in 0..self.feeds.len() {
+                    self.tell(number);
+                    if let Some(news) = self.feeds[number].news(self.readings[number].counters.trouble()) {
+                        say(&news);
+                    }
+                }
             }
             self.sinks.check()?;
             if let Some(saving) = &mut self.saving {
@@ -310,7 +299,7 @@ impl<'a> Run<'a> {
     fn reduce(&mut self, number: usize, say: &mut dyn FnMut(&str)) -> Result<()> {
         let metrics = self.metrics.feed(number);
         let feed = &mut self.feeds[number];
-        feed.reduce(self.clock.ns, metrics, &mut self.aside)?;
+        feed.reduce(self.clock.ns(), metrics, &mut self.aside)?;
         feed.notes().iter().for_each(|note| say(note));
         self.emit(number, say)
     }
@@ -364,6 +353,9 @@ impl<'a> Run<'a> {
             metrics.bytes.set(counters.bytes.load(Ordering::Relaxed));
             metrics.connections.set(counters.connections.load(Ordering::Relaxed));
             metrics.refused.set(counters.refused.load(Ordering::Relaxed));
+            metrics
+                .journal_failures
+                .set(counters.journal_failures.load(Ordering::Relaxed));
         }
         let counts = feed.counts;
         metrics.rows_in.set(counts.rows_in);
@@ -373,6 +365,7 @@ impl<'a> Run<'a> {
         metrics.quarantined.set(counts.quarantined);
         metrics.dropped.set(counts.dropped);
         metrics.open_windows.set(feed.open_cells() as u64);
+        metrics.keys.set(feed.keys() as u64);
         if let Some(ns) = feed.watermark_ns() {
             metrics.watermark.set_ns(ns);
         }
@@ -421,16 +414,18 @@ impl<'a> Run<'a> {
 
     /// The last checkpoint, the ends of the sinks, and what is left to say.
     fn finish(mut self, result: Result<()>, notes: Vec<String>) -> Result<Ended> {
+        let saved = match &result {
+            Ok(()) => self.checkpoint_now(),
+            Err(_) => Ok(()),
+        };
         let mut result = result;
-        if result.is_ok() {
-            result = self.checkpoint_now();
-        }
         for file in [&mut self.aside.late, &mut self.aside.quarantine].into_iter().flatten() {
             let flushed = file.flush();
             result = result.and(flushed);
         }
+        // Where a checkpoint failed because a sink did, the sink says why.
         let ended = self.sinks.finish();
-        result.and(ended)?;
+        result.and(ended).and(saved)?;
         let names = self.config.feed_names().into_iter();
         Ok(Ended {
             feeds: names.zip(self.feeds.iter().map(|feed| feed.counts)).collect(),

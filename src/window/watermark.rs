@@ -155,12 +155,17 @@ impl Watermarks {
     /// The watermark of the feed at this time of the clock.
     pub(crate) fn advance(&mut self, now_ns: i64) -> i64 {
         if let Some(timeout) = self.rules.idle_timeout_ns {
+            // Only rows end a silence: this clock may be behind the one before.
             for state in self.partitions.values_mut() {
-                state.idle = now_ns.saturating_sub(state.seen_ns) >= timeout;
+                state.idle |= now_ns.saturating_sub(state.seen_ns) >= timeout;
             }
         }
         let lateness_ns = self.rules.lateness_ns;
-        let with_rows = || self.partitions.values().filter(|state| state.newest_ns != i64::MIN);
+        // A partition whose rows were all late stands where it began.
+        let with_rows = || {
+            let stands = |state: &&Partition| state.watermark(lateness_ns) != i64::MIN;
+            self.partitions.values().filter(stands)
+        };
         let active = with_rows()
             .filter(|state| !state.idle)
             .map(|state| state.watermark(lateness_ns));

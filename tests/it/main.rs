@@ -15,6 +15,8 @@ mod certified;
 #[cfg(feature = "cli")]
 mod command;
 mod contract_mutants;
+#[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
+mod crashes;
 mod edges;
 #[cfg(feature = "cli")]
 mod exact_keys;
@@ -31,6 +33,8 @@ mod feed_windows;
 mod fitting;
 #[cfg(feature = "cli")]
 mod formats;
+#[cfg(all(target_os = "linux", feature = "cli", feature = "net", feature = "sqlite"))]
+mod full_disk;
 #[cfg(feature = "cli")]
 mod generating;
 #[cfg(feature = "gpu")]
@@ -58,7 +62,13 @@ mod http_client;
 #[cfg(feature = "net")]
 mod http_feed;
 #[cfg(feature = "net")]
+mod http_journal;
+#[cfg(feature = "net")]
 mod http_polling;
+#[cfg(feature = "net")]
+mod http_rows;
+#[cfg(feature = "net")]
+mod http_tls;
 #[cfg(feature = "cli")]
 mod input_notes;
 mod integers;
@@ -88,7 +98,16 @@ mod refusals;
 mod report_forms;
 mod resident_rows;
 #[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
+mod run_faults;
+mod run_feeds;
+#[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
+mod run_limits;
+#[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
+mod run_rows;
+#[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
 mod running;
+#[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
+mod runs;
 mod same_bits;
 #[cfg(feature = "cli")]
 mod shell;
@@ -100,3 +119,4 @@ mod support;
 mod terminal;
 #[cfg(feature = "cli")]
 mod times;
+mod window_model;

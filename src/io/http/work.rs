@@ -74,27 +74,37 @@ fn work(job: Job, bodies: &Bodies, outlet: &Outlet) {
     } = job;
     let rows = match bodies.decode(&source, format, encoding, body) {
         Ok(rows) => rows,
-        Err(e) => return refuse(pending, reply, Reply::Unreadable(e)),
+        Err(e) => {
+            drop(share);
+            return refuse(pending, reply, Reply::Unreadable(e));
+        }
     };
     let answer = Answer {
         accepted: rows.batch.num_rows() as u64,
         rejected: rows.rejected.len() as u64,
     };
     if answer.accepted + answer.rejected == 0 {
+        drop(share);
         return accept(pending, reply, answer);
     }
     match outlet {
         Outlet::Channel(channel) => {
             if !share.try_resize(rows.batch.get_array_memory_size() as u64) {
+                drop(share);
                 return refuse(pending, reply, Reply::Full);
             }
             match channel.send_timeout((rows, share), ROOM_WAIT) {
                 Ok(()) => accept(pending, reply, answer),
-                Err(SendTimeoutError::Timeout(_)) => refuse(pending, reply, Reply::Full),
+                Err(SendTimeoutError::Timeout(back)) => {
+                    drop(back);
+                    refuse(pending, reply, Reply::Full);
+                }
                 Err(SendTimeoutError::Disconnected(_)) => refuse(pending, reply, Reply::Ending),
             }
         }
         Outlet::Journal(journal) => {
+            // It has a bound of its own.
+            drop(share);
             let (sender, receiver) = crossbeam::channel::bounded(1);
             // Kept where a refusal can still be told.
             let _ = sender.send(reply);
@@ -130,7 +140,8 @@ fn accept(pending: Option<Pending>, reply: oneshot::Sender<Reply>, answer: Answe
     let _ = reply.send(Reply::Taken(answer));
 }
 
-/// The rows are not taken: their key is forgotten before anyone is told, so that they may come again at once.
+/// The rows are not taken: their key is forgotten before anyone is told, and their share given back by then, so that they
+/// may come again at once.
 fn refuse(pending: Option<Pending>, reply: oneshot::Sender<Reply>, why: Reply) {
     drop(pending);
     let _ = reply.send(why);

@@ -3,8 +3,10 @@
 //! A checkpoint keeps the length; a run that goes on from it cuts the file back, so that no row stands in it twice.
 
 use crate::batch::Batch;
+use crate::engine::key_values;
 use crate::error::{BadRow, Error, Result};
 use crate::pipeline::quarantine::Line;
+use arrow::array::UInt32Array;
 use serde_json::{Map, Value, json};
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Seek, SeekFrom, Write};
@@ -79,20 +81,34 @@ impl Appended {
 
     /// These rows of a batch: feed, time, keys, then values.
     pub(super) fn rows(&mut self, feed: &str, batch: &Batch, places: &[u32]) -> Result<()> {
-        for place in places {
+        let chosen = UInt32Array::from_iter_values(places.iter().copied());
+        let mut keys = Vec::new();
+        for (name, array) in batch.keys() {
+            let array = arrow::compute::take(array, &chosen, None)
+                .map_err(|e| Error::Failed(format!("late rows cannot be taken out of a batch: {e}")))?;
+            keys.push((name, key_values(name, &array)?));
+        }
+        for (k, place) in places.iter().enumerate() {
             let i = *place as usize;
             let mut row = Map::new();
             row.insert("feed".into(), feed.into());
             if let Some(times) = batch.time_ns() {
                 row.insert("event_time".into(), crate::report::rfc3339(times[i]).into());
             }
-            for (name, array) in batch.keys() {
-                let text = arrow::util::display::array_value_to_string(array, i);
-                row.insert(name.clone(), text.map_or(Value::Null, Value::from));
+            for (name, values) in &keys {
+                let key = values(k);
+                // Integers beyond 64 bits are written as text.
+                let value = serde_json::to_value(&key).or_else(|_| serde_json::to_string(&key).map(Value::from));
+                row.insert(name.to_string(), value.unwrap_or_default());
             }
             for (name, column) in batch.names().iter().zip(batch.columns()) {
-                let value = column.get(i);
-                row.insert(name.clone(), if value.is_finite() { json!(value) } else { Value::Null });
+                let value = match column.get(i) {
+                    x if x.is_nan() => Value::Null,
+                    f64::INFINITY => "Infinity".into(),
+                    f64::NEG_INFINITY => "-Infinity".into(),
+                    x => json!(x),
+                };
+                row.insert(name.clone(), value);
             }
             self.line(&Value::Object(row))?;
         }

@@ -1,8 +1,10 @@
 //! One feed of a run: filter and definitions, micro-batches, its engine, and the count of every row.
 
 use super::appended::Appended;
+use super::asked::{Asked, Planned};
+use super::counts::Counts;
 use super::sources::{read_schema, stored_schema};
-use crate::alert::{AlertRule, Alerts};
+use crate::alert::AlertRule;
 use crate::backend::Backend;
 use crate::batch::Batch;
 use crate::checkpoint::FeedState;
@@ -10,9 +12,9 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::error::{BadRow, Error, Result};
 use crate::io::live::now_ns;
-use crate::io::{About, Position, Rows};
+use crate::io::{Position, Rows};
 use crate::metrics::FeedMetrics;
-use crate::pipeline::{Plan, Query, Steps};
+use crate::pipeline::{Query, Steps};
 use crate::report::{Alert, Closed, Emission, build};
 use crate::spec::{Spec, Window};
 use arrow::array::RecordBatch;
@@ -51,58 +53,8 @@ pub(super) struct Feed {
     pub(super) ended: bool,
     /// Rows that the source has counted as dropped, of those in the counts.
     pub(super) dropped_since_start: u64,
-}
-
-/// What is asked of the rows of a feed.
-#[derive(Clone)]
-pub(super) struct Asked {
-    name: Arc<str>,
-    query: Query,
-    rules: Vec<AlertRule>,
-    keys_max: usize,
-}
-
-impl Asked {
-    fn plan(&self, schema: &SchemaRef) -> Result<Planned> {
-        let config = |error: Error| match error {
-            Error::Usage(why) => Error::Config(format!("feed `{}`: {why}", self.name)),
-            error => error,
-        };
-        let about = About {
-            name: format!("feed `{}`", self.name),
-            ..About::default()
-        };
-        let plan = Plan::new(&self.query, schema, &about).map_err(config)?;
-        if plan.reported() == 0 {
-            return Err(Error::Config(format!("feed `{}` has no numeric column", self.name)));
-        }
-        let (spec, columns) = (&self.query.spec, plan.reported_names());
-        let alerts = Alerts::new(Arc::clone(&self.name), &self.rules, spec, columns, self.keys_max)?;
-        let schema = Arc::clone(schema);
-        Ok(Planned { plan, alerts, schema })
-    }
-
-    /// Whether rows with these columns can be reduced: all that could refuse them later is tried with none.
-    ///
-    /// # Errors
-    /// Why not.
-    pub(super) fn fits(&self, schema: &SchemaRef) -> Result<()> {
-        let planned = self.plan(schema)?;
-        let none = Steps::new(&self.query)?.apply(&RecordBatch::new_empty(Arc::clone(schema)))?;
-        let mut batch = planned.plan.batch(&none)?;
-        if self.query.arrival_time {
-            batch = batch.with_time_ns(Vec::new())?;
-        }
-        Engine::new(self.query.spec.clone())?.push(&batch)?;
-        Ok(())
-    }
-}
-
-struct Planned {
-    plan: Plan,
-    alerts: Alerts,
-    /// The columns of its batches.
-    schema: SchemaRef,
+    /// What goes wrong with its source, as it was last said.
+    trouble: Option<String>,
 }
 
 /// Rows that wait to be a micro-batch.
@@ -118,64 +70,6 @@ struct Part {
     partition: u32,
     arrived_ns: Option<i64>,
     batch: RecordBatch,
-}
-
-/// Where every row went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Counts {
-    /// Rows that came, good and bad.
-    pub rows_in: u64,
-    /// Rows in summaries.
-    pub aggregated: u64,
-    /// Rows that the filter left out.
-    pub filtered: u64,
-    /// Rows behind the watermark.
-    pub late: u64,
-    /// Rows that could not be read, or were too far ahead.
-    pub quarantined: u64,
-    /// Rows that came and could not be taken.
-    pub dropped: u64,
-}
-
-impl Counts {
-    /// Whether every row went somewhere.
-    pub fn is_complete(&self) -> bool {
-        self.rows_in == self.aggregated + self.filtered + self.late + self.quarantined + self.dropped
-    }
-
-    pub(super) fn array(self) -> [u64; 6] {
-        let Self {
-            rows_in,
-            aggregated,
-            filtered,
-            late,
-            quarantined,
-            dropped,
-        } = self;
-        [rows_in, aggregated, filtered, late, quarantined, dropped]
-    }
-
-    fn of([rows_in, aggregated, filtered, late, quarantined, dropped]: [u64; 6]) -> Self {
-        Self {
-            rows_in,
-            aggregated,
-            filtered,
-            late,
-            quarantined,
-            dropped,
-        }
-    }
-}
-
-impl std::fmt::Display for Counts {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "rows in {} = aggregated {} + filtered {} + late {} + quarantined {} + dropped {}",
-            self.rows_in, self.aggregated, self.filtered, self.late, self.quarantined, self.dropped
-        )
-    }
 }
 
 /// Files that rows which are left out go to.
@@ -225,6 +119,7 @@ impl Feed {
             batch_delay: config.engine.batch_delay,
             ended: false,
             dropped_since_start: 0,
+            trouble: None,
         };
         if let Some(state) = state {
             feed.engine.restore(&state.engine)?;
@@ -462,6 +357,21 @@ impl Feed {
 
     pub(super) fn open_cells(&self) -> usize {
         self.engine.cells()
+    }
+
+    pub(super) fn keys(&self) -> usize {
+        self.engine.keys()
+    }
+
+    /// What to say now that this goes wrong with its source, or nothing any more; nothing where that was said.
+    pub(super) fn news(&mut self, trouble: Option<String>) -> Option<String> {
+        let news = match (&self.trouble, &trouble) {
+            (None, Some(why)) => format!("feed `{}`: {why}; it is tried again until it succeeds", self.asked.name),
+            (Some(_), None) => format!("feed `{}`: goes on", self.asked.name),
+            _ => return None,
+        };
+        self.trouble = trouble;
+        Some(news)
     }
 
     pub(super) fn positions(&self) -> Vec<Position> {

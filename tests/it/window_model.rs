@@ -1,0 +1,400 @@
+//! Windows of feeds against a model that keeps every row: random batches of several partitions, in disorder, with rows
+//! from nowhere, clocks that go on, ends, and crashes that leave nothing but a snapshot.
+//!
+//! The model is the rules in words. A row is late if the end of its pane is not beyond the watermark of its partition
+//! before it, and bad if it is farther ahead of the newest of its partition than it may be. A new partition, and one that
+//! comes back from silence, begins at the watermark of the feed, which is the least of those that are not silent; where
+//! all are silent it goes on with the clock. A window closes, once, when the watermark of the feed has reached its end.
+
+use crate::oracle;
+use crate::random::Random;
+use arrow::array::{ArrayRef, Int64Array};
+use millstream::engine::Lateness;
+use millstream::report::{KeyValue, WindowBounds};
+use millstream::summary::Quantiles;
+use millstream::{Batch, Closed, Engine, Spec, Window};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const S: i64 = 1_000_000_000;
+
+/// Event time in nanoseconds, key, value.
+type Row = (i64, i64, f64);
+
+/// What is asked.
+#[derive(Debug, Clone)]
+struct Question {
+    window: Option<Window>,
+    lateness_ns: i64,
+    max_ahead_ns: Option<i64>,
+    idle_timeout_ns: Option<i64>,
+}
+
+impl Question {
+    fn random(random: &mut Random) -> Self {
+        let mut some = |n: u64, unit: i64| (1 + random.below(n) as i64) * unit;
+        let slide = some(5, S);
+        let size = slide + (some(4, 1) - 1) * some(3, S);
+        let (count, step) = (some(30, 1), some(30, 1));
+        let (lateness_ns, ahead, idle) = (some(5, S) - S, some(30, S), some(30, S));
+        let window = match random.below(8) {
+            0 => None,
+            1 => Some(Window::Rows {
+                size: count,
+                slide: count,
+            }),
+            2 => Some(Window::Rows {
+                size: count.max(step),
+                slide: count.min(step),
+            }),
+            3 | 4 => Some(Window::Time {
+                size_ns: size,
+                slide_ns: size,
+            }),
+            _ => Some(Window::Time {
+                size_ns: size,
+                slide_ns: slide,
+            }),
+        };
+        Self {
+            window,
+            lateness_ns,
+            max_ahead_ns: (random.below(2) == 0).then_some(ahead),
+            idle_timeout_ns: (random.below(2) == 0).then_some(idle),
+        }
+    }
+
+    fn engine(&self) -> Engine {
+        let mut lateness = Lateness::new().lateness_ns(self.lateness_ns);
+        if let Some(ns) = self.max_ahead_ns {
+            lateness = lateness.max_ahead_ns(ns);
+        }
+        if let Some(ns) = self.idle_timeout_ns {
+            lateness = lateness.idle_timeout_ns(ns);
+        }
+        let spec = Spec::new().by(["k"]).quantiles(&[0.5]);
+        let spec = match self.window {
+            Some(window) => spec.window(window),
+            None => spec,
+        };
+        Engine::new(spec).unwrap().closing_windows(lateness)
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Partition {
+    newest: Option<i64>,
+    /// Where it began, or came back.
+    floor: Option<i64>,
+    seen: i64,
+    silent: bool,
+}
+
+impl Partition {
+    fn watermark(&self, lateness_ns: i64) -> Option<i64> {
+        self.newest.map(|newest| newest - lateness_ns).max(self.floor)
+    }
+}
+
+/// A window and key.
+type Place = (Option<(i64, i64)>, i64);
+
+/// Every row that was taken.
+#[derive(Debug, Clone)]
+struct Model {
+    question: Question,
+    clock: i64,
+    partitions: BTreeMap<u32, Partition>,
+    feed: Option<i64>,
+    taken: Vec<Row>,
+    late: u64,
+    /// Windows that have closed.
+    closed: BTreeMap<Place, u64>,
+}
+
+impl Model {
+    fn new(question: &Question, clock: i64) -> Self {
+        Self {
+            question: question.clone(),
+            clock,
+            partitions: BTreeMap::new(),
+            feed: None,
+            taken: Vec::new(),
+            late: 0,
+            closed: BTreeMap::new(),
+        }
+    }
+
+    /// The length of a pane: the greatest that sizes and slides are multiples of.
+    fn pane(&self) -> Option<i64> {
+        match self.question.window {
+            Some(Window::Time { size_ns, slide_ns }) => {
+                let (mut a, mut b) = (size_ns, slide_ns);
+                while b != 0 {
+                    (a, b) = (b, a % b);
+                }
+                Some(a)
+            }
+            _ => None,
+        }
+    }
+
+    /// The places of rows that are late, and of those too far ahead.
+    fn take(&mut self, number: u32, rows: &[Row], now: i64) -> (Vec<u32>, Vec<u32>) {
+        let (mut late, mut ahead) = (Vec::new(), Vec::new());
+        if rows.is_empty() {
+            return (late, ahead);
+        }
+        self.clock = self.clock.max(now);
+        let pane = self.pane();
+        let floor = self.feed;
+        let partition = self.partitions.entry(number).or_insert(Partition {
+            newest: None,
+            floor,
+            seen: now,
+            silent: false,
+        });
+        if partition.silent {
+            partition.floor = floor;
+            partition.silent = false;
+        }
+        partition.seen = now;
+        for (place, row) in (0..).zip(rows) {
+            let far = |newest: i64| self.question.max_ahead_ns.is_some_and(|ahead| row.0 > newest + ahead);
+            if partition.newest.is_some_and(far) {
+                ahead.push(place);
+                continue;
+            }
+            let watermark = partition.watermark(self.question.lateness_ns);
+            let end = pane.map(|pane| row.0.div_euclid(pane) * pane + pane);
+            if end.zip(watermark).is_some_and(|(end, watermark)| end <= watermark) {
+                late.push(place);
+                continue;
+            }
+            partition.newest = partition.newest.max(Some(row.0));
+            self.taken.push(*row);
+        }
+        self.late += late.len() as u64;
+        (late, ahead)
+    }
+
+    fn advance(&mut self, now: i64) {
+        self.clock = self.clock.max(now);
+        let lateness_ns = self.question.lateness_ns;
+        for partition in self.partitions.values_mut() {
+            let silence = self.clock - partition.seen;
+            partition.silent = self.question.idle_timeout_ns.is_some_and(|timeout| silence >= timeout);
+        }
+        let awake = self.partitions.values().filter(|partition| !partition.silent);
+        let least = awake.filter_map(|partition| partition.watermark(lateness_ns)).min();
+        let all = || {
+            let newest = self
+                .partitions
+                .values()
+                .filter_map(|p| p.watermark(lateness_ns))
+                .max()?;
+            let seen = self.partitions.values().map(|partition| partition.seen).max()?;
+            Some(newest + (self.clock - seen))
+        };
+        self.feed = self.feed.max(least.or_else(all));
+    }
+
+    /// Everything that closes now, in order: all of it where no more rows come.
+    fn close(&mut self, ended: bool) -> Vec<(Place, Vec<f64>)> {
+        let mut windows: BTreeMap<Place, Vec<f64>> = BTreeMap::new();
+        let mut of_key: BTreeMap<i64, i64> = BTreeMap::new();
+        for (time, key, value) in &self.taken {
+            let number = of_key.entry(*key).or_default();
+            let spans = match self.question.window {
+                None => vec![None],
+                Some(Window::Time { size_ns, slide_ns }) => holding(*time, size_ns, slide_ns),
+                // No window begins before the first row of its key.
+                Some(Window::Rows { size, slide }) => holding(*number, size, slide)
+                    .into_iter()
+                    .filter(|span| span.is_some_and(|(start, _)| start >= 0))
+                    .collect(),
+                Some(other) => panic!("{other:?}"),
+            };
+            *number += 1;
+            for span in spans {
+                windows.entry((span, *key)).or_default().push(*value);
+            }
+        }
+        windows.retain(|(span, key), _| {
+            let is_complete = match (self.question.window, span) {
+                (Some(Window::Time { .. }), Some((_, end))) => self.feed.is_some_and(|feed| *end <= feed),
+                (Some(Window::Rows { .. }), Some((_, end))) => of_key[key] >= *end,
+                _ => false,
+            };
+            (ended || is_complete) && !self.closed.contains_key(&(*span, *key))
+        });
+        for (place, values) in &windows {
+            self.closed.insert(*place, values.len() as u64);
+        }
+        windows.into_iter().collect()
+    }
+}
+
+/// The windows that hold this place.
+fn holding(place: i64, size: i64, slide: i64) -> Vec<Option<(i64, i64)>> {
+    let mut all = Vec::new();
+    let mut start = place.div_euclid(slide) * slide;
+    while start + size > place {
+        all.push(Some((start, start + size)));
+        start -= slide;
+    }
+    all
+}
+
+fn batch(rows: &[Row]) -> Batch {
+    let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.1)));
+    Batch::from_columns([("x", rows.iter().map(|row| row.2).collect())])
+        .unwrap()
+        .with_keys(vec![("k".into(), keys)])
+        .unwrap()
+        .with_time_ns(rows.iter().map(|row| row.0).collect())
+        .unwrap()
+}
+
+fn place(closed: &Closed) -> Place {
+    let window = closed.window.map(|window| match window {
+        WindowBounds::Time { start_ns, end_ns } => (start_ns, end_ns),
+        WindowBounds::Rows { start, end } => (start as i64, end as i64),
+        other => panic!("{other:?}"),
+    });
+    match closed.key.as_ref().unwrap().get("k") {
+        Some(KeyValue::Integer(key)) => (window, *key as i64),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What closed is what these rows come to.
+fn check(closed: &Closed, values: &[f64]) {
+    let (summary, column) = (&closed.summary, &closed.summary.columns[0]);
+    let present: Vec<f64> = values.iter().copied().filter(|x| !x.is_nan()).collect();
+    assert_eq!(summary.rows, values.len() as u64);
+    assert_eq!(
+        (column.count, column.missing),
+        (present.len() as u64, (values.len() - present.len()) as u64)
+    );
+    match &summary.quantiles[0] {
+        Quantiles::Exact(found) => {
+            let sorted = |values: &[f64]| {
+                let mut values = values.to_vec();
+                values.sort_by(f64::total_cmp);
+                values
+            };
+            assert_eq!(sorted(found), sorted(&present));
+        }
+        Quantiles::Sketch(_) => assert!(present.len() > 256),
+    }
+    let Some(exact) = oracle::moments(&present) else { return };
+    assert_eq!(oracle::rational(column.min), exact.min);
+    assert_eq!(oracle::rational(column.max), exact.max);
+    assert_eq!(oracle::rational(column.total()), exact.sum, "sums of eighths are exact");
+    assert!(oracle::relative_error(column.mean().unwrap(), &exact.mean) <= 1e-15);
+    match exact.variance(1) {
+        Some(variance) => assert!(oracle::relative_error(column.variance(1).unwrap(), &variance) <= 1e-12),
+        None => assert_eq!(column.variance(1), None),
+    }
+}
+
+/// Takes everything that has closed, so many at once, and compares.
+fn settle(engine: &mut Engine, model: &mut Model, at_once: usize, ended: bool) {
+    if !ended {
+        model.advance(model.clock);
+    }
+    let mut expected = model.close(ended);
+    let mut found = Vec::new();
+    loop {
+        let closed = engine.closed(at_once).unwrap();
+        if closed.is_empty() {
+            break;
+        }
+        assert!(closed.len() <= at_once);
+        found.extend(closed);
+    }
+    let mut places: Vec<Place> = found.iter().map(place).collect();
+    if matches!(model.question.window, Some(Window::Rows { .. })) {
+        // They close key by key.
+        found.sort_by_key(place);
+        places.sort_unstable();
+        expected.sort_by_key(|(place, _)| *place);
+    }
+    let wanted: Vec<Place> = expected.iter().map(|(place, _)| *place).collect();
+    assert_eq!(places, wanted);
+    for (closed, (_, values)) in found.iter().zip(&expected) {
+        check(closed, values);
+    }
+}
+
+/// One random feed.
+fn try_feed(seed: u64) {
+    let random = &mut Random::new(seed);
+    let question = Question::random(random);
+    let mut now = 0;
+    let (mut engine, mut model) = (question.engine(), Model::new(&question, now));
+    let partitions = 1 + random.below(3) as u32;
+    let (keys, offset) = (1 + random.below(6), [0.0, 1e6][random.below(2) as usize]);
+    // Where each partition is in event time.
+    let mut times: Vec<i64> = (0..partitions).map(|_| random.below(40) as i64 * S / 2).collect();
+    for _ in 0..40 {
+        match random.below(12) {
+            0 => {
+                now += random.below(40) as i64 * S;
+                engine.advance(now);
+                model.advance(now);
+            }
+            1 => {
+                // What closed goes out before a state is stored.
+                settle(&mut engine, &mut model, 1000, false);
+                let state = engine.snapshot().unwrap();
+                engine = question.engine();
+                engine.restore(&state).unwrap();
+            }
+            2 if random.below(4) == 0 => {
+                engine.end();
+                settle(&mut engine, &mut model, 1 + random.below(20) as usize, true);
+                model = Model::new(&question, now);
+            }
+            3 | 4 => settle(&mut engine, &mut model, 1 + random.below(20) as usize, false),
+            _ => {
+                now += random.below(3) as i64 * S;
+                let partition = random.below(u64::from(partitions)) as usize;
+                let mut rows = Vec::new();
+                for _ in 0..random.below(40) {
+                    times[partition] += random.below(1000) as i64 * S / 1000;
+                    let time = times[partition]
+                        + match random.below(40) {
+                            0 => random.below(60) as i64 * S,
+                            1 => -(random.below(60) as i64 * S),
+                            _ => -(random.below(4000) as i64 * S / 1000),
+                        };
+                    let value = match random.below(20) {
+                        0 => f64::NAN,
+                        _ => offset + random.below(1000) as f64 / 8.0,
+                    };
+                    rows.push((time, random.below(keys) as i64, value));
+                }
+                let (late, ahead) = model.take(partition as u32, &rows, now);
+                let refused = engine.take(partition as u32, &batch(&rows), now).unwrap();
+                assert_eq!((refused.late, refused.ahead), (late, ahead));
+                assert_eq!(
+                    (engine.late_rows(), engine.rows()),
+                    (model.late, model.taken.len() as u64)
+                );
+            }
+        }
+    }
+    engine.end();
+    settle(&mut engine, &mut model, 1 + random.below(20) as usize, true);
+}
+
+#[test]
+fn windows_are_those_of_a_model_that_keeps_every_row() {
+    let cases = std::env::var("MILLSTREAM_CASES").map_or(256, |n| n.parse().unwrap());
+    let failed: Vec<u64> = (0..cases)
+        .filter(|seed| std::panic::catch_unwind(|| try_feed(*seed)).is_err())
+        .collect();
+    assert!(failed.is_empty(), "seeds {failed:?} of {cases}");
+}
