@@ -69,6 +69,8 @@ impl Grouped {
         let mut keys: Vec<u32> = (0..self.seen.len() as u32).collect();
         keys.sort_by_key(|key| self.seen[*key as usize]);
         keys.truncate(many);
+        // In the order in which their cells stand below.
+        keys.sort_unstable();
         let mut keep = vec![true; self.seen.len()];
         keys.iter().for_each(|key| keep[*key as usize] = false);
         let mut cells: Vec<u32> = (0..self.cells.len() as u32)

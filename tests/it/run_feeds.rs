@@ -8,7 +8,7 @@ use crate::runs::{PAGES, ROWS, Running, counted, counted_of, generate, is_right,
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 #[test]
@@ -44,6 +44,7 @@ struct Latest {
     address: std::net::SocketAddr,
     /// The body, and which one it is.
     page: Arc<Mutex<(String, u64)>>,
+    is_broken: Arc<AtomicBool>,
     unchanged: Arc<AtomicUsize>,
     without_secret: Arc<AtomicUsize>,
 }
@@ -54,11 +55,13 @@ impl Latest {
         let latest = Self {
             address: listener.local_addr().unwrap(),
             page: Arc::new(Mutex::new((first, 0))),
+            is_broken: Arc::default(),
             unchanged: Arc::default(),
             without_secret: Arc::default(),
         };
         let (page, unchanged) = (Arc::clone(&latest.page), Arc::clone(&latest.unchanged));
         let without_secret = Arc::clone(&latest.without_secret);
+        let is_broken = Arc::clone(&latest.is_broken);
         std::thread::spawn(move || {
             for socket in listener.incoming() {
                 let mut socket = socket.unwrap();
@@ -76,6 +79,7 @@ impl Latest {
                         unchanged.fetch_add(1, Ordering::SeqCst);
                         ("304 Not Modified", String::new())
                     }
+                    false if is_broken.load(Ordering::SeqCst) => ("503 Service Unavailable", String::new()),
                     false => ("200 OK", body),
                 };
                 let answer = format!(
@@ -102,15 +106,23 @@ fn a_page_that_is_asked_again_gives_its_rows_once() {
         .map(|rows| format!("{header}\n{}", rows.concat()))
         .collect();
     let latest = Latest::serve(bodies[0].clone());
+    latest.is_broken.store(true, Ordering::SeqCst);
     place.write("headers.txt", "# of the server\nX-Secret: open sesame\n");
     let config = format!(
-        "[feed]\ntype = \"http_poll\"\nurl = \"http://{}/latest\"\ninterval = \"5ms\"\nheaders_file = \"headers.txt\"\n\
+        "[feed]\ntype = \"http_poll\"\nurl = \"http://{}/latest?key=abracadabra\"\ninterval = \"5ms\"\nheaders_file = \"headers.txt\"\n\
          format = \"csv\"\n{ROWS}{PAGES}[[sink]]\ntype = \"file\"\npath = \"out.ndjson\"\n",
         latest.address
     );
     place.write("run.toml", config);
     let mut running = Running::start(&place, &["run", "run.toml"]);
     let pages = running.pages();
+    let trouble = running.says("it is tried again until it succeeds");
+    assert!(
+        trouble.contains("feed `main`: http_poll http://") && trouble.contains("503"),
+        "{trouble}"
+    );
+    latest.is_broken.store(false, Ordering::SeqCst);
+    running.says("feed `main`: goes on");
     for (number, body) in bodies.iter().enumerate() {
         *latest.page.lock().unwrap() = (body.clone(), number as u64);
         wait_for_rows(pages, 800 * (number as u64 + 1));
@@ -123,7 +135,7 @@ fn a_page_that_is_asked_again_gives_its_rows_once() {
     let (status, said) = running.end();
     assert_eq!(status, 0, "{said}");
     assert!(said.contains("rows in 4000 = aggregated 4000 "), "{said}");
-    assert!(!said.contains("open sesame"), "{said}");
+    assert!(!said.contains("open sesame") && !said.contains("abracadabra"), "{said}");
     assert_eq!(latest.without_secret.load(Ordering::SeqCst), 0);
     is_right(&place, "out.ndjson");
 }

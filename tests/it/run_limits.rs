@@ -150,3 +150,44 @@ fn a_line_without_end_costs_little_memory_and_no_other_row() {
         }
     }
 }
+
+/// More keys than there may be are reported in parts, which come to the exact reports together.
+#[test]
+fn parts_of_too_many_keys_come_to_the_exact_reports() {
+    let place = Place::new();
+    let mut args = vec![
+        "generate",
+        "--rows",
+        "30000",
+        "--columns",
+        "3",
+        "--keys",
+        "400",
+        "--seed",
+        "6",
+        "--step",
+        "1ms",
+    ];
+    args.extend([
+        "--disorder",
+        "300ms",
+        "--window",
+        "2s",
+        "--slide",
+        "1s",
+        "--lateness",
+        "500ms",
+    ]);
+    args.extend(["--expect", "expected.ndjson", "-o", "feed.csv"]);
+    assert_eq!(place.run(&args).status, 0);
+    let rows = ROWS.replace("size = \"1s\"", "size = \"2s\"\nslide = \"1s\"");
+    let config = format!(
+        "[feed]\ntype = \"file\"\npath = \"feed.csv\"\n{rows}[limits]\nkeys = 150\n[engine]\nbatch_rows = 200\n\
+         [[sink]]\ntype = \"file\"\npath = \"out.ndjson\"\n"
+    );
+    place.write("run.toml", config);
+    let ran = place.run(&["run", "run.toml"]);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("windows were reported in parts"), "{}", ran.stderr);
+    is_right(&place, "out.ndjson");
+}

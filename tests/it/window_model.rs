@@ -1,10 +1,11 @@
 //! Windows of feeds against a model that keeps every row: random batches of several partitions, in disorder, with rows
-//! from nowhere, clocks that go on, ends, and crashes that leave nothing but a snapshot.
+//! from nowhere, clocks that go on, keys that are given up, ends, and crashes that leave nothing but a snapshot.
 //!
 //! The model is the rules in words. A row is late if the end of its pane is not beyond the watermark of its partition
 //! before it, and bad if it is farther ahead of the newest of its partition than it may be. A new partition, and one that
 //! comes back from silence, begins at the watermark of the feed, which is the least of those that are not silent; where
-//! all are silent it goes on with the clock. A window closes, once, when the watermark of the feed has reached its end.
+//! all are silent it goes on with the clock. A window closes, once, when the watermark of the feed has reached its end. A key
+//! that is given up leaves all that it has in open windows as parts of them, and what comes later is another part.
 
 use crate::oracle;
 use crate::random::Random;
@@ -13,7 +14,7 @@ use millstream::engine::Lateness;
 use millstream::report::{KeyValue, WindowBounds};
 use millstream::summary::Quantiles;
 use millstream::{Batch, Closed, Engine, Spec, Window};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const S: i64 = 1_000_000_000;
@@ -109,7 +110,9 @@ struct Model {
     taken: Vec<Row>,
     late: u64,
     /// Windows that have closed.
-    closed: BTreeMap<Place, u64>,
+    closed: BTreeSet<Place>,
+    /// How many of its rows a window has given up.
+    given: BTreeMap<Place, usize>,
 }
 
 impl Model {
@@ -121,7 +124,8 @@ impl Model {
             feed: None,
             taken: Vec::new(),
             late: 0,
-            closed: BTreeMap::new(),
+            closed: BTreeSet::new(),
+            given: BTreeMap::new(),
         }
     }
 
@@ -199,8 +203,8 @@ impl Model {
         self.feed = self.feed.max(least.or_else(all));
     }
 
-    /// Everything that closes now, in order: all of it where no more rows come.
-    fn close(&mut self, ended: bool) -> Vec<(Place, Vec<f64>)> {
+    /// The rows of every window that has not closed, without those that it gave up, and whether it is complete.
+    fn open(&self) -> BTreeMap<Place, (Vec<f64>, bool)> {
         let mut windows: BTreeMap<Place, Vec<f64>> = BTreeMap::new();
         let mut of_key: BTreeMap<i64, i64> = BTreeMap::new();
         for (time, key, value) in &self.taken {
@@ -220,18 +224,30 @@ impl Model {
                 windows.entry((span, *key)).or_default().push(*value);
             }
         }
-        windows.retain(|(span, key), _| {
-            let is_complete = match (self.question.window, span) {
-                (Some(Window::Time { .. }), Some((_, end))) => self.feed.is_some_and(|feed| *end <= feed),
-                (Some(Window::Rows { .. }), Some((_, end))) => of_key[key] >= *end,
-                _ => false,
-            };
-            (ended || is_complete) && !self.closed.contains_key(&(*span, *key))
+        windows.retain(|place, values| {
+            values.drain(..self.given.get(place).copied().unwrap_or(0));
+            !self.closed.contains(place) && !values.is_empty()
         });
-        for (place, values) in &windows {
-            self.closed.insert(*place, values.len() as u64);
-        }
-        windows.into_iter().collect()
+        let is_complete = |(span, key): &Place| match (self.question.window, span) {
+            (Some(Window::Time { .. }), Some((_, end))) => self.feed.is_some_and(|feed| *end <= feed),
+            (Some(Window::Rows { .. }), Some((_, end))) => of_key[key] >= *end,
+            _ => false,
+        };
+        windows
+            .into_iter()
+            .map(|(place, values)| (place, (values, is_complete(&place))))
+            .collect()
+    }
+
+    /// Everything that closes now, in order: all of it where no more rows come.
+    fn close(&mut self, ended: bool) -> Vec<(Place, Vec<f64>)> {
+        let open = self.open().into_iter();
+        let closing: Vec<_> = open
+            .filter(|(_, (_, is_complete))| ended || *is_complete)
+            .map(|(place, (values, _))| (place, values))
+            .collect();
+        self.closed.extend(closing.iter().map(|(place, _)| *place));
+        closing
     }
 }
 
@@ -328,6 +344,25 @@ fn settle(engine: &mut Engine, model: &mut Model, at_once: usize, ended: bool) {
     }
 }
 
+/// Has the engine give up keys until it has so many or fewer; the windows of each that it names come as parts.
+fn give_up(engine: &mut Engine, model: &mut Model, keys_max: usize, bytes_max: u64) {
+    settle(engine, model, 1000, false);
+    let mut parts = engine.give_up(keys_max, bytes_max).unwrap();
+    parts.sort_by_key(place);
+    assert!(parts.is_empty() || (parts[0].part > 0 && parts.iter().all(|part| part.part == parts[0].part)));
+    let keys: BTreeSet<i64> = parts.iter().map(|part| place(part).1).collect();
+    let mut expected = model.open();
+    expected.retain(|(_, key), _| keys.contains(key));
+    let places: Vec<Place> = parts.iter().map(place).collect();
+    assert_eq!(places, expected.keys().copied().collect::<Vec<_>>());
+    for (part, (place, (values, _))) in parts.iter().zip(expected) {
+        check(part, &values);
+        *model.given.entry(place).or_default() += values.len();
+    }
+    let left: BTreeSet<i64> = model.open().into_keys().map(|(_, key)| key).collect();
+    assert!(left.len() <= keys_max);
+}
+
 /// One random feed.
 fn try_feed(seed: u64) {
     let random = &mut Random::new(seed);
@@ -356,6 +391,10 @@ fn try_feed(seed: u64) {
                 engine.end();
                 settle(&mut engine, &mut model, 1 + random.below(20) as usize, true);
                 model = Model::new(&question, now);
+            }
+            3 if !matches!(question.window, Some(Window::Rows { .. })) => {
+                let bytes_max = [u64::MAX, 1][usize::from(random.below(8) == 0)];
+                give_up(&mut engine, &mut model, 1 + random.below(keys) as usize, bytes_max);
             }
             3 | 4 => settle(&mut engine, &mut model, 1 + random.below(20) as usize, false),
             _ => {
