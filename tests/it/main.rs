@@ -22,6 +22,8 @@ mod edges;
 mod exact_keys;
 mod examples;
 mod faulty_backend;
+#[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
+mod feed_crashes;
 mod feed_expect;
 mod feed_files;
 mod feed_laws;

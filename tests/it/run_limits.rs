@@ -2,6 +2,7 @@
 
 use crate::command::Place;
 use crate::feed_support::wait_for;
+use crate::run_rows::lines;
 use crate::runs::{PAGES, ROWS, Running, counted, generate, is_right, wait_for_rows};
 use std::io::Write;
 use std::net::TcpStream;
@@ -158,7 +159,7 @@ fn parts_of_too_many_keys_come_to_the_exact_reports() {
     let mut args = vec![
         "generate",
         "--rows",
-        "30000",
+        "12000",
         "--columns",
         "3",
         "--keys",
@@ -182,12 +183,25 @@ fn parts_of_too_many_keys_come_to_the_exact_reports() {
     assert_eq!(place.run(&args).status, 0);
     let rows = ROWS.replace("size = \"1s\"", "size = \"2s\"\nslide = \"1s\"");
     let config = format!(
-        "[feed]\ntype = \"file\"\npath = \"feed.csv\"\n{rows}[limits]\nkeys = 150\n[engine]\nbatch_rows = 200\n\
+        "[feed]\ntype = \"tcp\"\nlisten = \"127.0.0.1:0\"\nformat = \"csv\"\n{rows}{PAGES}[limits]\nkeys = 100\n\
          [[sink]]\ntype = \"file\"\npath = \"out.ndjson\"\n"
     );
     place.write("run.toml", config);
-    let ran = place.run(&["run", "run.toml"]);
-    assert_eq!(ran.status, 0, "{}", ran.stderr);
-    assert!(ran.stderr.contains("windows were reported in parts"), "{}", ran.stderr);
+    let mut running = Running::start(&place, &["run", "run.toml"]);
+    let pages = running.pages();
+    let mut sender = TcpStream::connect(running.address("listens on tcp")).unwrap();
+    let text = std::fs::read_to_string(place.path("feed.csv")).unwrap();
+    let (header, rows) = lines(&text);
+    writeln!(sender, "{header}").unwrap();
+    // Piece by piece, so that keys have been seen at different times.
+    for (number, piece) in (1..).zip(rows.chunks(300)) {
+        sender.write_all(piece.concat().as_bytes()).unwrap();
+        wait_for_rows(pages, 300 * number);
+    }
+    assert!(counted(pages, "keys") <= 100);
+    running.signal("-TERM");
+    let (status, said) = running.end();
+    assert_eq!(status, 0, "{said}");
+    assert!(said.contains("windows were reported in parts"), "{said}");
     is_right(&place, "out.ndjson");
 }

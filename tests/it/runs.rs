@@ -199,3 +199,15 @@ pub(crate) fn undisturbed(place: &Place) -> Vec<u8> {
     clear(place);
     whole
 }
+
+/// How often a test of kills kills.
+pub(crate) fn kills() -> u64 {
+    std::env::var("MILLSTREAM_KILLS").map_or(20, |n| n.parse().unwrap())
+}
+
+/// The last run over a state whose windows a signal left open: nothing more comes, and they close.
+pub(crate) fn close_windows(place: &Place) {
+    with_state(place, "[feed]\ntype = \"stdin\"\nformat = \"csv\"\n");
+    let ran = place.run(&["run", "run.toml"]);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+}

@@ -125,7 +125,7 @@ pub fn open(options: &SinkOptions, feeds: &[Feed], state: Option<&SinkState>) ->
             roll_bytes,
         } => parquet(name, path, *roll_bytes, feeds, state),
         SinkOptions::File { path, format, .. } => lines::open(name, path, *format, feeds, state),
-        SinkOptions::Sqlite { path } => sqlite(name, path, feeds),
+        SinkOptions::Sqlite { path } => sqlite(name, path, feeds, state),
     }
 }
 
@@ -148,12 +148,12 @@ fn parquet(name: String, _: &Path, _: u64, _: &[Feed], _: Option<&SinkState>) ->
 }
 
 #[cfg(feature = "sqlite")]
-fn sqlite(name: String, path: &Path, feeds: &[Feed]) -> Result<Box<dyn Sink>> {
-    Ok(Box::new(super::sqlite::SqliteSink::open(name, path, feeds)?))
+fn sqlite(name: String, path: &Path, feeds: &[Feed], state: Option<&SinkState>) -> Result<Box<dyn Sink>> {
+    Ok(Box::new(super::sqlite::SqliteSink::open(name, path, feeds, state)?))
 }
 
 #[cfg(not(feature = "sqlite"))]
-fn sqlite(name: String, _: &Path, _: &[Feed]) -> Result<Box<dyn Sink>> {
+fn sqlite(name: String, _: &Path, _: &[Feed], _: Option<&SinkState>) -> Result<Box<dyn Sink>> {
     Err(missing(&name, "sqlite"))
 }
 

@@ -1,8 +1,9 @@
 //! Reports in a SQLite database: numbers to ask for in SQL, and beside them the summaries, to be merged further.
 //!
 //! One transaction a flush, in write-ahead mode, so that readers see whole flushes and never wait. Rows replace those
-//! of the same feed, window, key and part, so whatever comes a second time after a crash leaves the same database. A
-//! commit survives the end of the program; that of a checkpoint also survives the end of the machine.
+//! of the same feed, window, key and part; and what was written after the checkpoint that a run goes on from is taken out
+//! again, as other parts may come instead. So whatever comes a second time after a crash leaves the same database. A commit
+//! survives the end of the program; that of a checkpoint also survives the end of the machine.
 //!
 //! Times are RFC 3339 in UTC with as many digits of the second as the feed's windows need, the same for all of them, so
 //! that text and time have one order; windows of rows have row numbers, and no windows have empty text. Infinite values
@@ -15,6 +16,7 @@ mod schema;
 pub use feeds::StoredFeed;
 pub use read::{Database, StoredWindow};
 
+use super::state::Place;
 use super::{Feed, Sink, SinkState};
 use crate::error::{Error, Result};
 use crate::report::{Alert, ColumnReport, Emission, KeyValue, Matrix, Named, WindowBounds, non_finite};
@@ -37,6 +39,9 @@ const BEGIN_ALERT: &str = "INSERT INTO alerts VALUES (?1, ?2, ?3, ?4, NULL, ?5)
     ON CONFLICT DO UPDATE SET ended = NULL, value = excluded.value";
 const END_ALERT: &str = "INSERT INTO alerts VALUES (?1, ?2, ?3, ?4, ?5, ?6)
     ON CONFLICT DO UPDATE SET ended = excluded.ended";
+
+const NEWEST_WINDOW: &str = "SELECT max(rowid) FROM windows";
+const WINDOWS_BEHIND: &str = "SELECT feed, window_start, window_end, key, part FROM windows WHERE rowid > ?1";
 
 /// Statements that are kept compiled: those above and a few of the feeds.
 const STATEMENTS: usize = 16;
@@ -67,7 +72,8 @@ pub(super) struct SqliteSink {
 
 impl SqliteSink {
     /// Opens the database, and makes it if there is none.
-    pub(super) fn open(name: String, path: &Path, feeds: &[Feed]) -> Result<Self> {
+    pub(super) fn open(name: String, path: &Path, feeds: &[Feed], state: Option<&SinkState>) -> Result<Self> {
+        let place = Place::of(state, path)?;
         let connection = schema::open_to_write(path)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         let mut known = HashMap::new();
@@ -80,6 +86,10 @@ impl SqliteSink {
                 digits: digits(feed.spec.window),
             };
             known.insert(stored.name, value);
+        }
+        if let Some(place) = place {
+            let whole = i64::try_from(place.whole).unwrap_or(i64::MAX);
+            cut(&connection, whole, |feed| known.contains_key(feed)).map_err(|e| failed(path, e))?;
         }
         connection.execute_batch("COMMIT").map_err(|e| failed(path, e))?;
         Ok(Self {
@@ -197,6 +207,23 @@ impl SqliteSink {
         }
         result
     }
+}
+
+/// Takes out the windows behind this row number, of the feeds that are meant, with all that stands beside them.
+fn cut(connection: &Connection, whole: i64, is_meant: impl Fn(&str) -> bool) -> rusqlite::Result<()> {
+    let mut behind = connection.prepare(WINDOWS_BEHIND)?;
+    let mut rows = behind.query([whole])?;
+    let mut windows: Vec<(String, String, String, String, i64)> = Vec::new();
+    while let Some(row) = rows.next()? {
+        windows.push((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
+    }
+    for table in ["windows", "column_statistics", "matrices"] {
+        let mut delete = connection.prepare(&DELETE_MATRICES.replace("matrices", table))?;
+        for (feed, start, end, key, part) in windows.iter().filter(|window| is_meant(&window.0)) {
+            delete.execute(params![feed, start, end, key, part])?;
+        }
+    }
+    Ok(())
 }
 
 /// The statements that one report takes.
@@ -362,7 +389,10 @@ impl Sink for SqliteSink {
             written?;
             self.dirty = false;
         }
-        Ok(SinkState::default())
+        let newest = self.connection.query_row(NEWEST_WINDOW, [], |row| row.get(0));
+        let newest: Option<i64> = newest.map_err(|e| failed(&self.path, e))?;
+        let newest = newest.and_then(|number| u64::try_from(number).ok()).unwrap_or(0);
+        Ok(Place::new(&self.path, newest, 0).to_state())
     }
 
     fn finish(mut self: Box<Self>) -> Result<()> {
