@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 4] = b"MSCP";
 /// The version of the content; no other is read.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// Bytes before the content.
 const HEAD_BYTES: usize = 6;
 /// Generations that stay: the newest, and the one before should that be damaged.

@@ -9,6 +9,7 @@
 mod closing;
 mod eviction;
 mod feeding;
+mod forgotten;
 mod grouped;
 mod keys;
 mod queue;
@@ -66,8 +67,6 @@ pub struct Engine {
     /// Rows that came after their windows had closed, or too far ahead.
     late: u64,
     ahead: u64,
-    /// Rounds in which keys were given up.
-    parts: u64,
     /// Whether no more rows will come.
     ended: bool,
 }
@@ -133,7 +132,6 @@ impl Engine {
             watermarks: None,
             late: 0,
             ahead: 0,
-            parts: 0,
             ended: false,
         }
     }
@@ -205,7 +203,8 @@ impl Engine {
             self.layout = Some(layout.clone());
             for (k, keys) in key_numbers.chunks(GROUPED_ROWS_MAX).enumerate() {
                 let rows = batch.slice(k * GROUPED_ROWS_MAX, keys.len());
-                self.push_grouped(partition, rows, keys, &layout)?;
+                let first = self.rows + (k * GROUPED_ROWS_MAX) as u64;
+                self.push_grouped(partition, rows, keys, first, &layout)?;
             }
         } else {
             self.layout = Some(layout.clone());
@@ -282,7 +281,8 @@ impl Engine {
         self.submit(work, Vec::new());
     }
 
-    fn push_grouped(&mut self, partition: u32, batch: Batch, keys: &[u32], layout: &Layout) -> Result<()> {
+    /// `first` is the number of the first row of all.
+    fn push_grouped(&mut self, partition: u32, batch: Batch, keys: &[u32], first: u64, layout: &Layout) -> Result<()> {
         let carries = self.queue.backend().carries();
         if carries {
             // Open leaves continue in the next work: what is outstanding has to be folded first.
@@ -290,7 +290,9 @@ impl Engine {
         }
         self.batches += 1;
         let stamp = self.batches;
-        let (cell_of_row, slots) = self.grouped.assign(&self.spec, partition, &batch, keys, stamp)?;
+        let (cell_of_row, slots) = self
+            .grouped
+            .assign(&self.spec, partition, &batch, keys, (stamp, first))?;
         let open = if carries {
             self.grouped.take_open(&slots)
         } else {

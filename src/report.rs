@@ -52,7 +52,9 @@ pub struct Closed {
     pub summary: Summary,
     /// The exponentially weighted moments of the key up to the end of the window, where they are asked for.
     pub ewm: Option<Box<Ewm>>,
-    /// Which piece of the window and key it is: 0, unless the key was given up (see [`Engine::give_up`](crate::Engine)).
+    /// Which piece of the window and key it is: 0, unless the key was given up
+    /// ([`Engine::give_up`](crate::Engine::give_up)), or there was an end ([`Engine::end`](crate::Engine::end)) after which
+    /// more rows of the window came. No two reports of a window and key have the same one.
     pub part: u64,
 }
 

@@ -155,6 +155,21 @@ impl Sliding {
         Some(panes.first_window(*oldest).max(self.next))
     }
 
+    /// Whether panes and suffixes are in order, each of its run.
+    pub(crate) fn is_sound(&self, panes: Panes) -> bool {
+        let sound = |list: &[(i64, Summary)], run: Option<i64>| {
+            let numbers = || list.iter().map(|(pane, _)| *pane);
+            numbers().is_sorted_by(|a, b| a < b) && numbers().all(|pane| Some(pane.div_euclid(panes.run)) == run)
+        };
+        sound(&self.panes, Some(self.run)) && sound(&self.suffixes, self.run.checked_sub(1))
+    }
+
+    /// Summaries of panes, and from panes to the ends of their runs.
+    pub(crate) fn summaries(&self) -> impl Iterator<Item = &Summary> {
+        let all = self.panes.iter().chain(&self.suffixes).map(|(_, summary)| summary);
+        all.chain((!self.panes.is_empty()).then_some(&self.prefix))
+    }
+
     /// Summaries that it holds.
     pub(crate) fn len(&self) -> usize {
         self.panes.len() + self.suffixes.len() + 1

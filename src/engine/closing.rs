@@ -27,7 +27,7 @@ pub(super) enum Complete {
 /// What has become of panes that closed.
 #[derive(Debug)]
 pub(super) struct Closing {
-    window: Option<Window>,
+    pub(super) window: Option<Window>,
     pub(super) panes: Panes,
     /// Windows below this number are closed.
     pub(super) next: i64,
@@ -41,6 +41,14 @@ pub(super) struct Closing {
     ranks: Vec<u32>,
     /// Merges of panes into windows so far.
     merges: u64,
+    /// Keys that were forgotten with their exponentially weighted moments.
+    pub(super) averages_forgotten: u64,
+    /// The last part that was numbered.
+    pub(super) parts: u64,
+    /// Windows up to this one were reported at an end: what comes of them after it is this part.
+    pub(super) again: Option<(i64, u64)>,
+    /// The last window that was reported at the end that is going on.
+    highest: Option<i64>,
 }
 
 /// A window of one key.
@@ -50,6 +58,7 @@ pub(super) struct Done {
     pub(super) key: u32,
     summary: Summary,
     ewm: Option<Box<Ewm>>,
+    pub(super) part: u64,
 }
 
 #[derive(Debug)]
@@ -79,6 +88,10 @@ impl Closing {
             ready: None,
             ranks: Vec::new(),
             merges: 0,
+            averages_forgotten: 0,
+            parts: 0,
+            again: None,
+            highest: None,
         }
     }
 
@@ -97,12 +110,36 @@ impl Closing {
         }
     }
 
+    /// A window of a key, as it is where it closes.
     pub(super) fn done(&self, window: i64, key: u32, summary: Summary) -> Done {
         Done {
             window,
             key,
             summary,
             ewm: self.ewm.get(&key).cloned(),
+            part: 0,
+        }
+    }
+
+    /// A part that has not been used.
+    pub(super) fn next_part(&mut self) -> u64 {
+        self.parts += 1;
+        self.parts
+    }
+
+    /// The part that a window is when it closes: 0, unless it was reported at an end.
+    pub(super) fn part(&self, window: i64) -> u64 {
+        self.again
+            .filter(|(last, _)| window <= *last)
+            .map_or(0, |(_, part)| part)
+    }
+
+    /// Goes on after an end at which everything was reported, up to this window and what was noted.
+    pub(super) fn go_on(&mut self, window: Option<i64>) {
+        self.next = i64::MIN;
+        if let Some(highest) = self.highest.take().max(window) {
+            let last = self.again.map_or(highest, |(last, _)| last.max(highest));
+            self.again = Some((last, self.next_part()));
         }
     }
 
@@ -144,7 +181,20 @@ impl Grouped {
             }
             self.report(max, shape, &mut windows);
         }
+        if complete == Complete::All {
+            let highest = windows.iter().map(|done| done.window).max();
+            self.closing.highest = self.closing.highest.max(highest);
+        }
+        self.label(&mut windows);
         self.named(windows)
+    }
+
+    /// Gives windows the parts that they are where they close.
+    fn label(&self, windows: &mut [Done]) {
+        for done in windows {
+            let of_key = self.key_rows.get(done.key as usize).map_or(0, |past| past.part);
+            done.part = self.closing.part(done.window).max(of_key);
+        }
     }
 
     /// Windows and keys by what they are instead of their numbers.
@@ -158,7 +208,7 @@ impl Grouped {
             window: window.map(|window| WindowBounds::of(window, done.window)),
             summary: done.summary,
             ewm: done.ewm,
-            part: 0,
+            part: done.part,
         });
         Ok(closed.collect())
     }
@@ -191,6 +241,7 @@ impl Grouped {
                         key,
                         summary,
                         ewm,
+                        part: 0,
                     });
                 } else {
                     open.push((of_pane[0].pane, summary));
@@ -216,10 +267,12 @@ impl Grouped {
                 key,
                 summary,
                 ewm: weighed.clone(),
+                part: 0,
             }));
         }
         let ranks = self.keys.as_ref().map_or(vec![0], KeyTable::ranks);
         windows.sort_by_key(|done| (done.window, ranks[done.key as usize]));
+        self.label(&mut windows);
         self.named(windows)
     }
 

@@ -35,8 +35,46 @@ impl Engine {
         self
     }
 
-    /// Takes rows of a partition at this time of the clock (nanoseconds; any clock that does not go back), and says
-    /// which are left out. Which those are depends on the rows of the partition before them alone.
+    /// Says that rows of a partition are to come: windows stay open until its first row moves the watermark too, or
+    /// [`Engine::end_partition`], or it has been silent for the idle timeout. Without this a partition begins at the
+    /// watermark that the feed has by then, and what is behind it is late: announce sub-streams that are read in turn, as
+    /// files are, before the first row. One that is known already goes on; one that has ended begins again.
+    ///
+    /// ```
+    /// use millstream::engine::Lateness;
+    /// use millstream::{Batch, Engine, Spec, Window};
+    /// use std::time::Duration;
+    /// let spec = Spec::new().window(Window::tumbling(Duration::from_nanos(10)));
+    /// let mut engine = Engine::new(spec)?.closing_windows(Lateness::new());
+    /// let rows = |ns: i64| Batch::from_columns([("x", vec![1.0])])?.with_time_ns(vec![ns]);
+    /// engine.expect_partition(0);
+    /// engine.expect_partition(1);
+    /// engine.take(0, &rows(95)?, 0)?;
+    /// engine.end_partition(0);
+    /// assert!(engine.closed(9)?.is_empty());
+    /// assert!(engine.take(1, &rows(5)?, 0)?.is_empty());
+    /// engine.take(1, &rows(10)?, 0)?;
+    /// assert_eq!(engine.closed(9)?.len(), 1);
+    /// # Ok::<(), millstream::Error>(())
+    /// ```
+    pub fn expect_partition(&mut self, partition: u32) {
+        if let Some(watermarks) = &mut self.watermarks {
+            watermarks.expect(partition);
+        }
+    }
+
+    /// Says that a partition has had its last row, so that it holds no window open. Where all have ended the watermark
+    /// stays where it is, until rows of another come or [`Engine::end`]. Rows that come of it after all begin at the
+    /// watermark of the feed.
+    pub fn end_partition(&mut self, partition: u32) {
+        if let Some(watermarks) = &mut self.watermarks {
+            watermarks.end(partition);
+        }
+    }
+
+    /// Takes rows of a partition at this time of the clock (nanoseconds; any clock: a step back counts as no time), and
+    /// says which are left out. Which those are depends on the rows of the partition before them, and on what had closed
+    /// where it was new or silent; never on the rows of others while it holds windows open.
     ///
     /// # Errors
     /// As [`Engine::push`].
@@ -79,6 +117,11 @@ impl Engine {
     }
 
     /// Where the watermark is at this time of the clock, in nanoseconds since 1970; `None` before the first row.
+    ///
+    /// Time that passes between calls of [`Engine::take`] and of this counts as silence of every partition that had no
+    /// rows in it, and only this leaves partitions out for it. So whoever has an idle timeout calls it when the source
+    /// has been asked and has nothing: not while rows wait that have not been taken, a sink holds everything up, or
+    /// partitions have not been read yet. After [`Engine::restore`] silence begins with the first call of either.
     pub fn advance(&mut self, now_ns: i64) -> Option<i64> {
         let watermarks = self.watermarks.as_mut()?;
         Some(watermarks.advance(now_ns)).filter(|ns| *ns != i64::MIN)
@@ -90,8 +133,11 @@ impl Engine {
         Some(watermarks.feed_ns).filter(|ns| *ns != i64::MIN)
     }
 
-    /// No more rows will come: everything that is open is complete. [`Engine::closed`] gives it, and the engine is then
-    /// as new.
+    /// No more rows will come: everything that is open is complete. [`Engine::closed`] gives it.
+    ///
+    /// The engine is then as new; but one whose windows close as rows come ([`Engine::closing_windows`]) goes on, should
+    /// there be more rows after all, as where a file has grown: with its watermarks and its counts, and what comes of
+    /// windows that were reported at the end is another part of them ([`Closed::part`]).
     pub fn end(&mut self) {
         self.ended = true;
         if let Some(layout) = self.layout.clone()
@@ -110,15 +156,15 @@ impl Engine {
     /// [`Error::Failed`] if keys cannot be read back.
     pub fn closed(&mut self, max: usize) -> Result<Vec<Closed>> {
         let Some(shape) = self.layout.as_ref().map(|layout| layout.shape.clone()) else {
-            self.reset();
+            if self.ended {
+                self.reset();
+            }
             return Ok(Vec::new());
         };
         let complete = match (&mut self.watermarks, self.spec.window) {
             _ if self.ended => Complete::All,
             (Some(watermarks), window) => {
-                // The clock stands where the last rows came; `advance` moves it on.
-                let now_ns = watermarks.partitions.values().map(|p| p.seen_ns).max().unwrap_or(0);
-                let feed_ns = watermarks.advance(now_ns);
+                let feed_ns = watermarks.reach();
                 let pane = window.filter(|w| matches!(w, Window::Time { .. })).map(Window::pane);
                 Complete::Before(pane.map_or(i64::MIN, |pane| feed_ns.div_euclid(pane)))
             }
@@ -129,10 +175,16 @@ impl Engine {
                 return Ok(Vec::new());
             }
             let mut summary = std::mem::take(&mut self.single.folded);
+            if summary.rows == 0 && self.grouped.closing.again.is_some() {
+                // Nothing came since the end before.
+                self.ended = false;
+                return Ok(Vec::new());
+            }
             if summary.rows == 0 {
                 summary = LeafRun::new(&shape).finish(&shape);
             }
-            let ewm = self.single.ewm.take();
+            let ewm = self.single.ewm.clone();
+            let part = self.grouped.closing.part(0);
             self.reset();
             let (key, window) = (None, None);
             return Ok(vec![Closed {
@@ -140,7 +192,7 @@ impl Engine {
                 window,
                 summary,
                 ewm,
-                part: 0,
+                part,
             }]);
         }
         if self.grouped.may_close(complete) {
@@ -180,22 +232,28 @@ impl Engine {
         summary.merge(&run.finish(&layout.shape));
         let (key, window) = (None, None);
         let ewm = self.single.ewm.clone();
+        let part = self.grouped.closing.part(0);
         Ok(vec![Closed {
             key,
             window,
             summary,
             ewm,
-            part: 0,
+            part,
         }])
     }
 
-    /// As new.
+    /// As new, or going on where windows close as rows come.
     fn reset(&mut self) {
+        self.ended = false;
+        if self.watermarks.is_some() {
+            let single = (self.layout.is_some() && !self.spec.is_grouped()).then_some(0);
+            self.grouped.closing.go_on(single);
+            return;
+        }
         self.layout = None;
         self.single = super::Single::default();
         self.grouped = Grouped::new(self.spec.window);
-        self.watermarks = self.watermarks.as_ref().map(|w| Watermarks::new(w.rules));
-        (self.rows, self.late, self.ahead, self.parts, self.ended) = (0, 0, 0, 0, false);
+        (self.rows, self.late, self.ahead) = (0, 0, 0);
     }
 
     /// Merges of panes into windows so far: what sliding windows cost.
@@ -219,3 +277,6 @@ impl Batch {
             .map_err(|e| Error::Failed(format!("rows could not be taken out of a batch: {e}")))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 //! [`closing`]: super::closing
 
 use super::closing::Closing;
+use super::forgotten::{Forgotten, Past};
 use super::keys::KeyTable;
 use crate::backend::Partial;
 use crate::batch::Batch;
@@ -19,6 +20,9 @@ use std::collections::BTreeMap;
 /// share of the keys.
 const CELL_BYTES: usize = size_of::<Cell>() + 72;
 
+/// What a place in the slab takes where there is no cell.
+const FREE_BYTES: usize = size_of::<Cell>() + size_of::<(u64, u32)>() + size_of::<u32>();
+
 /// No cell.
 const NONE: u32 = u32::MAX;
 
@@ -26,22 +30,24 @@ const NONE: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub(super) struct Grouped {
     pub(super) keys: Option<KeyTable>,
-    /// Rows by key, for windows that count rows.
-    pub(super) key_rows: Vec<i64>,
+    /// Rows by key, and the part that its windows are, for windows that count rows.
+    pub(super) key_rows: Vec<Past>,
+    /// Those of keys that were forgotten.
+    pub(super) forgotten: Forgotten,
     pub(super) cells: Vec<Cell>,
     /// Places in the slab to use again.
     free: Vec<u32>,
     pub(super) index: HashMap<(i64, u32, u32), u32>,
     /// By key: the cell of its newest row.
     pub(super) recent: Vec<u32>,
-    /// By key: the batch in which it was last seen.
+    /// By key: the number of a row where it was last seen, of all rows.
     pub(super) seen: Vec<u64>,
     /// Cells by pane, where panes close together: with windows of time, or none.
     pub(super) panes: BTreeMap<i64, Vec<u32>>,
     /// Panes of rows that are full, in the order in which they became so, with their cells.
     pub(super) full: Vec<u32>,
     pub(super) closing: Closing,
-    /// What the quantiles of folded leaves take.
+    /// What the quantiles of cells take.
     sketch_bytes: usize,
     /// By cell: its number within the current batch, valid where the stamp is the current one.
     local: Vec<(u64, u32)>,
@@ -67,6 +73,12 @@ impl Cell {
             summary.merge(&run.finish(shape));
         }
         summary
+    }
+
+    /// What the quantiles of its folded leaves take.
+    fn sketch_bytes(&self) -> usize {
+        let folded = self.folded.as_deref();
+        folded.map_or(0, |folded| folded.quantiles.iter().map(Quantiles::heap_bytes).sum())
     }
 
     fn into_summary(self, shape: &Shape) -> Summary {
@@ -113,7 +125,12 @@ impl Grouped {
         let keys = self.keys.as_ref().map_or(0, KeyTable::memory_bytes);
         let cell = shape.run_bytes() + CELL_BYTES;
         let held = self.closing.summaries() * shape.state_bytes();
-        (keys + self.sketch_bytes + self.cells.len() * cell + held) as u64
+        // Those of a key up to its last closed pane, and of the rows of each cell.
+        let averages = self.closing.ewm.values().next().map_or(0, |ewm| ewm.bytes());
+        let averages = averages * (self.closing.ewm.len() + self.len());
+        // Places that are free take their part until `compact`.
+        let free = self.free.len() * FREE_BYTES;
+        (keys + self.forgotten.bytes() + self.sketch_bytes + self.len() * cell + averages + free + held) as u64
     }
 
     /// Windows over the cells at most: as many as hold each, and no more a key than there are from the first to the
@@ -126,7 +143,10 @@ impl Grouped {
         let of_time = self.panes.first_key_value().zip(self.panes.last_key_value());
         let (first, last) = match of_time {
             Some(((first, _), (last, _))) => (*first, *last),
-            None => (0, self.key_rows.iter().max().map_or(0, |rows| rows / window.pane())),
+            None => {
+                let rows = self.key_rows.iter().map(|past| past.rows).max();
+                (0, rows.map_or(0, |rows| rows / window.pane()))
+            }
         };
         let span = i128::from(last) - i128::from(first) + run;
         let windows = (cells * (run / step + 1)).min(keys.max(1) * (span / step + 1));
@@ -144,21 +164,10 @@ impl Grouped {
         let cell = &mut self.cells[slot as usize];
         match partial {
             Partial::Leaf(leaf) => {
-                let sketches = |summary: &Summary| summary.quantiles.iter().map(Quantiles::heap_bytes).sum::<usize>();
-                match &mut cell.folded {
-                    Some(folded) => {
-                        let before = sketches(folded);
-                        folded.merge(&leaf);
-                        self.sketch_bytes += sketches(folded).saturating_sub(before);
-                    }
-                    None => {
-                        // Merging into nothing is what every fold begins with.
-                        let mut folded = Box::<Summary>::default();
-                        folded.merge(&leaf);
-                        self.sketch_bytes += sketches(&folded);
-                        cell.folded = Some(folded);
-                    }
-                }
+                let before = cell.sketch_bytes();
+                // Merging into nothing is what every fold begins with.
+                cell.folded.get_or_insert_default().merge(&leaf);
+                self.sketch_bytes = self.sketch_bytes - before + cell.sketch_bytes();
             }
             Partial::Open(run) => cell.open = Some(*run),
         }
@@ -191,21 +200,26 @@ impl Grouped {
             None => self.keys.insert(KeyTable::new(&spec.keys)?),
         };
         let mut numbers = Vec::with_capacity(batch.rows());
+        let forms = table.forms();
         table.numbers(batch.keys(), &mut numbers)?;
+        if table.forms() != forms && !self.forgotten.is_empty() {
+            // They would not be found by their encodings any more.
+            self.forgotten.drop_all(self.closing.next_part());
+        }
         Ok(numbers)
     }
 
     /// Numbers the cells of a batch whose keys have these numbers: by row its cell within the batch, and by that the
     /// engine's cell.
     ///
-    /// `stamp` is another one for each batch.
+    /// The stamp is another one for each batch; with it comes the number of the first row.
     pub(super) fn assign(
         &mut self,
         spec: &Spec,
         partition: u32,
         batch: &Batch,
         key_numbers: &[u32],
-        stamp: u64,
+        (stamp, first): (u64, u64),
     ) -> Result<(Vec<u32>, Vec<u32>)> {
         let keys = self.keys.as_ref().map_or(1, KeyTable::len);
         self.recent.resize(keys.max(self.recent.len()), NONE);
@@ -217,7 +231,10 @@ impl Grouped {
         let mut last = None;
         let of_rows = matches!(spec.window, Some(Window::Rows { .. }));
         if of_rows {
-            self.key_rows.resize(keys.max(self.key_rows.len()), 0);
+            for key in self.key_rows.len()..keys {
+                let encoded = self.keys.as_ref().map_or(&[][..], |table| table.encoded(key as u32));
+                self.key_rows.push(self.forgotten.take(encoded));
+            }
         }
         // Rows of a key are counted in the order of arrival, wherever they come from.
         let partition = if of_rows { 0 } else { partition };
@@ -236,7 +253,7 @@ impl Grouped {
                     }
                 }
                 Some(Window::Rows { .. }) => {
-                    let row = &mut self.key_rows[*key as usize];
+                    let row = &mut self.key_rows[*key as usize].rows;
                     pane = *row / pane_length;
                     *row += 1;
                     fills = *row % pane_length == 0;
@@ -246,7 +263,7 @@ impl Grouped {
             let number = match last {
                 Some((at, number)) if at == (pane, *key) => number,
                 _ => {
-                    self.seen[*key as usize] = stamp;
+                    self.seen[*key as usize] = first + i as u64;
                     let slot = self.slot(pane, *key, partition, of_rows)?;
                     let local = &mut self.local[slot as usize];
                     if local.0 != stamp {
@@ -289,6 +306,7 @@ impl Grouped {
     /// A new cell in the slab.
     pub(super) fn insert(&mut self, cell: Cell, of_rows: bool) -> Result<u32> {
         let (pane, key) = (cell.pane, cell.key);
+        self.sketch_bytes += cell.sketch_bytes();
         let place = (pane, key, cell.partition);
         let slot = match self.free.pop() {
             Some(slot) => {
@@ -318,6 +336,7 @@ impl Grouped {
     /// Takes a cell out: its pane, its key, and what its rows come to.
     pub(super) fn remove(&mut self, slot: u32, shape: &Shape) -> (i64, u32, Summary) {
         let mut cell = std::mem::take(&mut self.cells[slot as usize]);
+        self.sketch_bytes -= cell.sketch_bytes();
         if let Some(ewm) = cell.ewm.take() {
             self.closing.weigh(cell.key, ewm);
         }
@@ -331,6 +350,33 @@ impl Grouped {
         self.panes.clear();
         for (slot, cell) in (0..).zip(&self.cells).filter(|(_, cell)| cell.live) {
             self.panes.entry(cell.pane).or_default().push(slot);
+        }
+    }
+
+    /// Moves the cells together where most places of the slab are free. No work may be outstanding, and nothing half
+    /// reported, as both know cells by their places.
+    pub(super) fn compact(&mut self) {
+        if self.free.len() <= self.len() || !self.closing.is_idle() {
+            return;
+        }
+        let mut moved = vec![NONE; self.cells.len()];
+        let cells = std::mem::take(&mut self.cells).into_iter().zip(&mut moved);
+        let cells = cells.filter(|(cell, _)| cell.live).zip(0..);
+        self.cells = cells
+            .map(|((cell, moved), slot)| {
+                *moved = slot;
+                cell
+            })
+            .collect();
+        self.cells.shrink_to_fit();
+        (self.free, self.local) = (Vec::new(), vec![(0, 0); self.cells.len()]);
+        let places = self.panes.values_mut().flatten().chain(&mut self.full);
+        for slot in places.chain(self.index.values_mut()) {
+            *slot = moved[*slot as usize];
+        }
+        self.index.shrink_to_fit();
+        for slot in &mut self.recent {
+            *slot = moved.get(*slot as usize).copied().unwrap_or(NONE);
         }
     }
 }

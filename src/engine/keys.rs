@@ -36,6 +36,8 @@ pub(crate) struct KeyTable {
     /// Encoded keys one after another; key i ends at ends[i].
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    /// How often the forms of the keys, and so their encodings, have changed.
+    forms: u64,
 }
 
 fn failed(names: &[String], error: &dyn std::fmt::Display) -> Error {
@@ -70,6 +72,7 @@ impl KeyTable {
             short: HashMap::new(),
             bytes: Vec::new(),
             ends: Vec::new(),
+            forms: 0,
         })
     }
 
@@ -197,12 +200,23 @@ impl KeyTable {
             .collect();
         self.converter = converter(&self.names, &held)?;
         self.held = held;
+        self.forms += 1;
         self.table.clear();
         self.short.clear();
         self.bytes.clear();
         self.ends.clear();
         // Distinct keys stay distinct, so each gets the number that it had.
         self.number_rows(&columns, &mut Vec::new())
+    }
+
+    /// A number that is another one whenever encodings have changed.
+    pub(super) fn forms(&self) -> u64 {
+        self.forms
+    }
+
+    /// The encoding of a key, by number.
+    pub(super) fn encoded(&self, number: u32) -> &[u8] {
+        encoded(&self.bytes, &self.ends, number)
     }
 
     /// Every key, by number, one array a column.
@@ -232,7 +246,7 @@ impl KeyTable {
         let mut numbers = Vec::with_capacity(keep.len());
         let (bytes, ends) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.ends));
         self.table.clear();
-        self.short.clear();
+        self.short = HashMap::new();
         for (i, keep) in (0..ends.len() as u32).zip(keep) {
             let kept = match keep {
                 true => Some(self.number(encoded(&bytes, &ends, i))?),

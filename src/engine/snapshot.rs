@@ -4,6 +4,7 @@
 //! An engine that goes on from a snapshot gives the bits that the first would have given. The bytes are those of this
 //! version alone; whoever stores them says so beside them, with a checksum.
 
+use super::forgotten::{Forgotten, Past};
 use super::grouped::{Cell, Grouped};
 use super::keys::{KeyTable, StoredKeys};
 use super::{Engine, Layout, Single, Watermarks};
@@ -22,7 +23,9 @@ struct State<'a> {
     folded: Cow<'a, Summary>,
     tail: Cow<'a, BatchBuilder>,
     keys: Option<StoredKeys>,
-    key_rows: Cow<'a, [i64]>,
+    key_rows: Cow<'a, [Past]>,
+    forgotten: Cow<'a, Forgotten>,
+    seen: Cow<'a, [u64]>,
     cells: Vec<StoredCell<'a>>,
     next: i64,
     sliding: Vec<(u32, Cow<'a, Sliding>)>,
@@ -34,6 +37,7 @@ struct State<'a> {
     late: u64,
     ahead: u64,
     parts: u64,
+    again: Option<(i64, u64)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -66,24 +70,16 @@ impl Engine {
     /// [`Error::Usage`] while a window is half taken: take what is closed first.
     pub fn snapshot(&mut self) -> Result<Vec<u8>> {
         self.drain();
-        if !self.grouped.closing.is_idle() || !self.grouped.full.is_empty() {
+        if self.ended || !self.grouped.is_settled() {
             return Err(Error::Usage(
                 "windows that closed have not all been taken: take them before the state".into(),
             ));
         }
         let cells = self.grouped.cells.iter().filter(|cell| cell.live).map(|cell| {
             let folded = cell.folded.as_deref().map(Cow::Borrowed);
-            {
-                let ewm = cell.ewm.as_deref().map(Cow::Borrowed);
-                (
-                    cell.pane,
-                    cell.key,
-                    cell.partition,
-                    folded,
-                    cell.open.as_ref().map(Cow::Borrowed),
-                    ewm,
-                )
-            }
+            let open = cell.open.as_ref().map(Cow::Borrowed);
+            let ewm = cell.ewm.as_deref().map(Cow::Borrowed);
+            (cell.pane, cell.key, cell.partition, folded, open, ewm)
         });
         let sliding = self.grouped.closing.sliding.iter();
         let state = State {
@@ -98,6 +94,8 @@ impl Engine {
             tail: Cow::Borrowed(&self.single.tail),
             keys: self.grouped.keys.as_ref().map(KeyTable::stored),
             key_rows: Cow::Borrowed(&self.grouped.key_rows),
+            forgotten: Cow::Borrowed(&self.grouped.forgotten),
+            seen: Cow::Borrowed(&self.grouped.seen),
             cells: cells.collect(),
             next: self.grouped.closing.next,
             sliding: sliding.map(|(key, panes)| (*key, Cow::Borrowed(panes))).collect(),
@@ -113,7 +111,8 @@ impl Engine {
             rows: self.rows,
             late: self.late,
             ahead: self.ahead,
-            parts: self.parts,
+            parts: self.grouped.closing.parts,
+            again: self.grouped.closing.again,
         };
         postcard::to_stdvec(&state).map_err(|e| Error::Failed(format!("the state cannot be stored: {e}")))
     }
@@ -129,15 +128,16 @@ impl Engine {
         grouped.keys = keys.transpose()?;
         let known = grouped.keys.as_ref().map_or(1, KeyTable::len);
         let layout = state.layout.map(|layout| layout.restore(&self.spec)).transpose()?;
+        let shape = layout.as_ref().map(|layout| layout.shape.clone());
         let of_rows = matches!(self.spec.window, Some(Window::Rows { .. }));
         for (pane, key, partition, folded, open, ewm) in state.cells {
             let (open, folded) = (open.map(Cow::into_owned), folded.map(Cow::into_owned));
-            let shape = layout.as_ref().map(|layout| &layout.shape);
-            let fits = shape.is_some_and(|shape| {
+            let fits = shape.as_ref().is_some_and(|shape| {
                 open.as_ref().is_none_or(|run| run.has_shape(shape))
                     && folded.as_ref().is_none_or(|summary| summary.has_shape(shape))
+                    && ewm.as_ref().is_none_or(|ewm| ewm.columns() == shape.columns)
             });
-            if key as usize >= known || !fits {
+            if key as usize >= known || !fits || grouped.index.contains_key(&(pane, key, partition)) {
                 return Err(damaged("a cell does not fit"));
             }
             let cell = Cell {
@@ -151,15 +151,33 @@ impl Engine {
             };
             grouped.insert(cell, of_rows)?;
         }
-        // When a key was last seen is not stored: all count as seen at once.
-        grouped.seen = vec![0; known];
+        if state.seen.len() > known || state.key_rows.len() > known {
+            return Err(damaged("it has more keys than it names"));
+        }
+        if state.key_rows.iter().any(|past| past.rows < 0) {
+            return Err(damaged("a key has fewer rows than none"));
+        }
+        grouped.seen = state.seen.into_owned();
         grouped.key_rows = state.key_rows.into_owned();
+        grouped.forgotten = state.forgotten.into_owned();
         grouped.closing.next = state.next;
-        for (key, panes) in state.sliding {
-            grouped.closing.sliding.insert(key, panes.into_owned());
+        (grouped.closing.parts, grouped.closing.again) = (state.parts, state.again);
+        let panes = grouped.closing.panes;
+        for (key, held) in state.sliding {
+            let fits = shape.as_ref().is_some_and(|shape| {
+                !panes.are_windows() && held.is_sound(panes) && held.summaries().all(|s| s.has_shape(shape))
+            });
+            let before = grouped.closing.sliding.insert(key, held.into_owned());
+            if key as usize >= known || !fits || before.is_some() {
+                return Err(damaged("the panes of a key do not fit"));
+            }
         }
         for (key, ewm) in state.ewm_of_keys {
-            grouped.closing.ewm.insert(key, Box::new(ewm.into_owned()));
+            let fits = shape.as_ref().is_some_and(|shape| ewm.columns() == shape.columns);
+            let before = grouped.closing.ewm.insert(key, Box::new(ewm.into_owned()));
+            if key as usize >= known || !fits || before.is_some() {
+                return Err(damaged("the weighted moments of a key do not fit"));
+            }
         }
         self.grouped = grouped;
         self.single = Single {
@@ -169,12 +187,10 @@ impl Engine {
         };
         // The rules are those of now: lateness may have been changed with the windows.
         if let (Some(own), Some(stored)) = (&mut self.watermarks, state.watermarks) {
-            let rules = own.rules;
-            *own = stored.into_owned();
-            own.rules = rules;
+            own.go_on(stored.into_owned());
         }
         self.layout = layout;
-        (self.rows, self.late, self.ahead, self.parts) = (state.rows, state.late, state.ahead, state.parts);
+        (self.rows, self.late, self.ahead) = (state.rows, state.late, state.ahead);
         Ok(())
     }
 }

@@ -2,8 +2,14 @@
 //!
 //! The watermark of a partition is its newest event time less the lateness, moved row by row: whether a row is late
 //! depends on the rows of its own partition before it and on nothing else. Windows close at the minimum over partitions;
-//! one that has been silent for the idle timeout is left out, and begins again at the watermark of the feed. The clock is
-//! the caller's.
+//! one that has been silent for the idle timeout is left out until it has rows again, and so is one that has ended. A
+//! partition that begins, or comes back, is nowhere before the watermark of the feed, as windows have closed by it; one
+//! that is announced holds the watermark of the feed until its first row.
+//!
+//! A row that is more than `max_ahead` beyond the newest of its partition is too far ahead, unless the rows right before
+//! it agree with it: [`AGREEING_ROWS`] rows in succession, all too far ahead and within `max_ahead` of each other, show
+//! that time has leapt, and the last of them is taken. For the same reason a first row moves no watermark before a second
+//! agrees with it. The order of the rows alone decides. The clock is the caller's.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -14,10 +20,12 @@ use std::collections::BTreeMap;
 pub struct Lateness {
     /// How far the watermark stays behind the newest row of a partition.
     pub lateness_ns: i64,
-    /// A row farther ahead of the newest before it is a bad row.
+    /// A row farther ahead of the newest before it is a bad row, unless it is the third in succession and the three lie
+    /// within this of each other: then time has leapt, and it is taken. The first row of a partition moves no watermark
+    /// before another agrees with it.
     pub max_ahead_ns: Option<i64>,
-    /// A partition that is silent for so long, by the clock, holds no window open; where all are silent, the watermark
-    /// goes on with the clock.
+    /// A partition that is silent for so long, by the clock of [`Engine::advance`](crate::Engine::advance), holds no
+    /// window open; where all are silent, the watermark goes on with the clock.
     pub idle_timeout_ns: Option<i64>,
 }
 
@@ -49,21 +57,110 @@ impl Lateness {
     }
 }
 
+/// Rows in succession that agree on a time too far ahead, until it is believed.
+const AGREEING_ROWS: usize = 3;
+
 /// One partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Partition {
-    /// Its newest event time.
-    pub(crate) newest_ns: i64,
+struct Partition {
+    /// Its newest event time; `i64::MIN` before the first row.
+    newest_ns: i64,
+    /// Whether another row agrees with the newest.
+    sure: bool,
     /// Its watermark is nowhere before this.
-    pub(crate) floor_ns: i64,
-    /// When it last had rows, by the clock.
-    pub(crate) seen_ns: i64,
-    pub(crate) idle: bool,
+    floor_ns: i64,
+    /// When it last had rows, by the clock; `None` for the next time of the clock.
+    seen_ns: Option<i64>,
+    /// Whether it was silent for the idle timeout and has had no row since.
+    idle: bool,
+    /// Whether its first row is waited for.
+    expected: bool,
+    /// Whether it has had its last row.
+    ended: bool,
+    /// The rows right before that were too far ahead, and how many of the places they take.
+    ahead: [i64; AGREEING_ROWS - 1],
+    ahead_rows: usize,
 }
 
 impl Partition {
-    fn watermark(&self, lateness_ns: i64) -> i64 {
-        self.newest_ns.saturating_sub(lateness_ns).max(self.floor_ns)
+    fn new(floor_ns: i64) -> Self {
+        Self {
+            newest_ns: i64::MIN,
+            sure: false,
+            floor_ns,
+            seen_ns: None,
+            idle: false,
+            expected: false,
+            ended: false,
+            ahead: [0; AGREEING_ROWS - 1],
+            ahead_rows: 0,
+        }
+    }
+
+    fn has_rows(&self) -> bool {
+        self.newest_ns != i64::MIN
+    }
+
+    /// Whether its newest row counts.
+    fn is_sure(&self, rules: Lateness) -> bool {
+        self.has_rows() && (self.sure || rules.max_ahead_ns.is_none())
+    }
+
+    fn watermark(&self, rules: Lateness) -> i64 {
+        match self.is_sure(rules) {
+            true => self.newest_ns.saturating_sub(rules.lateness_ns).max(self.floor_ns),
+            false => self.floor_ns,
+        }
+    }
+
+    /// Whether a row this far ahead is to be believed, as the rows right before it agree.
+    fn believes(&mut self, time_ns: i64, max_ahead_ns: i64) -> bool {
+        let before = &self.ahead[..self.ahead_rows.min(AGREEING_ROWS - 1)];
+        let near = |before: &i64| i128::from(before.abs_diff(time_ns)) <= i128::from(max_ahead_ns);
+        if !before.iter().all(near) {
+            self.ahead_rows = 0;
+        } else if before.len() == AGREEING_ROWS - 1 {
+            return true;
+        }
+        self.ahead[self.ahead_rows] = time_ns;
+        self.ahead_rows += 1;
+        false
+    }
+
+    /// Takes the time of a row that is neither late nor too far ahead.
+    fn moves_to(&mut self, time_ns: i64, rules: Lateness) {
+        match rules.max_ahead_ns {
+            Some(limit) if !self.sure && self.has_rows() => {
+                self.sure = time_ns >= self.newest_ns.saturating_sub(limit);
+                // Where the two disagree, it is the one ahead that waits for another.
+                self.newest_ns = if self.sure {
+                    self.newest_ns.max(time_ns)
+                } else {
+                    time_ns
+                };
+            }
+            limit => {
+                self.newest_ns = self.newest_ns.max(time_ns);
+                self.sure |= limit.is_none();
+            }
+        }
+    }
+}
+
+/// The caller's clock as time that has passed: a step back counts as none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+struct Clock {
+    at_ns: i64,
+    /// What it showed last; not known to who goes on from a stored state.
+    #[serde(skip)]
+    shown_ns: Option<i64>,
+}
+
+impl Clock {
+    fn shows(&mut self, now_ns: i64) {
+        let passed = self.shown_ns.map_or(0, |shown| now_ns.saturating_sub(shown).max(0));
+        self.at_ns = self.at_ns.saturating_add(passed);
+        self.shown_ns = Some(now_ns);
     }
 }
 
@@ -71,7 +168,8 @@ impl Partition {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Watermarks {
     pub(crate) rules: Lateness,
-    pub(crate) partitions: BTreeMap<u32, Partition>,
+    partitions: BTreeMap<u32, Partition>,
+    clock: Clock,
     /// That of the feed; never goes back. `i64::MIN` before the first row.
     pub(crate) feed_ns: i64,
 }
@@ -97,7 +195,44 @@ impl Watermarks {
         Self {
             rules,
             partitions: BTreeMap::new(),
+            clock: Clock::default(),
             feed_ns: i64::MIN,
+        }
+    }
+
+    /// Goes on from these, with the own rules: every partition was heard of at the next time of the clock, as nobody
+    /// knows how long the process was away.
+    pub(crate) fn go_on(&mut self, stored: Self) {
+        let rules = self.rules;
+        *self = stored;
+        self.rules = rules;
+        self.partitions.values_mut().for_each(|state| state.seen_ns = None);
+    }
+
+    /// Waits for the first row of a partition; one that has ended begins again.
+    pub(crate) fn expect(&mut self, partition: u32) {
+        let feed_ns = self.feed_ns;
+        let state = self.partitions.entry(partition).or_insert(Partition::new(feed_ns));
+        if state.ended {
+            state.ended = false;
+            state.seen_ns = None;
+        }
+        state.expected = !state.has_rows();
+    }
+
+    /// Waits for no row of a partition any more.
+    pub(crate) fn end(&mut self, partition: u32) {
+        if let Some(state) = self.partitions.get_mut(&partition) {
+            state.ended = true;
+            state.expected = false;
+        }
+    }
+
+    fn shows(&mut self, now_ns: i64) {
+        self.clock.shows(now_ns);
+        let at_ns = self.clock.at_ns;
+        for state in self.partitions.values_mut() {
+            state.seen_ns.get_or_insert(at_ns);
         }
     }
 
@@ -108,31 +243,25 @@ impl Watermarks {
         if times.is_empty() {
             return refused;
         }
-        let feed_ns = self.feed_ns;
-        let Lateness {
-            lateness_ns,
-            max_ahead_ns,
-            ..
-        } = self.rules;
-        let state = self.partitions.entry(partition).or_insert(Partition {
-            newest_ns: i64::MIN,
-            floor_ns: feed_ns,
-            seen_ns: now_ns,
-            idle: false,
-        });
-        if state.idle {
-            state.floor_ns = state.floor_ns.max(feed_ns);
-            state.idle = false;
-        }
-        state.seen_ns = now_ns;
-        let mut watermark = state.watermark(lateness_ns);
+        self.shows(now_ns);
+        let (feed_ns, rules) = (self.feed_ns, self.rules);
+        let state = self.partitions.entry(partition).or_insert(Partition::new(feed_ns));
+        state.seen_ns = Some(self.clock.at_ns);
+        (state.idle, state.ended, state.expected) = (false, false, false);
+        // A partition that holds the watermark of the feed is never before it.
+        state.floor_ns = state.floor_ns.max(feed_ns);
+        let mut watermark = state.watermark(rules);
         for (i, time) in times.iter().enumerate() {
-            if *time > state.newest_ns {
-                let limit = max_ahead_ns.filter(|_| state.newest_ns != i64::MIN);
-                if limit.is_some_and(|limit| *time > state.newest_ns.saturating_add(limit)) {
-                    refused.ahead.push(i as u32);
-                    continue;
+            let mut leaps = false;
+            if let Some(limit) = rules.max_ahead_ns {
+                if state.has_rows() && *time > state.newest_ns.saturating_add(limit) {
+                    leaps = state.believes(*time, limit);
+                    if !leaps {
+                        refused.ahead.push(i as u32);
+                        continue;
+                    }
                 }
+                state.ahead_rows = 0;
             }
             // A row at or behind the watermark may be in a pane that ends after it.
             if *time < watermark
@@ -144,40 +273,48 @@ impl Watermarks {
                     continue;
                 }
             }
-            if *time > state.newest_ns {
-                state.newest_ns = *time;
-                watermark = state.watermark(lateness_ns);
+            if leaps {
+                (state.newest_ns, state.sure) = (*time, true);
+            } else if *time > state.newest_ns || !state.sure {
+                state.moves_to(*time, rules);
+            } else {
+                continue;
             }
+            watermark = state.watermark(rules);
         }
         refused
     }
 
-    /// The watermark of the feed at this time of the clock.
+    /// The watermark of the feed at this time of the clock: partitions that have been silent for too long are left out.
     pub(crate) fn advance(&mut self, now_ns: i64) -> i64 {
+        self.shows(now_ns);
         if let Some(timeout) = self.rules.idle_timeout_ns {
-            // Only rows end a silence: this clock may be behind the one before.
-            for state in self.partitions.values_mut() {
-                state.idle |= now_ns.saturating_sub(state.seen_ns) >= timeout;
-            }
+            let at_ns = self.clock.at_ns;
+            let silent = |state: &Partition| at_ns.saturating_sub(state.seen_ns.unwrap_or(at_ns)) >= timeout;
+            let living = self.partitions.values_mut().filter(|state| !state.ended);
+            living.for_each(|state| state.idle |= silent(state));
         }
-        let lateness_ns = self.rules.lateness_ns;
+        self.reach()
+    }
+
+    /// The watermark of the feed where the rows so far, and the clock when it was last looked at, have brought it.
+    pub(crate) fn reach(&mut self) -> i64 {
+        let rules = self.rules;
+        let living = || self.partitions.values().filter(|state| !state.ended);
         // A partition whose rows were all late stands where it began.
-        let with_rows = || {
-            let stands = |state: &&Partition| state.watermark(lateness_ns) != i64::MIN;
-            self.partitions.values().filter(stands)
-        };
-        let active = with_rows()
-            .filter(|state| !state.idle)
-            .map(|state| state.watermark(lateness_ns));
+        let stands = |state: &&Partition| state.has_rows() || state.floor_ns != i64::MIN;
+        let holding = living().filter(|state| !state.idle && (state.expected || stands(state)));
         // Where all are silent, event time goes on with the clock from when the last was heard of.
         let silent = || {
-            let silence = now_ns
-                .saturating_sub(with_rows().map(|state| state.seen_ns).max()?)
-                .max(0);
-            let newest = with_rows().map(|state| state.watermark(lateness_ns)).max()?;
-            Some(newest.saturating_add(silence))
+            let at_ns = self.clock.at_ns;
+            let counts = |state: &Partition| state.is_sure(rules) || state.floor_ns != i64::MIN;
+            let known = || living().filter(|state| state.idle && counts(state));
+            let seen = known().map(|state| state.seen_ns.unwrap_or(at_ns)).max()?;
+            let newest = known().map(|state| state.watermark(rules)).max()?;
+            Some(newest.saturating_add(at_ns.saturating_sub(seen)))
         };
-        if let Some(watermark) = active.min().or_else(silent) {
+        let least = holding.map(|state| state.watermark(rules)).min();
+        if let Some(watermark) = least.or_else(silent) {
             self.feed_ns = self.feed_ns.max(watermark);
         }
         self.feed_ns
@@ -185,41 +322,4 @@ impl Watermarks {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const S: i64 = 1_000_000_000;
-
-    #[test]
-    fn a_row_is_late_by_the_rows_of_its_own_partition_before_it() {
-        let mut marks = Watermarks::new(Lateness::new().lateness_ns(2 * S));
-        let times = [5 * S, S, 20 * S, 17 * S, 18 * S - 1, 10 * S, 18 * S];
-        let refused = marks.admit(0, &times, Some(5 * S), 0);
-        // The watermark is 3 s before row 1, whose pane ends at 5 s; 18 s from row 3 on.
-        assert_eq!(refused.late, [5]);
-        assert_eq!(marks.admit(1, &[0], Some(5 * S), 0), Refused::default());
-        assert_eq!(marks.advance(0), -2 * S);
-    }
-
-    #[test]
-    fn a_row_far_ahead_moves_nothing() {
-        let mut marks = Watermarks::new(Lateness::new().max_ahead_ns(60 * S));
-        let refused = marks.admit(0, &[S, 4_102_444_800 * S, 2 * S, 62 * S], Some(S), 0);
-        assert_eq!((refused.ahead, refused.late), (vec![1], vec![]));
-        assert_eq!(marks.advance(0), 62 * S);
-    }
-
-    #[test]
-    fn a_silent_partition_is_left_out_and_comes_back_at_the_watermark_of_the_feed() {
-        let mut marks = Watermarks::new(Lateness::new().idle_timeout_ns(30 * S));
-        marks.admit(0, &[100 * S], Some(S), 0);
-        marks.admit(1, &[10 * S], Some(S), 0);
-        assert_eq!(marks.advance(29 * S), 10 * S);
-        marks.admit(0, &[120 * S], Some(S), 29 * S);
-        assert_eq!(marks.advance(31 * S), 120 * S);
-        assert_eq!(marks.admit(1, &[50 * S, 121 * S], Some(S), 40 * S).late, [0]);
-        assert_eq!(marks.advance(41 * S), 120 * S);
-        // All silent: the newest goes on with the clock.
-        assert_eq!(marks.advance(100 * S), 121 * S + 60 * S);
-    }
-}
+mod tests;

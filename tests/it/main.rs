@@ -27,6 +27,8 @@ mod feed_crashes;
 mod feed_expect;
 mod feed_files;
 mod feed_laws;
+#[cfg(feature = "cli")]
+mod feed_parts;
 mod feed_rows;
 mod feed_sockets;
 mod feed_support;

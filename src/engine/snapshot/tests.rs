@@ -156,3 +156,46 @@ fn bytes_that_are_no_state_are_an_error() {
     let other = Spec::new().by(["k"]).mean_and_variance();
     assert!(new(&other).restore(&state).is_err());
 }
+
+/// Each of these would come to a panic, or to wrong numbers, far from where it was read.
+#[test]
+fn states_that_contradict_themselves_are_an_error() {
+    use super::State;
+    use std::borrow::Cow;
+    let spec = Spec::new()
+        .by(["k"])
+        .window(Window::Time {
+            size_ns: 12,
+            slide_ns: 4,
+        })
+        .ewm(std::time::Duration::from_nanos(20));
+    let mut engine = new(&spec);
+    engine.take(0, &rows(1, 300, 0), 0).unwrap();
+    while !engine.closed(100).unwrap().is_empty() {}
+    let state = engine.snapshot().unwrap();
+    let read = || postcard::from_bytes::<State<'static>>(&state).unwrap();
+    assert!(read().sliding.len() > 1 && read().ewm_of_keys.len() > 1);
+    let restored = |state: &State<'_>| new(&spec).restore(&postcard::to_stdvec(state).unwrap());
+    assert!(restored(&read()).is_ok());
+    let breaks: [fn(&mut State<'static>); 9] = [
+        |state| state.sliding[0].0 = 5,
+        |state| state.sliding[0].0 = state.sliding[1].0,
+        |state| {
+            // A pane without the columns that there are.
+            let panes = crate::window::Panes::of(Some(Window::Rows { size: 3, slide: 1 }));
+            state.sliding[0].1.to_mut().push(panes, i64::MAX, Default::default());
+        },
+        |state| state.ewm_of_keys[0].0 = 5,
+        |state| state.ewm_of_keys[0].0 = state.ewm_of_keys[1].0,
+        |state| state.ewm_of_keys[0].1 = Cow::Owned(crate::summary::Ewm::new(20, 1, false)),
+        |state| state.cells[0].1 = 5,
+        |state| state.cells[1] = (state.cells[0].0, state.cells[0].1, state.cells[0].2, None, None, None),
+        |state| state.seen = Cow::Owned(vec![1; 6]),
+    ];
+    for (i, break_it) in breaks.iter().enumerate() {
+        let mut state = read();
+        break_it(&mut state);
+        let error = restored(&state).unwrap_err();
+        assert_eq!(error.exit_code(), 65, "{i}: {error}");
+    }
+}
