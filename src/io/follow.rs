@@ -48,6 +48,7 @@ pub struct FileSource {
     context: Context,
     parts: Vec<Part>,
     turn: usize,
+    arrival: live::Arrival,
 }
 
 /// One of the files.
@@ -86,6 +87,7 @@ impl FileSource {
             context: context.clone(),
             parts,
             turn: 0,
+            arrival: live::Arrival::default(),
         })
     }
 
@@ -149,7 +151,7 @@ impl Source for FileSource {
             };
             match read {
                 Read::Batch(mut rows, position) => {
-                    rows.arrived_ns = Some(live::now_ns());
+                    self.arrival.stamp(&mut rows);
                     return Ok(Read::Batch(rows, position));
                 }
                 Read::Idle => all_ended = false,

@@ -20,11 +20,11 @@ mod tests;
 mod writer;
 
 pub use journalled::Journalled;
-pub use keys::{Answer, KEY_BYTES_MAX, KEYS_MAX, Keys, Pending, Seen};
+pub use keys::{Answer, Digest, KEY_BYTES_MAX, KEYS_MAX, Keys, Pending, Seen};
 pub use writer::Done;
 
 use super::budget::{Budget, Share};
-use super::live::{Context, IDLE_WAIT};
+use super::live::{Arrival, Context, IDLE_WAIT};
 use super::{Position, Read, Rows, Source};
 use crate::error::{Error, Result};
 use arrow::datatypes::{Schema, SchemaRef};
@@ -140,7 +140,7 @@ impl Appender {
     /// # Errors
     /// [`Refused`], and then `done` is not called.
     pub fn try_append(&self, rows: Rows, pending: Option<Pending>, done: Done) -> std::result::Result<(), Refused> {
-        let payload = Payload::of_rows(&rows, pending.as_ref().map(Pending::key)).map_err(Refused::Unfit)?;
+        let payload = Payload::of_rows(&rows, pending.as_ref().map(Pending::key_and_digest)).map_err(Refused::Unfit)?;
         let share = self.budget.try_take(payload.bytes.len() as u64).ok_or(Refused::Full)?;
         let entry = Entry {
             rows,
@@ -246,6 +246,7 @@ impl Journal {
                 length: scan.end.1,
                 is_untidy: false,
                 rows: scan.rows,
+                arrival: scan.arrived_ns.map_or_else(Arrival::default, Arrival::after),
             },
             schema: Arc::clone(&context.schema),
             keys,

@@ -150,6 +150,8 @@ struct Run<'a> {
     aside: Aside,
     metrics: Metrics,
     saving: Option<Saving>,
+    /// Why a source gets no rows.
+    failure: Option<String>,
     started: Instant,
 }
 
@@ -203,6 +205,7 @@ impl<'a> Run<'a> {
             aside: Aside { late, quarantine },
             metrics: metrics.clone(),
             saving: None,
+            failure: None,
             started: Instant::now(),
         })
     }
@@ -262,6 +265,7 @@ impl<'a> Run<'a> {
                 }
             }
             self.sinks.check()?;
+            self.hear(say);
             if let Some(saving) = &mut self.saving {
                 saving.settle(&self.readings, &self.metrics, say)?;
             }
@@ -271,6 +275,24 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Tells what the sources have to say and have counted, and whether one of them gets no rows.
+    fn hear(&mut self, say: &mut dyn FnMut(&str)) {
+        let mut failure = None;
+        for (number, reading) in self.readings.iter().enumerate() {
+            let (counters, metrics) = (&reading.counters, self.metrics.feed(number));
+            counters.heard().iter().for_each(|note| say(note));
+            failure = failure.or_else(|| counters.failure());
+            metrics.bytes.set(counters.bytes.load(Ordering::Relaxed));
+            metrics.connections.set(counters.connections.load(Ordering::Relaxed));
+            metrics.refused.set(counters.refused.load(Ordering::Relaxed));
+            metrics.source_failures.set(counters.failures.load(Ordering::Relaxed));
+        }
+        if failure != self.failure {
+            self.metrics.set_failure(failure.as_deref());
+            self.failure = failure;
+        }
     }
 
     /// Reduces what waits, and gives what closes to the sinks.
@@ -315,9 +337,6 @@ impl<'a> Run<'a> {
             feed.counts.rows_in += dropped.saturating_sub(feed.dropped_since_start);
             feed.counts.dropped += dropped.saturating_sub(feed.dropped_since_start);
             feed.dropped_since_start = dropped;
-            metrics.bytes.set(counters.bytes.load(Ordering::Relaxed));
-            metrics.connections.set(counters.connections.load(Ordering::Relaxed));
-            metrics.refused.set(counters.refused.load(Ordering::Relaxed));
         }
         let counts = feed.counts;
         metrics.rows_in.set(counts.rows_in);

@@ -23,8 +23,12 @@ mod faulty_backend;
 mod feed_expect;
 mod feed_files;
 mod feed_laws;
+#[cfg(feature = "net")]
+mod feed_memory;
 mod feed_rows;
 mod feed_sockets;
+#[cfg(all(feature = "cli", feature = "net"))]
+mod feed_strangers;
 mod feed_support;
 mod feed_targets;
 mod feed_windows;
@@ -59,6 +63,8 @@ mod http_client;
 mod http_feed;
 #[cfg(feature = "net")]
 mod http_polling;
+#[cfg(all(feature = "cli", feature = "net"))]
+mod http_rules;
 #[cfg(feature = "cli")]
 mod input_notes;
 mod integers;

@@ -131,7 +131,7 @@ impl Columns {
                 continue;
             }
             // A batch that was given in part: its good rows come first.
-            let own = (rows.batch.num_rows() + rows.rejected.len()) as u64;
+            let own = rows.count();
             let before = self.skip.saturating_sub(position.rows - own);
             let before = usize::try_from(before).unwrap_or(0).min(rows.batch.num_rows());
             rows.batch = rows.batch.slice(before, rows.batch.num_rows() - before);

@@ -202,8 +202,12 @@ impl Feed {
 
     /// Takes rows as they come from the source.
     pub(super) fn arrive(&mut self, rows: Rows, position: Position, aside: &mut Aside) -> Result<()> {
-        self.counts.rows_in += (rows.batch.num_rows() + rows.rejected.len()) as u64;
+        self.counts.rows_in += rows.count();
         self.reject(&rows.rejected, aside)?;
+        self.counts.quarantined += rows.unkept;
+        if let Some(quarantine) = &mut aside.quarantine {
+            quarantine.leave_out(rows.unkept);
+        }
         self.positions.insert(position.partition, position);
         if self.planned.is_none() && rows.batch.num_columns() > 0 {
             self.plan(&rows.batch.schema())?;
