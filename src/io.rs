@@ -13,6 +13,7 @@ mod chunks;
 mod columnar;
 mod columns;
 pub mod csv;
+pub mod descriptors;
 pub mod follow;
 #[cfg(feature = "net")]
 pub mod http;
@@ -29,6 +30,7 @@ mod open;
 mod output;
 #[cfg(feature = "parquet")]
 pub mod parquet;
+mod rejected;
 mod seen;
 #[cfg(feature = "net")]
 mod serve;
@@ -60,11 +62,26 @@ pub struct Rows {
     pub batch: RecordBatch,
     /// The rows that could not, in the order of the input. Empty under [`BadRows::Fail`], where the first is an error.
     pub rejected: Vec<BadRow>,
+    /// Rows that could not be read either and of which nothing was kept, so that many bad rows take little memory. Sources
+    /// of files keep all of them.
+    pub unkept: u64,
     /// Bytes of input (compressed, as they stand on disk) consumed so far: what a progress bar shows.
     pub bytes_read: u64,
     /// When they arrived, in nanoseconds since 1970-01-01T00:00:00Z, where they came over a live source: the event time
     /// of rows that have no other. A journal gives it back as it was.
     pub arrived_ns: Option<i64>,
+}
+
+impl Rows {
+    /// The rows that could not be read, kept or not.
+    pub fn rejected_count(&self) -> u64 {
+        self.rejected.len() as u64 + self.unkept
+    }
+
+    /// All rows, good and bad.
+    pub fn count(&self) -> u64 {
+        self.batch.num_rows() as u64 + self.rejected_count()
+    }
 }
 
 /// A partition's place to resume from.
@@ -125,6 +142,10 @@ pub trait Source: Send {
     /// What is known of the input so far.
     fn about(&self) -> About {
         About::default()
+    }
+    /// The partitions that rows are still to come from, where that is known; nothing where it is not.
+    fn partitions(&self) -> Option<Vec<u32>> {
+        None
     }
     /// Everything up to `upto` has been dealt with and will not be asked for again.
     ///

@@ -106,6 +106,8 @@ pub struct FeedMetrics {
     pub rows_out: Counter,
     /// Alerts that began.
     pub alerts: Counter,
+    /// Questions that a source has asked in vain.
+    pub source_failures: Counter,
     /// Writes to the journal that failed.
     pub journal_failures: Counter,
     /// Connections open now.

@@ -283,7 +283,8 @@ impl Arguments {
                     path: path.clone(),
                     source,
                 })?;
-                Some(text.trim().to_owned())
+                // The first line, as for those who check it.
+                Some(text.lines().next().unwrap_or_default().trim().to_owned())
             }
             None => std::env::var("MILLSTREAM_TOKEN").ok(),
         };

@@ -41,6 +41,7 @@ pub(super) fn run(arguments: &Arguments, log: Log) -> Result<()> {
         crate::backend::cpu::set_threads(usize::from(threads))?;
     }
     let config = Config::read(&arguments.config)?;
+    crate::io::descriptors::raise();
     let stop = Stop::default();
     on_signals(&stop, log)?;
     let request = Request {

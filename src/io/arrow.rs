@@ -215,6 +215,7 @@ impl ArrowSource {
             Rows {
                 batch,
                 rejected,
+                unkept: 0,
                 bytes_read: self.bytes_read(),
                 arrived_ns: None,
             },

@@ -81,21 +81,31 @@ impl Budget {
 
 impl Share {
     /// What is held.
-    #[cfg(feature = "net")]
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Changes what is held to so many bytes; false where there is no room for more.
-    #[cfg(feature = "net")]
     pub(crate) fn try_resize(&mut self, bytes: u64) -> bool {
+        self.resize(bytes, Duration::ZERO)
+    }
+
+    /// Changes what is held to so many bytes, when there is room for more within the time; false where there is not.
+    pub(crate) fn resize(&mut self, bytes: u64, within: Duration) -> bool {
+        let until = Instant::now() + within;
         let bytes = bytes.min(self.of.max);
         let mut held = self.of.held();
-        let others = *held - self.bytes;
-        if self.of.max - others < bytes {
-            return false;
+        while self.of.max - (*held - self.bytes) < bytes {
+            let Some(left) = until
+                .checked_duration_since(Instant::now())
+                .filter(|left| !left.is_zero())
+            else {
+                return false;
+            };
+            let waited = self.of.freed.wait_timeout(held, left);
+            held = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        *held = others + bytes;
+        *held = *held - self.bytes + bytes;
         let fewer = bytes < self.bytes;
         self.bytes = bytes;
         drop(held);
@@ -142,14 +152,13 @@ mod tests {
         });
     }
 
-    #[cfg(feature = "net")]
     #[test]
     fn a_share_grows_while_there_is_room() {
         let budget = Budget::new(10);
         let mut share = budget.try_take(2).unwrap();
         let other = budget.try_take(3).unwrap();
-        assert!(share.try_resize(7) && !share.try_resize(8) && budget.is_spent());
-        assert!(share.try_resize(1) && !budget.is_spent());
+        assert!(share.try_resize(7) && !share.try_resize(8));
+        assert!(share.try_resize(1) && share.resize(7, Duration::ZERO));
         drop((share, other));
         assert!(budget.try_take(10).is_some());
     }

@@ -71,6 +71,12 @@ pub(crate) struct Decoded {
 pub(crate) trait Decode: Send + Sync + 'static {
     /// Decodes `bytes[..len]`; what follows is zeros. Under [`BadRows::Fail`] it may stop at the first bad row.
     fn decode(&self, bytes: &[u8], len: usize) -> Result<Decoded>;
+
+    /// Decodes no more than `rows_max` rows, good and bad; the bytes that they and the blanks behind them are.
+    fn decode_some(&self, bytes: &[u8], len: usize, rows_max: usize) -> Result<(Decoded, usize)> {
+        let _ = rows_max;
+        Ok((self.decode(bytes, len)?, len))
+    }
 }
 
 /// A beginning of the input that was read to infer the schema, and the rest of it.
@@ -243,6 +249,7 @@ impl Chunks {
                     Rows {
                         batch: decoded.batch,
                         rejected,
+                        unkept: 0,
                         bytes_read,
                         arrived_ns: None,
                     },

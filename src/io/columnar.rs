@@ -38,14 +38,18 @@ pub(crate) struct Shape {
     /// The event time, as a place in `schema`, and the unit of its numbers.
     time: Option<(usize, TimeUnit)>,
     fail: bool,
+    /// Rejected rows of a batch that are told about.
+    told_max: usize,
 }
 
 /// A column of a batch, and the rows whose cell makes the row unreadable.
 #[derive(Debug, Clone)]
 pub(crate) struct Converted {
     array: ArrayRef,
-    /// Row within the batch, its cell as text, and the reason; in order.
-    rejected: Vec<(usize, String, &'static str)>,
+    /// Rows within the batch, in order.
+    rejected: Vec<usize>,
+    /// Of the first of them: the row, its cell as text, and the reason.
+    told: Vec<(usize, String, &'static str)>,
 }
 
 impl Shape {
@@ -93,11 +97,17 @@ impl Shape {
             nested,
             time: None,
             fail: options.bad_rows == BadRows::Fail,
+            told_max: usize::MAX,
         };
         if let Some((name, unit)) = &options.time {
             shape.time = Some((shape.place(name)?, *unit));
         }
         Ok(shape)
+    }
+
+    /// Of the rejected rows of a batch no more than `most` are told about; the others are counted.
+    pub(crate) fn tell_at_most(&mut self, most: usize) {
+        self.told_max = most;
     }
 
     /// The offered columns.
@@ -155,6 +165,7 @@ impl Shape {
                 Ok(Converted {
                     array,
                     rejected: Vec::new(),
+                    told: Vec::new(),
                 })
             }
         }
@@ -162,15 +173,19 @@ impl Shape {
 
     fn convert_time(&self, array: &ArrayRef, unit: TimeUnit) -> Result<Converted> {
         let times = time::column_to_ns(array, unit)?;
-        let mut rejected = Vec::new();
+        let (mut rejected, mut told) = (Vec::new(), Vec::new());
         for row in (0..times.len()).filter(|&row| times.is_null(row)) {
+            rejected.push(row);
+            if told.len() >= self.told_max {
+                continue;
+            }
             if array.is_null(row) {
-                rejected.push((row, String::new(), "is missing, and every row needs its time"));
+                told.push((row, String::new(), "is missing, and every row needs its time"));
             } else {
                 // A time far out of range may not even have a form in text.
                 let cell = array_value_to_string(array, row).ok();
                 let why = time::unreadable(array.data_type(), cell.as_deref(), unit);
-                rejected.push((row, cell.unwrap_or_default(), why.reason()));
+                told.push((row, cell.unwrap_or_default(), why.reason()));
             }
             if self.fail {
                 break;
@@ -179,10 +194,11 @@ impl Shape {
         Ok(Converted {
             array: Arc::new(times),
             rejected,
+            told,
         })
     }
 
-    /// The batch and the rejected rows from the [`wanted`](Self::wanted) columns, of which `first_row` is the number of
+    /// The batch and the rejected rows that are told about from the [`wanted`](Self::wanted) columns, of which `first_row` is the number of
     /// the first row (from 0).
     ///
     /// # Errors
@@ -209,15 +225,16 @@ impl Shape {
             .collect::<Result<_>>()?;
         let rejected: Vec<BadRow> = columns
             .iter()
-            .flat_map(|c| &c.rejected)
+            .flat_map(|c| &c.told)
             .map(|(row, cell, reason)| self.bad_row(first_row + *row as u64 + 1, cell, reason))
             .collect();
         if let (true, Some(bad)) = (self.fail, rejected.first()) {
             return Err(bad.clone().into());
         }
-        let keep = (!rejected.is_empty()).then(|| {
+        let is_bad = columns.iter().any(|c| !c.rejected.is_empty());
+        let keep = is_bad.then(|| {
             let mut keep = vec![true; rows];
-            for (row, ..) in columns.iter().flat_map(|c| &c.rejected) {
+            for row in columns.iter().flat_map(|c| &c.rejected) {
                 keep[*row] = false;
             }
             BooleanArray::from(keep)
@@ -236,6 +253,11 @@ impl Shape {
             }
         };
         Ok((batch, rejected))
+    }
+
+    /// Rejected rows that are not told about.
+    pub(crate) fn untold(columns: &[Converted]) -> u64 {
+        columns.iter().map(|c| (c.rejected.len() - c.told.len()) as u64).sum()
     }
 
     fn selected_schema(&self, any_null: bool) -> Result<SchemaRef> {

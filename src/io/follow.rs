@@ -47,7 +47,10 @@ pub struct FileOptions {
 pub struct FileSource {
     context: Context,
     parts: Vec<Part>,
+    /// By part: whether it is at its end.
+    ended: Vec<bool>,
     turn: usize,
+    arrival: live::Arrival,
 }
 
 /// One of the files.
@@ -84,8 +87,10 @@ impl FileSource {
         }
         Ok(Self {
             context: context.clone(),
+            ended: vec![false; parts.len()],
             parts,
             turn: 0,
+            arrival: live::Arrival::default(),
         })
     }
 
@@ -135,6 +140,15 @@ impl Source for FileSource {
         }
     }
 
+    fn partitions(&self) -> Option<Vec<u32>> {
+        let partition = |part: &Part| match part {
+            Part::Lines(lines) => lines.partition,
+            Part::Columns(columns) => columns.partition,
+        };
+        let open = self.parts.iter().zip(&self.ended).filter(|(_, ended)| !**ended);
+        Some(open.map(|(part, _)| partition(part)).collect())
+    }
+
     fn read(&mut self) -> Result<Read> {
         let mut all_ended = true;
         for _ in 0..self.parts.len() {
@@ -149,11 +163,11 @@ impl Source for FileSource {
             };
             match read {
                 Read::Batch(mut rows, position) => {
-                    rows.arrived_ns = Some(live::now_ns());
+                    self.arrival.stamp(&mut rows);
                     return Ok(Read::Batch(rows, position));
                 }
                 Read::Idle => all_ended = false,
-                Read::End => {}
+                Read::End => self.ended[self.turn] = true,
             }
         }
         if all_ended {

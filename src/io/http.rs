@@ -1,8 +1,8 @@
 //! Rows over HTTP: a POST to `/` or `/rows` is a body of rows, which is taken as a whole or not at all.
 //!
 //! Bodies are csv, ndjson (or one JSON array of objects), Arrow streams or binary frames by their `Content-Type` (without
-//! one, the feed's format), plain or packed by gzip or zstd. A request is answered when its rows are in the journal, or without one in the queue of the
-//! engine; while that is full the answer is 429 with `Retry-After`. What was answered with 200 is counted once: a request
+//! one, the feed's format), plain or packed by gzip or zstd. A request is answered when its rows are in the journal, or
+//! without one in the queue of the engine; while that is full the answer is 429 with `Retry-After`. What was answered with 200 is counted once: a request
 //! that comes again with the same `Idempotency-Key` gets the same answer and its rows are not taken again.
 //!
 //! | status | what it says |
@@ -10,12 +10,14 @@
 //! | 200 | `{"accepted": 10, "rejected": 0}`: so many rows are taken, so many could not be read and are kept aside |
 //! | 400 | not one row can be read, and why; nothing was taken |
 //! | 401 | the token is missing or wrong |
+//! | 403 | a page of another site, in a browser, where the feed listens on this machine alone and asks for no token |
 //! | 404, 405 | another path, another method |
 //! | 408 | the body came too slowly |
 //! | 409 | a request with the same key is being dealt with |
 //! | 411 | neither `Content-Length` nor chunks |
 //! | 413 | a longer body than `[limits] body` |
 //! | 415 | a `Content-Type` or `Content-Encoding` that is not known |
+//! | 422 | the key of the request came with another body before |
 //! | 429 | too much waits; `Retry-After` says when to try again |
 //! | 503 | the journal cannot be written, the feed ends, or there are too many connections |
 
@@ -23,20 +25,20 @@ pub(super) mod body;
 mod work;
 
 use super::budget::{Budget, Share};
-use super::journal::{Answer, Journal, JournalSource, KEY_BYTES_MAX, Keys, Seen};
+use super::journal::{Answer, Digest, Journal, JournalSource, KEY_BYTES_MAX, Keys, Seen};
 use super::live::{self, Context, IDLE_WAIT};
 use super::serve::{self, Handler, Peer, Serve, Server, error};
 use super::tls::Security;
 use super::{About, Position, Read, Rows, Source};
 use crate::error::{Error, Result};
 use arrow::datatypes::SchemaRef;
-use body::{Bodies, Encoding, Lost, format_of_header, pass_over, position, receive, too_long};
+use body::{Bodies, Encoding, Lost, format_of_header, pass_over, receive, too_long};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use hyper::body::{Body, Incoming};
-use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::{Method, Request, StatusCode};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, StatusCode, Uri};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -60,7 +62,7 @@ const THREADS_MAX: usize = 4;
 pub(super) const ROOM_WAIT: Duration = Duration::from_millis(200);
 
 /// How often it looks for room.
-const ROOM_LOOK: Duration = Duration::from_millis(1);
+pub(super) const ROOM_LOOK: Duration = Duration::from_millis(1);
 
 /// When to try again, in seconds: a queue is worked off within milliseconds, but this is the smallest that can be said.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
@@ -96,7 +98,7 @@ pub struct HttpSource {
 
 /// Where rows come from.
 enum Inlet {
-    Channel(Receiver<(Rows, Share)>, u64),
+    Channel(Receiver<(Rows, Share)>, live::Given),
     Journal(Box<JournalSource>),
 }
 
@@ -129,7 +131,10 @@ impl HttpSource {
             }
             None => {
                 let (sender, receiver) = bounded(BATCHES);
-                (Outlet::Channel(sender), Inlet::Channel(receiver, 0))
+                (
+                    Outlet::Channel(sender),
+                    Inlet::Channel(receiver, live::Given::default()),
+                )
             }
         };
         let (jobs, queue) = bounded(JOBS);
@@ -154,6 +159,7 @@ impl HttpSource {
         let receiver = RowsReceiver {
             budget: Budget::new(context.limits.body_bytes.saturating_mul(HELD_BODIES)),
             context: context.clone(),
+            is_local: options.listen.ip().is_loopback(),
             security: options.security,
             keys,
             jobs,
@@ -207,11 +213,10 @@ impl Source for HttpSource {
     fn read(&mut self) -> Result<Read> {
         match &mut self.inlet {
             Inlet::Journal(journal) => journal.read(),
-            Inlet::Channel(channel, count) => Ok(match channel.recv_timeout(IDLE_WAIT) {
+            Inlet::Channel(channel, given) => Ok(match channel.recv_timeout(IDLE_WAIT) {
                 Ok((rows, share)) => {
                     drop(share);
-                    *count += (rows.batch.num_rows() + rows.rejected.len()) as u64;
-                    Read::Batch(rows, position(*count))
+                    given.next(rows)
                 }
                 Err(RecvTimeoutError::Timeout) => Read::Idle,
                 Err(RecvTimeoutError::Disconnected) => Read::End,
@@ -237,6 +242,8 @@ impl Drop for HttpSource {
 struct RowsReceiver {
     context: Context,
     security: Security,
+    /// Nobody but this machine can connect.
+    is_local: bool,
     keys: Keys,
     budget: Budget,
     jobs: Sender<Job>,
@@ -298,6 +305,10 @@ impl RowsReceiver {
                 HeaderValue::from_static("Bearer"),
             ));
         }
+        if self.is_local && self.security.token.is_none() && is_foreign(head.headers()) {
+            let message = "a page of another site may not send rows; a feed with token_file takes them from anywhere";
+            return Err(error(StatusCode::FORBIDDEN, message));
+        }
         if !matches!(head.uri().path(), "/" | "/rows") {
             return Err(error(StatusCode::NOT_FOUND, "rows are posted to / or /rows"));
         }
@@ -313,6 +324,9 @@ impl RowsReceiver {
         let unknown = |e: Error| error(StatusCode::UNSUPPORTED_MEDIA_TYPE, &e.to_string());
         let format = format_of_header(value(header::CONTENT_TYPE), self.context.wire.format).map_err(unknown)?;
         let encoding = Encoding::of_header(value(header::CONTENT_ENCODING)).map_err(unknown)?;
+        if head.headers().get_all(IDEMPOTENCY_KEY).iter().nth(1).is_some() {
+            return Err(error(StatusCode::BAD_REQUEST, "a request has one Idempotency-Key"));
+        }
         let key = value(IDEMPOTENCY_KEY).map(<[u8]>::to_vec);
         if key
             .as_ref()
@@ -324,10 +338,11 @@ impl RowsReceiver {
         if length.is_some_and(|length| length > self.context.limits.body_bytes) {
             return Err(self.too_long());
         }
-        if self.outlet.is_full() || self.jobs.is_full() {
+        if self.outlet.is_full() || self.jobs.is_full() || self.budget.is_spent() {
             return Err(full());
         }
-        let share = self.budget.try_take(length.unwrap_or(0)).ok_or_else(full)?;
+        // What is announced is not yet there: memory is taken for what comes.
+        let share = self.budget.try_take(0).ok_or_else(full)?;
         Ok(Admitted {
             format,
             encoding,
@@ -363,13 +378,17 @@ impl RowsReceiver {
             }
         };
         let _busy = peer.busy();
-        if body.iter().all(bytes::Bytes::is_empty) {
+        if body.is_empty() {
             return error(StatusCode::BAD_REQUEST, "the body is empty");
         }
-        let pending = match key.as_deref().map(|key| self.keys.begin(key)) {
+        let pending = match key.as_deref().map(|key| self.keys.begin(key, Digest::of(&body))) {
             None => None,
             Some(Seen::New(pending)) => Some(pending),
             Some(Seen::Done(answer)) => return taken(answer),
+            Some(Seen::Other) => {
+                let message = "this Idempotency-Key came with another body before: each body needs a key of its own";
+                return error(StatusCode::UNPROCESSABLE_ENTITY, message);
+            }
             Some(Seen::Pending) => {
                 let message = "a request with this Idempotency-Key is being dealt with";
                 return with(error(StatusCode::CONFLICT, message), header::RETRY_AFTER, RETRY_AFTER);
@@ -409,6 +428,25 @@ impl RowsReceiver {
             &too_long(self.context.limits.body_bytes).to_string(),
         )
     }
+}
+
+/// Whether a browser sends this for a page that is not of this machine. Only browsers say an origin, and for what they post
+/// they always do; the host is of another name where a name was made to point here.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return false;
+    };
+    let host = |text: &str| text.parse::<Uri>().ok()?.host().map(is_loopback);
+    let is_own = |value: &HeaderValue| value.to_str().ok().and_then(host).unwrap_or(false);
+    !is_own(origin) || headers.get(header::HOST).is_some_and(|value| !is_own(value))
+}
+
+/// Whether a name or an address is one of this machine alone.
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    address.is_ok_and(|address| address.is_loopback())
+        || host.eq_ignore_ascii_case("localhost")
+        || host.to_ascii_lowercase().ends_with(".localhost")
 }
 
 /// The answer to rows that are taken.

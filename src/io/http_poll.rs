@@ -6,8 +6,8 @@
 //! for: each one in a row doubles the time to the next question, up to [`BACKOFF_MAX`]. A question is asked when the rows
 //! of the one before have been taken, so a slow engine makes questions fewer.
 
-use super::http::body::{Bodies, Encoding, format_of_header};
-use super::live::{self, Context, Counters};
+use super::http::body::{Bodies, Encoding, Undecoded, format_of_header};
+use super::live::{self, Context};
 use super::{About, Read, Rows, Source};
 use crate::error::{Error, Result};
 use arrow::datatypes::SchemaRef;
@@ -116,8 +116,7 @@ impl PollState {
         failure.clone()
     }
 
-    fn set_failure(&self, counters: &Counters, why: Option<String>) {
-        counters.set_trouble(why.as_deref());
+    fn set_failure(&self, why: Option<String>) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 }
@@ -128,7 +127,7 @@ pub struct HttpPollSource {
     context: Context,
     shown_url: String,
     answers: Receiver<Rows>,
-    rows: u64,
+    given: live::Given,
     state: Arc<PollState>,
     closed: Arc<AtomicBool>,
 }
@@ -161,6 +160,9 @@ impl HttpPollSource {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(options.timeout))
             .http_status_as_error(false)
+            // Headers that are secret are for the server that was named.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
             .build();
         let (sender, answers) = bounded(ANSWERS);
         let (state, closed) = (Arc::new(PollState::default()), Arc::new(AtomicBool::new(false)));
@@ -182,7 +184,7 @@ impl HttpPollSource {
             context: context.clone(),
             shown_url,
             answers,
-            rows: 0,
+            given: live::Given::default(),
             state,
             closed,
         })
@@ -224,7 +226,11 @@ impl Source for HttpPollSource {
     }
 
     fn read(&mut self) -> Result<Read> {
-        Ok(live::receive(&self.answers, &mut self.rows))
+        Ok(match live::receive(&self.answers, &mut self.given) {
+            // An answer that is not there yet was never taken: a server that does not answer puts no end off.
+            Read::Idle if self.context.stop.is_stopped() => Read::End,
+            read => read,
+        })
     }
 }
 
@@ -256,7 +262,7 @@ impl Poller {
             self.state.asked.fetch_add(1, Ordering::Relaxed);
             let wait = match self.ask() {
                 Ok(rows) => {
-                    self.state.set_failure(&self.bodies.context.counters, None);
+                    self.well();
                     if let Some(rows) = rows
                         && answers.send(rows).is_err()
                     {
@@ -268,8 +274,8 @@ impl Poller {
                 Err(e) => {
                     self.state.failures.fetch_add(1, Ordering::Relaxed);
                     self.bodies.context.counters.refused.fetch_add(1, Ordering::Relaxed);
-                    let why = format!("{}: {e}", self.source);
-                    self.state.set_failure(&self.bodies.context.counters, Some(why));
+                    self.bodies.context.counters.failures.fetch_add(1, Ordering::Relaxed);
+                    self.failed(format!("{}: {e}", self.source));
                     backoff = backoff.saturating_mul(2).min(BACKOFF_MAX).max(interval);
                     backoff
                 }
@@ -279,6 +285,18 @@ impl Poller {
             {
                 std::thread::sleep(left.min(STOP_WAIT));
             }
+        }
+    }
+
+    fn failed(&self, why: String) {
+        self.bodies.context.counters.set_failure(Some(&why));
+        self.state.set_failure(Some(why));
+    }
+
+    fn well(&self) {
+        if self.state.failure().is_some() {
+            self.bodies.context.counters.set_failure(None);
+            self.state.set_failure(None);
         }
     }
 
@@ -311,6 +329,12 @@ impl Poller {
                 self.state.unchanged.fetch_add(1, Ordering::Relaxed);
                 return Ok(None);
             }
+            300..400 => {
+                return Err(format!(
+                    "the server answers {}, which is not followed: url is to be the address that it points to",
+                    response.status()
+                ));
+            }
             _ => return Err(format!("the server answers {}", response.status())),
         }
         let (head, mut body) = response.into_parts();
@@ -331,7 +355,7 @@ impl Poller {
         let rows = self.decode(&head.headers, bytes).map_err(|e| e.to_string())?;
         self.etag = head.headers.get(header::ETAG).cloned();
         self.modified = head.headers.get(header::LAST_MODIFIED).cloned();
-        Ok(Some(rows).filter(|rows| rows.batch.num_rows() + rows.rejected.len() > 0))
+        Ok(Some(rows).filter(|rows| rows.count() > 0))
     }
 
     fn decode(&self, headers: &HeaderMap, body: Vec<u8>) -> Result<Rows> {
@@ -340,7 +364,11 @@ impl Poller {
         let feed = self.bodies.context.wire.format;
         let format = format_of_header(value(header::CONTENT_TYPE), feed).unwrap_or(feed);
         let encoding = Encoding::of_header(value(header::CONTENT_ENCODING))?;
-        self.bodies.decode(&self.source, format, encoding, vec![body.into()])
+        let decoded = self.bodies.decode(&self.source, format, encoding, &body, &mut |_| true);
+        decoded.map_err(|undecoded| match undecoded {
+            Undecoded::Unreadable(error) => error,
+            Undecoded::NoRoom => Error::Limit(self.too_long()),
+        })
     }
 
     fn too_long(&self) -> String {

@@ -20,11 +20,11 @@ mod tests;
 mod writer;
 
 pub use journalled::Journalled;
-pub use keys::{Answer, KEY_BYTES_MAX, KEYS_MAX, Keys, Pending, Seen};
+pub use keys::{Answer, Digest, KEY_BYTES_MAX, KEYS_MAX, Keys, Pending, Seen};
 pub use writer::Done;
 
 use super::budget::{Budget, Share};
-use super::live::{Context, Counters, IDLE_WAIT, Settled};
+use super::live::{Arrival, Context, Counters, IDLE_WAIT, Settled};
 use super::{Position, Read, Rows, Source};
 use crate::error::{Error, Result};
 use arrow::datatypes::{Schema, SchemaRef};
@@ -98,7 +98,7 @@ impl JournalState {
             self.failures.fetch_add(1, Ordering::Relaxed);
             self.counters.journal_failures.fetch_add(1, Ordering::Relaxed);
         }
-        self.counters.set_trouble(why);
+        self.counters.set_failure(why);
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = why.map(str::to_owned);
     }
 }
@@ -144,7 +144,7 @@ impl Appender {
     /// # Errors
     /// [`Refused`], and then `done` is not called.
     pub fn try_append(&self, rows: Rows, pending: Option<Pending>, done: Done) -> std::result::Result<(), Refused> {
-        let payload = Payload::of_rows(&rows, pending.as_ref().map(Pending::key)).map_err(Refused::Unfit)?;
+        let payload = Payload::of_rows(&rows, pending.as_ref().map(Pending::key_and_digest)).map_err(Refused::Unfit)?;
         let share = self.budget.try_take(payload.bytes.len() as u64).ok_or(Refused::Full)?;
         let entry = Entry {
             rows,
@@ -253,6 +253,7 @@ impl Journal {
                 length: scan.end.1,
                 is_untidy: false,
                 rows: scan.rows,
+                arrival: scan.arrived_ns.map_or_else(Arrival::default, Arrival::after),
             },
             schema: Arc::clone(&context.schema),
             keys,

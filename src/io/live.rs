@@ -94,10 +94,13 @@ impl WireOptions {
 pub struct Limits {
     /// Connections at once; one more is refused.
     pub connections: usize,
-    /// A connection that sends nothing for this long, or too slowly to finish a line in it, is closed.
+    /// A connection that does not finish a record (a line, a frame, a message with rows) in this time is closed.
     pub idle: Duration,
     /// Bytes of a body, decompressed.
     pub body_bytes: u64,
+    /// Bytes of memory that the connections of a listener hold together for records that are not complete, beyond a first
+    /// MiB each. Who gets none is not read until there is some, and closed where that takes longer than `idle`.
+    pub held_bytes: u64,
 }
 
 impl Default for Limits {
@@ -106,6 +109,7 @@ impl Default for Limits {
             connections: 1024,
             idle: Duration::from_secs(60),
             body_bytes: 64 << 20,
+            held_bytes: 128 << 20,
         }
     }
 }
@@ -123,17 +127,20 @@ pub struct Counters {
     pub dropped_rows: AtomicU64,
     /// Writes to its journal that failed.
     pub journal_failures: AtomicU64,
-    trouble: Mutex<Option<String>>,
+    /// Questions that a source has asked in vain.
+    pub failures: AtomicU64,
+    failure: Mutex<Option<String>>,
 }
 
 impl Counters {
     /// What fails just now and is tried again; nothing where all is well.
-    pub fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn failure(&self) -> Option<String> {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.clone()
     }
 
-    pub(super) fn set_trouble(&self, why: Option<&str>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = why.map(str::to_owned);
+    pub(super) fn set_failure(&self, why: Option<&str>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = why.map(str::to_owned);
     }
 }
 
@@ -229,17 +236,60 @@ impl fmt::Debug for Settled {
     }
 }
 
-/// The next rows that a source's threads have for it, with their place behind the `count` rows before.
-pub(super) fn receive(batches: &Receiver<Rows>, count: &mut u64) -> Read {
+/// When the last rows of a source arrived: the next ones have arrived then or later, whatever becomes of the clock.
+///
+/// Rows are stamped where they are in the order in which they will be given, so that no row comes behind a later one.
+#[derive(Debug)]
+pub(super) struct Arrival(i64);
+
+impl Default for Arrival {
+    fn default() -> Self {
+        Self(i64::MIN)
+    }
+}
+
+impl Arrival {
+    /// The last rows arrived then.
+    pub(super) fn after(arrived_ns: i64) -> Self {
+        Self(arrived_ns)
+    }
+
+    /// Rows have arrived, now by the clock.
+    pub(super) fn stamp(&mut self, rows: &mut Rows) {
+        rows.arrived_ns = Some(self.at(now_ns()));
+    }
+
+    /// When rows have arrived that did so at this time by a clock.
+    pub(super) fn at(&mut self, clock_ns: i64) -> i64 {
+        self.0 = self.0.max(clock_ns);
+        self.0
+    }
+}
+
+/// What a source has given.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    rows: u64,
+    arrival: Arrival,
+}
+
+impl Given {
+    /// Rows that are given now, with the place behind them.
+    pub(super) fn next(&mut self, mut rows: Rows) -> Read {
+        self.arrival.stamp(&mut rows);
+        self.rows += rows.count();
+        let position = Position {
+            rows: self.rows,
+            ..Position::default()
+        };
+        Read::Batch(rows, position)
+    }
+}
+
+/// The next rows that a source's threads have for it.
+pub(super) fn receive(batches: &Receiver<Rows>, given: &mut Given) -> Read {
     match batches.recv_timeout(IDLE_WAIT) {
-        Ok(rows) => {
-            *count += (rows.batch.num_rows() + rows.rejected.len()) as u64;
-            let position = Position {
-                rows: *count,
-                ..Position::default()
-            };
-            Read::Batch(rows, position)
-        }
+        Ok(rows) => given.next(rows),
         Err(RecvTimeoutError::Timeout) => Read::Idle,
         Err(RecvTimeoutError::Disconnected) => Read::End,
     }
@@ -274,4 +324,16 @@ pub(super) fn selected(context: &Context, columns: &[String]) -> Result<()> {
 pub(crate) fn now_ns() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_make_rows_late() {
+        let mut arrival = Arrival::default();
+        let times: Vec<i64> = [-5, 7, 3, 7, 6, 8].into_iter().map(|clock| arrival.at(clock)).collect();
+        assert_eq!(times, [-5, 7, 7, 7, 7, 8]);
+    }
 }

@@ -134,6 +134,7 @@ impl ParquetSource {
             Rows {
                 batch,
                 rejected,
+                unkept: 0,
                 bytes_read: self.bytes_read(),
                 arrived_ns: None,
             },

@@ -30,6 +30,7 @@ pub struct StdinSource {
     first: Option<Instant>,
     last: Instant,
     finished: bool,
+    arrival: live::Arrival,
 }
 
 impl StdinSource {
@@ -59,6 +60,7 @@ impl StdinSource {
             first: None,
             last: Instant::now(),
             finished: false,
+            arrival: live::Arrival::default(),
         })
     }
 
@@ -113,7 +115,7 @@ impl Source for StdinSource {
         let deadline = Instant::now() + IDLE_WAIT;
         loop {
             if let Some(mut rows) = self.decoder.next_rows()? {
-                rows.arrived_ns = Some(live::now_ns());
+                self.arrival.stamp(&mut rows);
                 let position = Position {
                     rows: self.decoder.rows(),
                     ..Position::default()

@@ -8,12 +8,13 @@ use super::tcp::TokenCheck;
 use crate::error::{Error, Result};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::{ServerConfig, ServerConnection};
 use std::fmt;
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 use subtle::ConstantTimeEq;
 
 /// Bytes that a token has at least: 128 bits where they are hexadecimal digits, which nobody guesses.
@@ -146,16 +147,60 @@ impl Tls {
         Arc::clone(&self.0)
     }
 
-    /// Shakes hands with a client and gives what it sends; blocks as long as the socket's timeouts allow.
+    /// Shakes hands with a client and gives what it sends; the handshake is over at `deadline`, however slowly it goes on.
+    /// A read blocks as long as the socket's timeouts allow and is [`Interrupted`](io::ErrorKind::Interrupted) where what
+    /// came is not yet a whole record of TLS.
     ///
     /// # Errors
     /// What the socket says, and a client that does not speak TLS.
-    pub fn accept(&self, mut socket: TcpStream) -> io::Result<Box<dyn Read + Send>> {
-        let mut connection = ServerConnection::new(self.config()).map_err(io::Error::other)?;
-        while connection.is_handshaking() {
-            connection.complete_io(&mut socket)?;
+    pub fn accept(&self, socket: Arc<TcpStream>, deadline: Instant) -> io::Result<Box<dyn Read + Send>> {
+        let connection = ServerConnection::new(self.config()).map_err(io::Error::other)?;
+        let mut stream = TlsStream { connection, socket };
+        while stream.connection.is_handshaking() || stream.connection.wants_write() {
+            let left = deadline.checked_duration_since(Instant::now());
+            let left = left.filter(|left| !left.is_zero()).ok_or(io::ErrorKind::TimedOut)?;
+            stream.socket.set_read_timeout(Some(left))?;
+            stream.socket.set_write_timeout(Some(left))?;
+            match stream.step() {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Err(e) if e.kind() != io::ErrorKind::Interrupted => return Err(e),
+                _ => {}
+            }
         }
-        Ok(Box::new(StreamOwned::new(connection, socket)))
+        Ok(Box::new(stream))
+    }
+}
+
+/// What a client sends over TLS.
+struct TlsStream {
+    connection: ServerConnection,
+    socket: Arc<TcpStream>,
+}
+
+impl TlsStream {
+    /// Writes what has to be written, else reads once; the bytes of it.
+    fn step(&mut self) -> io::Result<usize> {
+        if self.connection.wants_write() {
+            return self.connection.write_tls(&mut &*self.socket);
+        }
+        let got = self.connection.read_tls(&mut &*self.socket)?;
+        let processed = self.connection.process_new_packets();
+        processed.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+        Ok(got)
+    }
+}
+
+impl Read for TlsStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.connection.reader().read(buffer) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            read => return read,
+        }
+        self.step()?;
+        match self.connection.reader().read(buffer) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Err(io::ErrorKind::Interrupted.into()),
+            read => read,
+        }
     }
 }
 

@@ -13,13 +13,19 @@ use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes of the longest datagram.
 const DATAGRAM_BYTES_MAX: usize = 1 << 16;
 
 /// Bytes of datagrams that are decoded at once, at most.
 const GATHERED_BYTES: usize = 1 << 20;
+
+/// Bytes that the shortest datagram counts as.
+const DATAGRAM_BYTES_MIN: usize = 64;
+
+/// How long, once told to stop, datagrams are taken while they keep coming.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// Batches between the socket and the reader: more than for senders that can wait, and all of them small.
 const BATCHES: usize = 64;
@@ -33,7 +39,7 @@ pub struct UdpSource {
     context: Context,
     address: SocketAddr,
     batches: Receiver<Rows>,
-    rows: u64,
+    given: live::Given,
 }
 
 impl UdpSource {
@@ -76,7 +82,7 @@ impl UdpSource {
             context: context.clone(),
             address,
             batches,
-            rows: 0,
+            given: live::Given::default(),
         })
     }
 
@@ -103,7 +109,7 @@ impl Source for UdpSource {
     }
 
     fn read(&mut self) -> Result<Read> {
-        Ok(live::receive(&self.batches, &mut self.rows))
+        Ok(live::receive(&self.batches, &mut self.given))
     }
 }
 
@@ -118,9 +124,11 @@ struct Receiving {
 impl Receiving {
     fn run(mut self) {
         let mut datagram = vec![0; DATAGRAM_BYTES_MAX];
+        let mut stop_at = None;
         loop {
             // What has arrived before the sign to stop is taken.
             let stopping = self.context.stop.is_stopped();
+            let is_over = stopping && Instant::now() >= *stop_at.get_or_insert_with(|| Instant::now() + DRAIN_TIME);
             let first = self.receive(&mut datagram);
             if let Some(mut gathered) = first
                 && self.socket.set_nonblocking(true).is_ok()
@@ -134,19 +142,20 @@ impl Receiving {
             }
             // Datagrams that are there settle the columns.
             self.decoder.settle();
-            if !self.hand_on() || (stopping && first.is_none()) {
+            if !self.hand_on() || is_over || (stopping && first.is_none()) {
                 return;
             }
         }
     }
 
-    /// Takes a datagram, if there is one; its length.
+    /// Takes a datagram, if there is one; what it costs, in bytes.
     fn receive(&mut self, datagram: &mut [u8]) -> Option<usize> {
         match self.socket.recv(datagram) {
             Ok(length) => {
                 self.context.counters.bytes.fetch_add(length as u64, Ordering::Relaxed);
                 self.decoder.push_whole(&datagram[..length]);
-                Some(length)
+                // Empty ones are work too.
+                Some(length.max(DATAGRAM_BYTES_MIN))
             }
             // Nothing there, or a signal: what comes later is taken later.
             Err(_) => None,
@@ -158,17 +167,14 @@ impl Receiving {
         loop {
             match self.decoder.next_rows() {
                 Ok(None) => return true,
-                Ok(Some(mut rows)) => {
-                    rows.arrived_ns = Some(live::now_ns());
-                    match self.sender.try_send(rows) {
-                        Ok(()) => {}
-                        Err(TrySendError::Full(rows)) => {
-                            let lost = (rows.batch.num_rows() + rows.rejected.len()) as u64;
-                            self.context.counters.dropped_rows.fetch_add(lost, Ordering::Relaxed);
-                        }
-                        Err(TrySendError::Disconnected(_)) => return false,
+                Ok(Some(rows)) => match self.sender.try_send(rows) {
+                    Ok(()) => {}
+                    Err(TrySendError::Full(rows)) => {
+                        let lost = rows.count();
+                        self.context.counters.dropped_rows.fetch_add(lost, Ordering::Relaxed);
                     }
-                }
+                    Err(TrySendError::Disconnected(_)) => return false,
+                },
                 Err(_) => {
                     self.context.counters.refused.fetch_add(1, Ordering::Relaxed);
                     match Decoder::new(&self.context, self.name.as_str()) {

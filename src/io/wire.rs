@@ -17,12 +17,14 @@ mod text;
 
 use super::Rows;
 use super::live::{Context, Settled, WireFormat, WireOptions};
+use super::rejected::Rejected;
 use crate::error::{BadRow, Error, Result};
 use ::arrow::array::RecordBatch;
 use ::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::ArrowStream;
 use binary::Binary;
 use input::{End, Input};
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use text::Text;
@@ -71,8 +73,11 @@ enum Form {
     Arrow(Box<ArrowStream>),
 }
 
+/// Numbers of one batch at most, where a row is a few bytes of text: 8 MiB.
+const BATCH_VALUES: usize = 1 << 20;
+
 /// Good rows and bad rows.
-type Decoded = (RecordBatch, Vec<BadRow>);
+type Decoded = (RecordBatch, Rejected);
 
 /// Why an input is not read any further.
 #[derive(Debug)]
@@ -197,13 +202,16 @@ impl Decoder {
             Ok(Some(decoded)) => decoded,
             Err(refusal) => self.refuse(refusal),
         };
-        self.rows += (batch.num_rows() + rejected.len()) as u64;
-        Ok(Some(Rows {
+        let (rejected, unkept) = rejected.into_parts();
+        let rows = Rows {
             batch,
             rejected,
+            unkept,
             bytes_read: self.input.taken(),
             arrived_ns: None,
-        }))
+        };
+        self.rows += rows.count();
+        Ok(Some(rows))
     }
 
     fn refuse(&mut self, refusal: Refusal) -> Decoded {
@@ -223,7 +231,7 @@ impl Decoder {
         self.input.jump(offset);
         self.refusal = Some(error);
         let schema = self.schema.get().cloned().unwrap_or_else(|| Arc::new(Schema::empty()));
-        (RecordBatch::new_empty(schema), vec![bad])
+        (RecordBatch::new_empty(schema), bad.into())
     }
 
     /// Whether nothing more is decoded, whatever comes: the error says why.
@@ -282,6 +290,11 @@ impl Decoder {
         self.input.relax();
     }
 
+    /// Bytes of memory that hold input once [`fill`](Self::fill) has been called again.
+    pub(crate) fn room_bytes(&self) -> usize {
+        self.input.room_bytes()
+    }
+
     /// Bytes of memory that hold input.
     pub fn capacity_bytes(&self) -> usize {
         self.input.capacity_bytes()
@@ -301,22 +314,28 @@ fn chosen(
         None => columns.iter().map(|(name, _)| name).collect(),
     };
     let time = wire.time.as_ref().map(|(name, _)| name);
+    let mut kinds: HashMap<&str, &DataType> = HashMap::new();
+    for (name, kind) in columns {
+        kinds.entry(name).or_insert(kind);
+    }
     let field = |name: &String| {
-        let found = columns.iter().find(|(column, _)| column == name);
-        let kind = found.map(|(_, kind)| kind.clone()).or_else(|| others(name));
+        let kind = kinds
+            .get(name.as_str())
+            .map(|kind| (*kind).clone())
+            .or_else(|| others(name));
         let there = || columns.iter().map(|(c, _)| format!("`{c}`")).collect::<Vec<_>>();
         let kind = kind.ok_or_else(|| format!("no column `{name}`; there are {}", there().join(", ")))?;
         Ok::<_, String>(Field::new(name, kind, time != Some(name)))
     };
-    let mut fields: Vec<Field> = Vec::new();
+    let (mut fields, mut there): (Vec<Field>, HashSet<&String>) = Default::default();
     for name in names {
-        if !fields.iter().any(|field| field.name() == name) {
+        if there.insert(name) {
             fields.push(field(name)?);
         }
     }
     if let Some(time) = time
         && wire.wanted.is_none()
-        && !columns.iter().any(|(name, _)| name == time)
+        && !kinds.contains_key(time.as_str())
     {
         fields.push(field(time)?);
     }

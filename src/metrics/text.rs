@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 type Column = (&'static str, &'static str, fn(&FeedMetrics) -> &Counter);
 
 /// The counters of a feed.
-const COUNTERS: [Column; 12] = [
+const COUNTERS: [Column; 13] = [
     ("rows_in_total", "Rows that came, good and bad.", |feed| &feed.rows_in),
     ("rows_aggregated_total", "Rows that are in summaries.", |feed| {
         &feed.aggregated
@@ -35,6 +35,11 @@ const COUNTERS: [Column; 12] = [
     ("batches_total", "Micro-batches reduced.", |feed| &feed.batches),
     ("rows_out_total", "Reports given to the sinks.", |feed| &feed.rows_out),
     ("alerts_total", "Alerts that began.", |feed| &feed.alerts),
+    (
+        "source_failures_total",
+        "Questions that a source has asked in vain.",
+        |feed| &feed.source_failures,
+    ),
     ("journal_failures_total", "Writes to the journal that failed.", |feed| {
         &feed.journal_failures
     }),

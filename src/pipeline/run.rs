@@ -161,8 +161,10 @@ struct Run<'a> {
     saving: Option<Saving>,
     clock: Clock,
     started: Instant,
+    /// What the health page was told last.
+    trouble: Option<String>,
     /// Why a source ended before its time; the first one that did.
-    failure: Option<Error>,
+    failed: Option<(String, Error)>,
 }
 
 impl<'a> Run<'a> {
@@ -217,7 +219,8 @@ impl<'a> Run<'a> {
             saving: None,
             clock: Clock::new(Instant::now()),
             started: Instant::now(),
-            failure: None,
+            trouble: None,
+            failed: None,
         })
     }
 
@@ -233,6 +236,12 @@ impl<'a> Run<'a> {
             match heard.recv_timeout(wait) {
                 Ok((number, Said::Rows(rows, position))) => {
                     self.feeds[number].arrive(rows, position, &mut self.aside)?;
+                }
+                Ok((number, Said::Open(partitions))) => {
+                    // What came of those that have ended is to be reduced before they are left out.
+                    self.reduce(number, say)?;
+                    self.feeds[number].announce(&partitions);
+                    self.emit(number, say)?;
                 }
                 Ok((number, Said::End(result))) => {
                     self.feeds[number].ended = true;
@@ -276,12 +285,8 @@ impl<'a> Run<'a> {
             // What senders and sources do shows though no row comes.
             if now - told >= TICK {
                 told = now;
-                for number in 0..self.feeds.len() {
-                    self.tell(number);
-                    if let Some(news) = self.feeds[number].news(self.readings[number].counters.trouble()) {
-                        say(&news);
-                    }
-                }
+                (0..self.feeds.len()).for_each(|number| self.tell(number));
+                self.hear(say);
             }
             self.sinks.check()?;
             if let Some(saving) = &mut self.saving {
@@ -293,6 +298,22 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Says and shows what fails with the sources.
+    fn hear(&mut self, say: &mut dyn FnMut(&str)) {
+        let mut trouble = self.failed.as_ref().map(|(why, _)| why.clone());
+        for (feed, reading) in self.feeds.iter_mut().zip(&self.readings) {
+            let failure = reading.counters.failure();
+            trouble = trouble.or_else(|| failure.clone());
+            if let Some(news) = feed.news(failure) {
+                say(&news);
+            }
+        }
+        if trouble != self.trouble {
+            self.metrics.set_failure(trouble.as_deref());
+            self.trouble = trouble;
+        }
     }
 
     /// Reduces what waits, and gives what closes to the sinks.
@@ -310,8 +331,7 @@ impl<'a> Run<'a> {
         if others {
             say(&why);
         }
-        self.metrics.set_failure(Some(&why));
-        self.failure.get_or_insert(error);
+        self.failed.get_or_insert((why, error));
     }
 
     fn emit(&mut self, number: usize, say: &mut dyn FnMut(&str)) -> Result<()> {
@@ -356,6 +376,7 @@ impl<'a> Run<'a> {
             metrics
                 .journal_failures
                 .set(counters.journal_failures.load(Ordering::Relaxed));
+            metrics.source_failures.set(counters.failures.load(Ordering::Relaxed));
         }
         let counts = feed.counts;
         metrics.rows_in.set(counts.rows_in);
@@ -430,7 +451,7 @@ impl<'a> Run<'a> {
         Ok(Ended {
             feeds: names.zip(self.feeds.iter().map(|feed| feed.counts)).collect(),
             notes,
-            failure: self.failure,
+            failure: self.failed.map(|(_, error)| error),
         })
     }
 

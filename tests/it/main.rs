@@ -27,10 +27,14 @@ mod feed_crashes;
 mod feed_expect;
 mod feed_files;
 mod feed_laws;
+#[cfg(feature = "net")]
+mod feed_memory;
 #[cfg(feature = "cli")]
 mod feed_parts;
 mod feed_rows;
 mod feed_sockets;
+#[cfg(all(feature = "cli", feature = "net"))]
+mod feed_strangers;
 mod feed_support;
 mod feed_targets;
 mod feed_windows;
@@ -71,6 +75,8 @@ mod http_journal;
 mod http_polling;
 #[cfg(feature = "net")]
 mod http_rows;
+#[cfg(all(feature = "cli", feature = "net"))]
+mod http_rules;
 #[cfg(feature = "net")]
 mod http_tls;
 #[cfg(feature = "cli")]

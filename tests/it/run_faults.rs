@@ -107,6 +107,64 @@ fn an_input_that_cannot_be_read_on_ends_alone_and_the_run_fails_in_the_end() {
     }
 }
 
+/// Files begin when it is their turn; their rows are not late for that, however rows are cut into batches.
+#[test]
+fn files_that_are_read_in_turn_lose_no_row() {
+    let place = Place::new();
+    for (name, rows, seed) in [("long", "60000", "1"), ("short", "20000", "2")] {
+        let made = place.run(&[
+            "generate",
+            "--rows",
+            rows,
+            "--columns",
+            "3",
+            "--keys",
+            "7",
+            "--seed",
+            seed,
+            "--step",
+            "1ms",
+            "-o",
+            name,
+            "--format",
+            "csv",
+        ]);
+        assert_eq!(made.status, 0, "{}", made.stderr);
+    }
+    let mut found = Vec::new();
+    for (batch_rows, paths) in [
+        (65_536, "[\"long\", \"short\"]"),
+        (500, "[\"long\", \"short\"]"),
+        (500, "[\"short\", \"long\"]"),
+    ] {
+        let config = format!(
+            "feed = {{ type = \"file\", path = {paths}, format = \"csv\" }}\n{ROWS}[engine]\nbatch_rows = {batch_rows}\n\
+             batch_delay = \"0ms\"\n[[sink]]\ntype = \"stdout\"\n"
+        );
+        place.write("run.toml", config);
+        let ran = place.run(&["run", "run.toml"]);
+        assert_eq!(ran.status, 0, "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains("rows in 80000 = aggregated 80000 "),
+            "{}",
+            ran.stderr
+        );
+        let count = |line: &str| {
+            let report: serde_json::Value = serde_json::from_str(line).unwrap();
+            (
+                report["window"].to_string(),
+                report["key"].to_string(),
+                report["rows"].as_u64().unwrap(),
+            )
+        };
+        let mut counts: Vec<_> = ran.text().lines().map(count).collect();
+        counts.sort();
+        found.push(counts);
+    }
+    assert_eq!(found[0].len(), 60 * 7);
+    assert!(found[0] == found[1] && found[0] == found[2]);
+}
+
 /// An alert stands right behind the report that began or ended it, whatever the batches were.
 #[test]
 fn alerts_stand_behind_their_reports() {

@@ -3,7 +3,7 @@
 //! A compressed buffer says how long it will be, and a block of a file where it lies; the decoder reserves that much
 //! at once, and memory that the system refuses ends the whole program. So every claim is looked at first: a block lies
 //! within its file, and the buffers of a message together expand to at most [`ReadOptions::max_expansion`] times its
-//! body, beyond a slack that any machine has ([`SLACK_BYTES`]). What is damaged in any other way is the decoder's to
+//! body, beyond a slack that any machine has ([`SLACK_BYTES`]), or to a fixed number of bytes where a stranger sent it. What is damaged in any other way is the decoder's to
 //! say.
 
 use crate::error::{Error, Result};
@@ -26,14 +26,67 @@ const TAIL_BYTES: usize = 10;
 #[derive(Debug, Clone)]
 pub(crate) struct Bound {
     pub(super) name: String,
-    max_expansion: u64,
+    most: Most,
+}
+
+/// What the buffers of a message may expand to.
+#[derive(Debug, Clone, Copy)]
+enum Most {
+    /// So many times their size.
+    Times(u64),
+    /// So many bytes.
+    Bytes(u64),
 }
 
 impl Bound {
     pub(crate) fn new(name: String, options: &ReadOptions) -> Self {
         Self {
             name,
-            max_expansion: options.max_expansion,
+            most: Most::Times(options.max_expansion),
+        }
+    }
+
+    /// A message of a stranger becomes at most so many bytes.
+    pub(crate) fn of_wire(name: String, bytes_max: u64) -> Self {
+        let most = Most::Bytes(bytes_max);
+        Self { name, most }
+    }
+
+    /// Checks that the rows of a message, of which `columns` are wanted, take no more than the bound as numbers of 64
+    /// bits. Columns may claim any number of rows without a byte for them (nulls, runs of one value).
+    ///
+    /// # Errors
+    /// [`Error::Limit`] for too many rows.
+    pub(crate) fn check_rows(&self, message: &Message<'_>, columns: usize) -> Result<()> {
+        let (Most::Bytes(most), Some(batch)) = (self.most, batch_of(message)) else {
+            return Ok(());
+        };
+        // A negative number is the decoder's to say.
+        let rows = u64::try_from(batch.length()).unwrap_or(0);
+        let columns = columns.max(1) as u64;
+        if rows.saturating_mul(columns).saturating_mul(size_of::<f64>() as u64) <= most {
+            return Ok(());
+        }
+        Err(Error::Limit(format!(
+            "{}: a message claims {rows} rows, of which {columns} column{} as numbers of 64 bits take more than {most} \
+             bytes: send fewer rows in a message",
+            self.name,
+            if columns == 1 { "" } else { "s" },
+        )))
+    }
+
+    /// Checks that so many rows of a column take no more than the bound, where each may be as long as the longest.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] for a column that is too long.
+    pub(crate) fn check_column(&self, name: &str, rows: usize, longest: usize) -> Result<()> {
+        match self.most {
+            Most::Bytes(most) if (rows as u64).saturating_mul(longest as u64) > most => Err(Error::Limit(format!(
+                "{}: {rows} rows of column `{name}` with values of {longest} bytes may take more than {most} bytes: \
+                 send fewer rows in a message",
+                self.name
+            ))),
+            _ => Ok(()),
         }
     }
 
@@ -50,7 +103,10 @@ impl Bound {
         else {
             return Ok(());
         };
-        let most = body.saturating_mul(self.max_expansion).saturating_add(SLACK_BYTES);
+        let most = match self.most {
+            Most::Times(times) => body.saturating_mul(times).saturating_add(SLACK_BYTES),
+            Most::Bytes(bytes) => bytes,
+        };
         let mut total = 0u64;
         for buffer in buffers {
             let (Ok(place), Ok(length)) = (u64::try_from(buffer.offset()), u64::try_from(buffer.length())) else {
@@ -66,11 +122,12 @@ impl Bound {
         if total <= most {
             return Ok(());
         }
-        Err(Error::Limit(format!(
-            "{}: {body} bytes of a message claim to expand to {total} bytes, over {} times their size; --max-expansion \
-             raises the bound",
-            self.name, self.max_expansion
-        )))
+        let name = &self.name;
+        let claim = format!("{name}: {body} bytes of a message claim to expand to {total} bytes");
+        Err(Error::Limit(match self.most {
+            Most::Times(times) => format!("{claim}, over {times} times their size; --max-expansion raises the bound"),
+            Most::Bytes(bytes) => format!("{claim}, over {bytes}: send fewer rows in a message"),
+        }))
     }
 }
 

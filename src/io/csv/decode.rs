@@ -184,11 +184,15 @@ impl CsvDecoder {
 
 impl Decode for CsvDecoder {
     fn decode(&self, bytes: &[u8], len: usize) -> Result<Decoded> {
+        Ok(self.decode_some(bytes, len, usize::MAX)?.0)
+    }
+
+    fn decode_some(&self, bytes: &[u8], len: usize, rows_max: usize) -> Result<(Decoded, usize)> {
         let mut columns = Columns::new(&self.projection, self.rows_hint.load(Ordering::Relaxed));
         let mut rejected = Vec::new();
         let (mut line, mut counted) = (0, 0);
         let mut at = split::skip_blank_lines(bytes, 0);
-        while at < len {
+        while at < len && columns.rows() + rejected.len() < rows_max {
             at = match self.row(bytes, at, &mut columns) {
                 Some(next) => {
                     columns.end_row();
@@ -213,10 +217,12 @@ impl Decode for CsvDecoder {
         // Room for a little more than this chunk's rows, as the next will hold about as many.
         self.rows_hint
             .store(columns.rows() + columns.rows() / 16 + 16, Ordering::Relaxed);
-        Ok(Decoded {
+        let taken = if self.stop_at_first { len } else { at.min(len) };
+        let decoded = Decoded {
             batch: columns.finish(&self.projection)?,
             rejected,
-            lines: count_lines(&bytes[..len]),
-        })
+            lines: count_lines(&bytes[..taken]),
+        };
+        Ok((decoded, taken))
     }
 }

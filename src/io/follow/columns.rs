@@ -65,7 +65,7 @@ pub(super) struct Columns {
     pub(super) name: String,
     source: Box<dyn Source>,
     pub(super) schema: SchemaRef,
-    partition: u32,
+    pub(super) partition: u32,
     /// Rows that had been read before.
     skip: u64,
 }
@@ -131,7 +131,7 @@ impl Columns {
                 continue;
             }
             // A batch that was given in part: its good rows come first.
-            let own = (rows.batch.num_rows() + rows.rejected.len()) as u64;
+            let own = rows.count();
             let before = self.skip.saturating_sub(position.rows - own);
             let before = usize::try_from(before).unwrap_or(0).min(rows.batch.num_rows());
             rows.batch = rows.batch.slice(before, rows.batch.num_rows() - before);

@@ -1,16 +1,21 @@
 //! Bodies: what their headers say about them, receiving them within bounds, unpacking and decoding them.
 
+use super::{ROOM_LOOK, ROOM_WAIT};
 use crate::error::{Error, Result};
+use crate::io::Rows;
 use crate::io::budget::Share;
 use crate::io::live::{Context, WireFormat, now_ns};
+use crate::io::rejected::Rejected;
 use crate::io::wire::Decoder;
-use crate::io::{Position, Rows};
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::concat_batches;
-use bytes::{Buf, Bytes};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use std::collections::VecDeque;
-use std::io::{self, BufReader, Read};
+use serde::Deserializer;
+use serde::de::{SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use std::fmt;
+use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -21,6 +26,15 @@ const SLOWEST_BYTES_PER_SECOND: u64 = 4 << 10;
 
 /// Bytes of a body that are unpacked at once.
 const PIECE_BYTES: usize = 256 << 10;
+
+/// Bytes of the memory for bodies that are taken at once: few enough that those who send slowly hold little of it.
+const STEP_BYTES: u64 = 256 << 10;
+
+/// How many times the longest body the rows of one may be.
+const EXPANSION: u64 = 2;
+
+/// Bytes that the rows of a body may be however short the longest body is.
+const ROWS_BYTES_MIN: u64 = 1 << 20;
 
 /// Memory that a zstd frame may ask for, as a power of two: 8 MiB, which RFC 8878 asks every decoder to support.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
@@ -77,21 +91,21 @@ pub(super) enum Lost {
     NoRoom,
 }
 
-/// Receives a body of at most `limit` bytes; what it takes is added to the share.
+/// Receives a body of at most `limit` bytes; what has come is added to the share, whatever was announced.
 pub(super) async fn receive(
     body: &mut Incoming,
     limit: u64,
     idle: Duration,
     share: &mut Share,
-) -> Result<Vec<Bytes>, Lost> {
+) -> Result<Vec<u8>, Lost> {
     let began = Instant::now();
-    let (mut received, mut pieces) = (0u64, Vec::new());
+    let (mut received, mut bytes) = (0u64, Vec::new());
     loop {
         let allowed = idle + Duration::from_secs(received / SLOWEST_BYTES_PER_SECOND);
         let until = (began + allowed).min(Instant::now() + idle);
         let frame = match tokio::time::timeout_at(until, body.frame()).await {
             Err(_) => return Err(Lost::TooSlow),
-            Ok(None) => return Ok(pieces),
+            Ok(None) => return Ok(bytes),
             Ok(Some(Err(_))) => return Err(Lost::BrokenOff),
             Ok(Some(Ok(frame))) => frame,
         };
@@ -101,10 +115,17 @@ pub(super) async fn receive(
             if received > limit {
                 return Err(Lost::TooLong);
             }
-            if received > share.bytes() && !share.try_resize(received) {
-                return Err(Lost::NoRoom);
+            if received > share.bytes() {
+                let step = received.next_multiple_of(STEP_BYTES).min(limit);
+                let until = Instant::now() + ROOM_WAIT;
+                while !share.try_resize(step) {
+                    if Instant::now() >= until {
+                        return Err(Lost::NoRoom);
+                    }
+                    tokio::time::sleep(ROOM_LOOK).await;
+                }
             }
-            pieces.push(data);
+            bytes.extend_from_slice(&data);
         }
     }
 }
@@ -121,23 +142,6 @@ pub(super) async fn pass_over(body: &mut Incoming, most: u64, within: Duration) 
     };
     // Who sends longer than this does not get the answer.
     let _ = tokio::time::timeout(within, read).await;
-}
-
-/// The pieces of a body as one stream.
-struct Pieces(VecDeque<Bytes>);
-
-impl Read for Pieces {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while let Some(first) = self.0.front_mut() {
-            let n = first.len().min(buffer.len());
-            if n > 0 || buffer.is_empty() {
-                first.copy_to_slice(&mut buffer[..n]);
-                return Ok(n);
-            }
-            self.0.pop_front();
-        }
-        Ok(0)
-    }
 }
 
 /// What a body is decoded with.
@@ -161,7 +165,8 @@ impl Bodies {
         })
     }
 
-    /// The rows of a whole body: all of them, or an error.
+    /// The rows of a whole body: all of them, or an error. `room` is told how many bytes the body and its rows take so
+    /// far, and says whether there is room for them.
     ///
     /// The columns of the feed are settled by the first body that can be read and has rows; one that cannot settles
     /// nothing.
@@ -174,8 +179,9 @@ impl Bodies {
         source: &str,
         format: WireFormat,
         encoding: Encoding,
-        body: Vec<Bytes>,
-    ) -> Result<Rows> {
+        body: &[u8],
+        room: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Rows, Undecoded> {
         let mut context = self.context.clone();
         if format != context.wire.format {
             let mut wire = (*context.wire).clone();
@@ -183,17 +189,17 @@ impl Bodies {
             context.wire = wire.into();
         }
         if context.schema.get().is_some() {
-            return decode(&context, source, encoding, body);
+            return decode(&context, source, encoding, body, room);
         }
         let _one = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
         if context.schema.get().is_some() {
-            return decode(&context, source, encoding, body);
+            return decode(&context, source, encoding, body, room);
         }
         let trial = Context {
             schema: Arc::new(context.schema.trial()),
             ..context.clone()
         };
-        let rows = decode(&trial, source, encoding, body)?;
+        let rows = decode(&trial, source, encoding, body, room)?;
         if rows.batch.num_rows() > 0
             && let Some(schema) = trial.schema.get()
         {
@@ -203,37 +209,60 @@ impl Bodies {
     }
 }
 
-fn decode(context: &Context, source: &str, encoding: Encoding, body: Vec<Bytes>) -> Result<Rows> {
+/// Why a body gave no rows.
+#[derive(Debug)]
+pub(in crate::io) enum Undecoded {
+    /// There is no room for its rows.
+    NoRoom,
+    /// It cannot be read.
+    Unreadable(Error),
+}
+
+impl From<Error> for Undecoded {
+    fn from(error: Error) -> Self {
+        Self::Unreadable(error)
+    }
+}
+
+fn decode(
+    context: &Context,
+    source: &str,
+    encoding: Encoding,
+    body: &[u8],
+    room: &mut dyn FnMut(u64) -> bool,
+) -> Result<Rows, Undecoded> {
     let damaged = |e: io::Error| Error::Data(format!("{source}: the body cannot be unpacked: {e}"));
     let mut intake = Intake {
         source,
         decoder: Decoder::new(context, source)?,
         decoded: Vec::new(),
+        rejected: Rejected::default(),
+        room,
+        sent: body.len() as u64,
+        rows_bytes: 0,
         total: 0,
         limit: context.limits.body_bytes,
         may_be_array: context.wire.format == WireFormat::Ndjson,
         array: None,
     };
-    let sent: u64 = body.iter().map(|piece| piece.len() as u64).sum();
     match encoding {
         Encoding::Identity => {
-            for piece in body {
-                intake.push(&piece)?;
+            for piece in body.chunks(PIECE_BYTES) {
+                intake.push(piece)?;
             }
         }
         Encoding::Gzip => {
-            let packed = BufReader::with_capacity(PIECE_BYTES, Pieces(body.into()));
-            intake.unpack(flate2::bufread::MultiGzDecoder::new(packed))?;
+            intake.unpack(flate2::bufread::MultiGzDecoder::new(body))?;
         }
         Encoding::Zstd => {
-            let mut unpacked = zstd::stream::read::Decoder::new(Pieces(body.into())).map_err(damaged)?;
+            let mut unpacked = zstd::stream::read::Decoder::with_buffer(body).map_err(damaged)?;
             unpacked.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(damaged)?;
             intake.unpack(unpacked)?;
         }
     }
-    let rows = one(context, intake.finish()?, sent)?;
+    let rows = intake.finish(context)?;
     match rows.rejected.first() {
-        Some(bad) if rows.batch.num_rows() == 0 => Err(Error::Data(format!("no row can be read: {bad}"))),
+        Some(bad) if rows.batch.num_rows() == 0 => Err(Error::Data(format!("no row can be read: {bad}")).into()),
         _ => Ok(rows),
     }
 }
@@ -242,7 +271,13 @@ fn decode(context: &Context, source: &str, encoding: Encoding, body: Vec<Bytes>)
 struct Intake<'a> {
     source: &'a str,
     decoder: Decoder,
-    decoded: Vec<Rows>,
+    decoded: Vec<RecordBatch>,
+    rejected: Rejected,
+    /// Whether there is room for so many bytes.
+    room: &'a mut dyn FnMut(u64) -> bool,
+    /// Bytes of the body as it came, and of its rows.
+    sent: u64,
+    rows_bytes: u64,
     /// Bytes so far, unpacked, and how many there may be.
     total: u64,
     limit: u64,
@@ -253,10 +288,10 @@ struct Intake<'a> {
 }
 
 impl Intake<'_> {
-    fn push(&mut self, bytes: &[u8]) -> Result<()> {
+    fn push(&mut self, bytes: &[u8]) -> Result<(), Undecoded> {
         self.total += bytes.len() as u64;
         if self.total > self.limit {
-            return Err(too_long(self.limit));
+            return Err(too_long(self.limit).into());
         }
         if self.may_be_array
             && let Some(first) = bytes.trim_ascii_start().first()
@@ -275,7 +310,7 @@ impl Intake<'_> {
     }
 
     /// Takes what a stream unpacks to, as much as a body may have.
-    fn unpack(&mut self, mut stream: impl Read) -> Result<()> {
+    fn unpack(&mut self, mut stream: impl Read) -> Result<(), Undecoded> {
         let mut piece = vec![0; PIECE_BYTES];
         loop {
             match stream.read(&mut piece) {
@@ -283,24 +318,39 @@ impl Intake<'_> {
                 Ok(n) => self.push(&piece[..n])?,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => {
-                    return Err(Error::Data(format!(
-                        "{}: the body cannot be unpacked: {e}",
-                        self.source
-                    )));
+                    return Err(Error::Data(format!("{}: the body cannot be unpacked: {e}", self.source)).into());
                 }
             }
         }
     }
 
     /// Everything that the decoder has.
-    fn take(&mut self) -> Result<()> {
+    fn take(&mut self) -> Result<(), Undecoded> {
         while let Some(rows) = self.decoder.next_rows()? {
-            self.decoded.push(rows);
+            self.rejected.extend(rows.rejected);
+            self.rejected.count_only(rows.unkept);
+            if rows.batch.num_rows() == 0 {
+                continue;
+            }
+            self.rows_bytes += bytes_of(&rows.batch);
+            let most = (EXPANSION * self.limit).max(ROWS_BYTES_MIN);
+            if self.rows_bytes > most {
+                return Err(Error::Limit(format!(
+                    "the rows of a body take at most {most} bytes, 8 a number: send fewer rows at once, or raise [limits] \
+                     body"
+                ))
+                .into());
+            }
+            if !(self.room)(self.sent + self.rows_bytes) {
+                return Err(Undecoded::NoRoom);
+            }
+            self.decoded.push(rows.batch);
         }
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Vec<Rows>> {
+    /// The rows as one batch, which is taken or not as a whole.
+    fn finish(mut self, context: &Context) -> Result<Rows, Undecoded> {
         if let Some(array) = self.array.take() {
             let lines = lines_of_array(&array)
                 .map_err(|e| Error::Data(format!("{}: the body is no JSON array: {e}", self.source)))?;
@@ -308,19 +358,46 @@ impl Intake<'_> {
         }
         self.decoder.finish();
         self.take()?;
-        Ok(self.decoded)
+        let batch = match self.decoded.as_slice() {
+            [] => RecordBatch::new_empty(crate::io::live::settled(context)),
+            [one] => one.clone(),
+            several => concat_batches(&several[0].schema(), several).map_err(|e| Error::Data(e.to_string()))?,
+        };
+        let (rejected, unkept) = self.rejected.into_parts();
+        Ok(Rows {
+            batch,
+            rejected,
+            unkept,
+            bytes_read: self.sent,
+            arrived_ns: Some(now_ns()),
+        })
     }
 }
 
 /// The elements of a JSON array, one a line. No string of JSON holds a line end, so each may become a blank.
 fn lines_of_array(array: &[u8]) -> serde_json::Result<Vec<u8>> {
-    let elements: Vec<&serde_json::value::RawValue> = serde_json::from_slice(array)?;
-    let mut lines = Vec::with_capacity(array.len());
-    for element in elements {
-        let blank = |byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte };
-        lines.extend(element.get().bytes().map(blank));
-        lines.push(b'\n');
+    struct Lines(Vec<u8>);
+
+    impl<'de> Visitor<'de> for Lines {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<Vec<u8>, A::Error> {
+            while let Some(element) = elements.next_element::<&RawValue>()? {
+                let blank = |byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte };
+                self.0.extend(element.get().bytes().map(blank));
+                self.0.push(b'\n');
+            }
+            Ok(self.0)
+        }
     }
+
+    let mut parser = serde_json::Deserializer::from_slice(array);
+    let lines = parser.deserialize_seq(Lines(Vec::with_capacity(array.len())))?;
+    parser.end()?;
     Ok(lines)
 }
 
@@ -331,43 +408,14 @@ pub(super) fn too_long(limit: u64) -> Error {
     ))
 }
 
-/// The rows of a body as one batch, which is taken or not as a whole.
-fn one(context: &Context, decoded: Vec<Rows>, bytes: u64) -> Result<Rows> {
-    let Some(first) = decoded
-        .iter()
-        .find(|rows| rows.batch.num_rows() > 0)
-        .or(decoded.first())
-    else {
-        let schema = crate::io::live::settled(context);
-        return Ok(Rows {
-            batch: arrow::array::RecordBatch::new_empty(schema),
-            rejected: Vec::new(),
-            bytes_read: bytes,
-            arrived_ns: Some(now_ns()),
-        });
+/// Bytes of the values of a batch, whatever else lies in the memory that they are in; 8 for a row without columns.
+pub(super) fn bytes_of(batch: &RecordBatch) -> u64 {
+    let column = |array: &ArrayRef| {
+        array
+            .to_data()
+            .get_slice_memory_size()
+            .unwrap_or(array.get_array_memory_size())
     };
-    let schema = first.batch.schema();
-    let batches: Vec<_> = decoded
-        .iter()
-        .map(|rows| &rows.batch)
-        .filter(|b| b.num_rows() > 0)
-        .collect();
-    let batch = match batches.as_slice() {
-        [one] => (*one).clone(),
-        several => concat_batches(&schema, several.iter().copied()).map_err(|e| Error::Data(e.to_string()))?,
-    };
-    Ok(Rows {
-        batch,
-        rejected: decoded.into_iter().flat_map(|rows| rows.rejected).collect(),
-        bytes_read: bytes,
-        arrived_ns: Some(now_ns()),
-    })
-}
-
-/// The position behind so many rows of a source that cannot be asked again.
-pub(in crate::io) fn position(rows: u64) -> Position {
-    Position {
-        rows,
-        ..Position::default()
-    }
+    let columns: usize = batch.columns().iter().map(column).sum();
+    columns.max(batch.num_rows() * size_of::<f64>()) as u64
 }

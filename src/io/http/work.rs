@@ -1,13 +1,12 @@
 //! The threads that decode bodies and hand their rows on, away from the one that waits for clients.
 
 use super::ROOM_WAIT;
-use super::body::{Bodies, Encoding};
+use super::body::{Bodies, Encoding, Undecoded, bytes_of};
 use crate::error::Error;
 use crate::io::Rows;
 use crate::io::budget::Share;
 use crate::io::journal::{Answer, Appender, Pending, Refused};
 use crate::io::live::WireFormat;
-use bytes::Bytes;
 use crossbeam::channel::{Receiver, SendTimeoutError, Sender};
 use tokio::sync::oneshot;
 
@@ -16,7 +15,7 @@ pub(super) struct Job {
     pub(super) source: String,
     pub(super) format: WireFormat,
     pub(super) encoding: Encoding,
-    pub(super) body: Vec<Bytes>,
+    pub(super) body: Vec<u8>,
     pub(super) share: Share,
     /// The key that came with it.
     pub(super) pending: Option<Pending>,
@@ -72,16 +71,22 @@ fn work(job: Job, bodies: &Bodies, outlet: &Outlet) {
         pending,
         reply,
     } = job;
-    let rows = match bodies.decode(&source, format, encoding, body) {
+    let mut room = |bytes| share.resize(bytes, ROOM_WAIT);
+    let rows = match bodies.decode(&source, format, encoding, &body, &mut room) {
         Ok(rows) => rows,
-        Err(e) => {
+        Err(why) => {
             drop(share);
-            return refuse(pending, reply, Reply::Unreadable(e));
+            let reply_with = match why {
+                Undecoded::NoRoom => Reply::Full,
+                Undecoded::Unreadable(e) => Reply::Unreadable(e),
+            };
+            return refuse(pending, reply, reply_with);
         }
     };
+    drop(body);
     let answer = Answer {
         accepted: rows.batch.num_rows() as u64,
-        rejected: rows.rejected.len() as u64,
+        rejected: rows.rejected_count(),
     };
     if answer.accepted + answer.rejected == 0 {
         drop(share);
@@ -89,7 +94,7 @@ fn work(job: Job, bodies: &Bodies, outlet: &Outlet) {
     }
     match outlet {
         Outlet::Channel(channel) => {
-            if !share.try_resize(rows.batch.get_array_memory_size() as u64) {
+            if !share.try_resize(bytes_of(&rows.batch)) {
                 drop(share);
                 return refuse(pending, reply, Reply::Full);
             }

@@ -15,6 +15,18 @@ pub const KEYS_MAX: usize = 10_000;
 /// Bytes of one key: what libraries for such keys allow.
 pub const KEY_BYTES_MAX: usize = 255;
 
+/// What tells the bodies of requests with the same key apart: length and checksum, as who uses a key twice does so by
+/// mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Digest(pub(super) u64);
+
+impl Digest {
+    /// Of these bytes.
+    pub fn of(body: &[u8]) -> Self {
+        Self(((body.len() as u64) << 32) ^ u64::from(crc32fast::hash(body)))
+    }
+}
+
 /// What was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
@@ -33,6 +45,8 @@ pub enum Seen {
     Pending,
     /// It was dealt with.
     Done(Answer),
+    /// It came with another body.
+    Other,
 }
 
 /// The keys of one feed.
@@ -41,8 +55,8 @@ pub struct Keys(Arc<Mutex<Inner>>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// `None` is pending.
-    answers: HashMap<Vec<u8>, Option<Answer>>,
+    /// The answer `None` is pending.
+    answers: HashMap<Vec<u8>, (Digest, Option<Answer>)>,
     /// The answered ones, oldest first.
     order: VecDeque<Vec<u8>>,
 }
@@ -52,6 +66,7 @@ struct Inner {
 pub struct Pending {
     keys: Keys,
     key: Option<Vec<u8>>,
+    digest: Digest,
 }
 
 impl Keys {
@@ -59,26 +74,28 @@ impl Keys {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is known of this key; a new one is pending from now on.
-    pub fn begin(&self, key: &[u8]) -> Seen {
+    /// What is known of this key, which came with such a body; a new one is pending from now on.
+    pub fn begin(&self, key: &[u8], digest: Digest) -> Seen {
         let mut inner = self.lock();
         match inner.answers.get(key) {
-            Some(Some(answer)) => Seen::Done(*answer),
-            Some(None) => Seen::Pending,
+            Some((other, _)) if *other != digest => Seen::Other,
+            Some((_, Some(answer))) => Seen::Done(*answer),
+            Some((_, None)) => Seen::Pending,
             None => {
-                inner.answers.insert(key.to_vec(), None);
+                inner.answers.insert(key.to_vec(), (digest, None));
                 Seen::New(Pending {
                     keys: self.clone(),
                     key: Some(key.to_vec()),
+                    digest,
                 })
             }
         }
     }
 
     /// Remembers an answer.
-    pub(crate) fn remember(&self, key: Vec<u8>, answer: Answer) {
+    pub(crate) fn remember(&self, key: Vec<u8>, digest: Digest, answer: Answer) {
         let mut inner = self.lock();
-        if let Some(Some(_)) = inner.answers.insert(key.clone(), Some(answer)) {
+        if let Some((_, Some(_))) = inner.answers.insert(key.clone(), (digest, Some(answer))) {
             return;
         }
         inner.order.push_back(key);
@@ -90,9 +107,12 @@ impl Keys {
     }
 
     /// Every answered key, oldest first.
-    pub(crate) fn answered(&self) -> Vec<(Vec<u8>, Answer)> {
+    pub(crate) fn answered(&self) -> Vec<(Vec<u8>, Digest, Answer)> {
         let inner = self.lock();
-        let answer = |key: &Vec<u8>| Some((key.clone(), (*inner.answers.get(key)?)?));
+        let answer = |key: &Vec<u8>| {
+            let (digest, answer) = *inner.answers.get(key)?;
+            Some((key.clone(), digest, answer?))
+        };
         inner.order.iter().filter_map(answer).collect()
     }
 }
@@ -103,10 +123,15 @@ impl Pending {
         self.key.as_deref().unwrap_or_default()
     }
 
+    /// The key, and what tells its body from others.
+    pub(super) fn key_and_digest(&self) -> (&[u8], Digest) {
+        (self.key(), self.digest)
+    }
+
     /// Its rows are taken, and this is what was answered.
     pub fn done(mut self, answer: Answer) {
         if let Some(key) = self.key.take() {
-            self.keys.remember(key, answer);
+            self.keys.remember(key, self.digest, answer);
         }
     }
 }
@@ -115,7 +140,7 @@ impl Drop for Pending {
     fn drop(&mut self) {
         if let Some(key) = self.key.take() {
             let mut inner = self.keys.lock();
-            if inner.answers.get(&key) == Some(&None) {
+            if matches!(inner.answers.get(&key), Some((_, None))) {
                 inner.answers.remove(&key);
             }
         }
@@ -133,27 +158,30 @@ mod tests {
     #[test]
     fn a_key_is_new_once() {
         let keys = Keys::default();
-        let Seen::New(pending) = keys.begin(b"a") else {
+        let Seen::New(pending) = keys.begin(b"a", Digest::of(b"x")) else {
             panic!("never seen")
         };
-        assert!(matches!(keys.begin(b"a"), Seen::Pending));
+        assert!(matches!(keys.begin(b"a", Digest::of(b"x")), Seen::Pending));
         drop(pending);
-        let Seen::New(pending) = keys.begin(b"a") else {
+        let Seen::New(pending) = keys.begin(b"a", Digest::of(b"x")) else {
             panic!("given up, so as if it never came")
         };
         pending.done(answer(7));
-        assert!(matches!(keys.begin(b"a"), Seen::Done(a) if a == answer(7)));
-        assert_eq!(keys.answered(), [(b"a".to_vec(), answer(7))]);
+        assert!(matches!(keys.begin(b"a", Digest::of(b"x")), Seen::Done(a) if a == answer(7)));
+        assert_eq!(keys.answered(), [(b"a".to_vec(), Digest::of(b"x"), answer(7))]);
+        for body in [&b""[..], b"y", b"xx"] {
+            assert!(matches!(keys.begin(b"a", Digest::of(body)), Seen::Other));
+        }
     }
 
     #[test]
     fn the_oldest_is_forgotten_first() {
         let keys = Keys::default();
         for i in 0..=KEYS_MAX {
-            keys.remember(i.to_string().into_bytes(), answer(i as u64));
+            keys.remember(i.to_string().into_bytes(), Digest::default(), answer(i as u64));
         }
         assert_eq!(keys.answered().len(), KEYS_MAX);
-        assert!(matches!(keys.begin(b"0"), Seen::New(_)));
-        assert!(matches!(keys.begin(b"1"), Seen::Done(a) if a == answer(1)));
+        assert!(matches!(keys.begin(b"0", Digest::default()), Seen::New(_)));
+        assert!(matches!(keys.begin(b"1", Digest::default()), Seen::Done(a) if a == answer(1)));
     }
 }

@@ -7,7 +7,7 @@
 //! A group is what was made durable at once. So whatever lies before the group of a record that can be read has been
 //! durable, and if it cannot be read it is damaged; what lies behind the last group was never acknowledged.
 
-use super::keys::Answer;
+use super::keys::{Answer, Digest};
 use crate::error::{BadRow, Error, Result};
 use crate::io::Rows;
 use arrow::array::RecordBatch;
@@ -16,7 +16,7 @@ use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 
 /// What every segment begins with; the last two bytes are the version of the format.
-const SEGMENT_MAGIC: [u8; 8] = *b"MSJRNL01";
+const SEGMENT_MAGIC: [u8; 8] = *b"MSJRNL02";
 
 /// Bytes of the header of a segment.
 pub(super) const SEGMENT_HEADER_BYTES: usize = 28;
@@ -115,6 +115,8 @@ impl RecordHeader {
 pub(super) struct Payload {
     pub(super) bytes: Vec<u8>,
     pub(super) checksum: u32,
+    /// Where the time of arrival stands.
+    arrived_at: Option<usize>,
 }
 
 impl Payload {
@@ -124,21 +126,40 @@ impl Payload {
             return Err(Error::Limit(message.into()));
         }
         let checksum = crc32fast::hash(&bytes);
-        Ok(Self { bytes, checksum })
+        Ok(Self {
+            bytes,
+            checksum,
+            arrived_at: None,
+        })
+    }
+
+    /// Changes the time at which its rows have arrived.
+    pub(super) fn arrive(&mut self, arrived_ns: i64) {
+        let place = self
+            .arrived_at
+            .and_then(|at| self.bytes.get_mut(at..at + size_of::<i64>()));
+        if let Some(place) = place {
+            place.copy_from_slice(&arrived_ns.to_le_bytes());
+            self.checksum = crc32fast::hash(&self.bytes);
+        }
     }
 
     /// Rows, and the key that they came with.
-    pub(super) fn of_rows(rows: &Rows, key: Option<&[u8]>) -> Result<Self> {
+    pub(super) fn of_rows(rows: &Rows, key: Option<(&[u8], Digest)>) -> Result<Self> {
         let numbers = rows.batch.num_rows() * rows.batch.num_columns();
         let mut bytes = Vec::with_capacity(numbers * size_of::<f64>() + HEAD_BYTES);
         bytes.push(ROWS);
-        put(&mut bytes, key.unwrap_or_default());
+        let (key, digest) = key.unwrap_or_default();
+        put(&mut bytes, key);
+        bytes.extend(digest.0.to_le_bytes());
         let answer = answer(rows);
         bytes.extend(answer.accepted.to_le_bytes());
         bytes.extend(answer.rejected.to_le_bytes());
         bytes.push(u8::from(rows.arrived_ns.is_some()));
+        let arrived_at = rows.arrived_ns.map(|_| bytes.len());
         bytes.extend(rows.arrived_ns.unwrap_or_default().to_le_bytes());
         bytes.extend(rows.bytes_read.to_le_bytes());
+        bytes.extend((rows.rejected.len() as u64).to_le_bytes());
         for bad in &rows.rejected {
             put(&mut bytes, bad.source.as_bytes());
             bytes.extend(bad.line.to_le_bytes());
@@ -151,15 +172,17 @@ impl Payload {
         let failed = |e| Error::Failed(format!("rows cannot be written to the journal: {e}"));
         let mut writer = StreamWriter::try_new(bytes, &rows.batch.schema()).map_err(failed)?;
         writer.write(&rows.batch).map_err(failed)?;
-        Self::new(writer.into_inner().map_err(failed)?)
+        let payload = Self::new(writer.into_inner().map_err(failed)?)?;
+        Ok(Self { arrived_at, ..payload })
     }
 
     /// The keys that are known.
-    pub(super) fn of_keys(keys: &[(Vec<u8>, Answer)]) -> Result<Self> {
+    pub(super) fn of_keys(keys: &[(Vec<u8>, Digest, Answer)]) -> Result<Self> {
         let mut bytes = vec![KEYS];
         bytes.extend((keys.len() as u64).to_le_bytes());
-        for (key, answer) in keys {
+        for (key, digest, answer) in keys {
             put(&mut bytes, key);
+            bytes.extend(digest.0.to_le_bytes());
             bytes.extend(answer.accepted.to_le_bytes());
             bytes.extend(answer.rejected.to_le_bytes());
         }
@@ -170,15 +193,16 @@ impl Payload {
 /// What a payload holds, without the rows themselves.
 #[derive(Debug)]
 pub(super) enum Outline {
-    Rows(Option<Vec<u8>>, Answer),
-    Keys(Vec<(Vec<u8>, Answer)>),
+    /// Their key, the answer, and when they arrived.
+    Rows(Option<(Vec<u8>, Digest)>, Answer, Option<i64>),
+    Keys(Vec<(Vec<u8>, Digest, Answer)>),
 }
 
 /// The answer that rows got.
 pub(super) fn answer(rows: &Rows) -> Answer {
     Answer {
         accepted: rows.batch.num_rows() as u64,
-        rejected: rows.rejected.len() as u64,
+        rejected: rows.rejected_count(),
     }
 }
 
@@ -187,7 +211,9 @@ impl Outline {
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         let mut cursor = Cursor(bytes);
         let outline = match cursor.u8() {
-            Some(ROWS) => cursor.key_and_answer().map(|(key, answer)| Self::Rows(key, answer)),
+            Some(ROWS) => cursor
+                .beginning()
+                .map(|(key, answer, arrived)| Self::Rows(key, answer, arrived)),
             Some(KEYS) => cursor.keys().map(Self::Keys),
             _ => return Err(UNKNOWN.into()),
         };
@@ -263,20 +289,25 @@ impl<'a> Cursor<'a> {
         String::from_utf8(self.bytes()?.to_vec()).ok()
     }
 
-    fn key_and_answer(&mut self) -> Option<(Option<Vec<u8>>, Answer)> {
+    /// The key of rows, the answer, and when they arrived.
+    fn beginning(&mut self) -> Option<(Option<(Vec<u8>, Digest)>, Answer, Option<i64>)> {
         let key = self.bytes()?;
+        let digest = Digest(self.u64()?);
         let (accepted, rejected) = (self.u64()?, self.u64()?);
-        Some(((!key.is_empty()).then(|| key.to_vec()), Answer { accepted, rejected }))
+        let key = (!key.is_empty()).then(|| (key.to_vec(), digest));
+        let has_arrived = self.u8()? == 1;
+        let arrived = self.array().map(i64::from_le_bytes)?;
+        Some((key, Answer { accepted, rejected }, has_arrived.then_some(arrived)))
     }
 
     /// What stands before the batch.
     fn rows_head(&mut self) -> Option<Rows> {
-        let (_, answer) = self.key_and_answer()?;
-        let has_arrived = self.u8()? == 1;
-        let arrived = self.array().map(i64::from_le_bytes)?;
+        let (_, answer, arrived_ns) = self.beginning()?;
         let bytes_read = self.u64()?;
+        let kept = self.u64()?;
+        let unkept = answer.rejected.checked_sub(kept)?;
         let mut rejected = Vec::new();
-        for _ in 0..answer.rejected {
+        for _ in 0..kept {
             let source = self.text()?;
             let line = self.u64()?;
             let has_column = self.u8()? == 1;
@@ -293,17 +324,19 @@ impl<'a> Cursor<'a> {
         Some(Rows {
             batch: RecordBatch::new_empty(Schema::empty().into()),
             rejected,
+            unkept,
             bytes_read,
-            arrived_ns: has_arrived.then_some(arrived),
+            arrived_ns,
         })
     }
 
-    fn keys(&mut self) -> Option<Vec<(Vec<u8>, Answer)>> {
+    fn keys(&mut self) -> Option<Vec<(Vec<u8>, Digest, Answer)>> {
         let mut keys = Vec::new();
         for _ in 0..self.u64()? {
             let key = self.bytes()?.to_vec();
+            let digest = Digest(self.u64()?);
             let (accepted, rejected) = (self.u64()?, self.u64()?);
-            keys.push((key, Answer { accepted, rejected }));
+            keys.push((key, digest, Answer { accepted, rejected }));
         }
         Some(keys)
     }

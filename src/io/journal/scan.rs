@@ -22,6 +22,8 @@ pub(super) struct Scan {
     pub(super) start: Position,
     /// The columns of the last rows.
     pub(super) schema: Option<SchemaRef>,
+    /// When the last rows arrived.
+    pub(super) arrived_ns: Option<i64>,
     /// What was cut off.
     pub(super) note: Option<String>,
 }
@@ -36,6 +38,7 @@ impl Scan {
             unread: VecDeque::new(),
             start: from.copied().unwrap_or_default(),
             schema: None,
+            arrived_ns: None,
             note: None,
         };
         let mut is_found = from.is_none();
@@ -101,13 +104,16 @@ impl Scan {
     fn take(&mut self, segment: &Segment, keys: &Keys) -> Result<bool> {
         match Outline::from_bytes(&segment.payload).map_err(|why| segment.damaged(&why))? {
             Outline::Keys(known) => {
-                known.into_iter().for_each(|(key, answer)| keys.remember(key, answer));
+                known
+                    .into_iter()
+                    .for_each(|(key, digest, answer)| keys.remember(key, digest, answer));
                 Ok(false)
             }
-            Outline::Rows(key, answer) => {
+            Outline::Rows(key, answer, arrived_ns) => {
+                self.arrived_ns = self.arrived_ns.max(arrived_ns);
                 self.rows += answer.accepted + answer.rejected;
-                if let Some(key) = key {
-                    keys.remember(key, answer);
+                if let Some((key, digest)) = key {
+                    keys.remember(key, digest, answer);
                 }
                 Ok(true)
             }

@@ -51,6 +51,7 @@ fn rows(seed: i64) -> Rows {
     ];
     Rows {
         batch: RecordBatch::try_from_iter(columns).unwrap(),
+        unkept: 0,
         rejected: vec![BadRow {
             source: "peer".into(),
             line: seed as u64,
@@ -60,15 +61,15 @@ fn rows(seed: i64) -> Rows {
             reason: "is not a number".into(),
         }],
         bytes_read: 17,
-        arrived_ns: (seed % 3 != 0).then_some(-seed),
+        arrived_ns: (seed % 3 != 0).then_some(seed),
     }
 }
 
 /// Everything of the rows that can be compared; NaN by its text.
 fn shown(rows: &Rows) -> String {
     format!(
-        "{:?} {:?} {} {:?}",
-        rows.batch, rows.rejected, rows.bytes_read, rows.arrived_ns
+        "{:?} {:?} {} {} {:?}",
+        rows.batch, rows.rejected, rows.unkept, rows.bytes_read, rows.arrived_ns
     )
 }
 
@@ -251,7 +252,7 @@ fn segments_that_a_checkpoint_holds_go_and_keys_stay() {
     let (appender, mut source) = journal.start().unwrap();
     let mut positions = Vec::new();
     for seed in 0..8 {
-        let Seen::New(pending) = keys.begin(format!("key {seed}").as_bytes()) else {
+        let Seen::New(pending) = keys.begin(format!("key {seed}").as_bytes(), Digest::of(b"body")) else {
             panic!("it comes for the first time")
         };
         positions.push(acknowledged(&appender, rows(seed), Some(pending)).unwrap());
@@ -271,7 +272,9 @@ fn segments_that_a_checkpoint_holds_go_and_keys_stay() {
     drop(source);
     let journal = open(Some(&last));
     for seed in 0..8 {
-        let seen = journal.keys().begin(format!("key {seed}").as_bytes());
+        let seen = journal
+            .keys()
+            .begin(format!("key {seed}").as_bytes(), Digest::of(b"body"));
         assert!(
             matches!(
                 seen,
@@ -283,7 +286,10 @@ fn segments_that_a_checkpoint_holds_go_and_keys_stay() {
             "{seed}: {seen:?}"
         );
     }
-    assert!(matches!(journal.keys().begin(b"key 8"), Seen::New(_)));
+    assert!(matches!(
+        journal.keys().begin(b"key 8", Digest::default()),
+        Seen::New(_)
+    ));
     let (appender, source) = journal.start().unwrap();
     let next = acknowledged(&appender, rows(8), None).unwrap();
     assert_eq!(next.rows, 36, "rows are counted on");
@@ -361,4 +367,43 @@ fn one_that_is_full_says_so() {
     assert!(matches!(refused, Refused::Full), "{refused:?}");
     drop(appender);
     assert_eq!(read_all(source).len() as i64, taken);
+}
+
+#[test]
+fn rows_arrive_in_the_order_in_which_they_are_written() {
+    let place = Place::new();
+    let clocks = [5, 9, 3, 9, 1, 12, 11];
+    let arrived = |source: &mut JournalSource, count: usize| {
+        let mut arrived = Vec::new();
+        while arrived.len() < count {
+            if let Read::Batch(rows, _) = source.read().unwrap() {
+                assert_eq!((rows.rejected.len(), rows.unkept, rows.count()), (1, 5, 9));
+                arrived.push(rows.arrived_ns.unwrap());
+            }
+        }
+        arrived
+    };
+    let journal = Journal::open(&context(), place.0.path(), None).unwrap();
+    let (appender, mut source) = journal.start().unwrap();
+    for clock in clocks {
+        let rows = Rows {
+            arrived_ns: Some(clock),
+            unkept: 5,
+            ..rows(1)
+        };
+        acknowledged(&appender, rows, None).unwrap();
+    }
+    let given = [5, 9, 9, 9, 9, 12, 12];
+    assert_eq!(arrived(&mut source, 7), given);
+    drop((appender, source));
+    // A journal gives them back as they were, and a clock that was set back meanwhile changes nothing.
+    let journal = Journal::open(&context(), place.0.path(), None).unwrap();
+    let (appender, mut source) = journal.start().unwrap();
+    let rows = Rows {
+        arrived_ns: Some(2),
+        unkept: 5,
+        ..rows(1)
+    };
+    acknowledged(&appender, rows, None).unwrap();
+    assert_eq!(arrived(&mut source, 8), [&given[..], &[12]].concat());
 }

@@ -4,6 +4,7 @@ use super::keys::{Keys, Pending};
 use super::record::{Payload, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader, answer};
 use super::{DurableRows, JournalState, segment};
 use crate::io::budget::Share;
+use crate::io::live::Arrival;
 use crate::io::{Position, Rows};
 use crossbeam::channel::{Receiver, Sender, TryRecvError};
 use std::fs::{File, OpenOptions};
@@ -86,6 +87,8 @@ pub(super) struct Writer {
     pub(super) is_untidy: bool,
     /// Rows of the journal.
     pub(super) rows: u64,
+    /// When the last rows arrived.
+    pub(super) arrival: Arrival,
 }
 
 impl Writer {
@@ -97,7 +100,7 @@ impl Writer {
             let retried = !group.is_empty();
             if group.is_empty() {
                 match incoming.recv() {
-                    Ok(first) => group.push(first),
+                    Ok(first) => group.push(self.stamped(first)),
                     Err(_) => return,
                 }
             } else if self.state.closed.load(Ordering::Acquire) {
@@ -108,7 +111,7 @@ impl Writer {
                 match incoming.try_recv() {
                     Ok(entry) => {
                         bytes += entry.payload.bytes.len();
-                        group.push(entry);
+                        group.push(self.stamped(entry));
                     }
                     Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
                 }
@@ -154,6 +157,18 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// Rows that come from several threads have arrived in the order in which they are written.
+    fn stamped(&mut self, mut entry: Entry) -> Entry {
+        if let Some(clock_ns) = entry.rows.arrived_ns {
+            let arrived_ns = self.arrival.at(clock_ns);
+            if arrived_ns != clock_ns {
+                entry.rows.arrived_ns = Some(arrived_ns);
+                entry.payload.arrive(arrived_ns);
+            }
+        }
+        entry
     }
 
     /// Makes these durable, all of them or none.

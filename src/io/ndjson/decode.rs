@@ -14,6 +14,7 @@ use crate::io::number::{Cell, parse_f64};
 use crate::io::{seen, time};
 use arrow::datatypes::SchemaRef;
 use hashbrown::{HashMap, HashSet};
+use memchr::memchr;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
@@ -149,11 +150,15 @@ fn said(e: &serde_json::Error) -> String {
 
 impl Decode for NdjsonDecoder {
     fn decode(&self, bytes: &[u8], len: usize) -> Result<Decoded> {
+        Ok(self.decode_some(bytes, len, usize::MAX)?.0)
+    }
+
+    fn decode_some(&self, bytes: &[u8], len: usize, rows_max: usize) -> Result<(Decoded, usize)> {
         let bytes = &bytes[..len];
         let mut columns = Columns::new(&self.projection, 0);
         let mut order = Order::default();
         let mut rejected = Vec::new();
-        let (mut line, mut counted) = (0, 0);
+        let (mut line, mut counted, mut taken) = (0, 0, len);
         records(bytes, self.array, |at, record| {
             match self.record(record, &mut columns, &mut order) {
                 Ok(()) => {
@@ -174,14 +179,20 @@ impl Decode for NdjsonDecoder {
                     });
                 }
             }
+            if columns.rows() + rejected.len() >= rows_max {
+                let behind = at + record.len();
+                taken = memchr(b'\n', &bytes[behind..]).map_or(len, |n| behind + n + 1);
+                return false;
+            }
             !self.stop_at_first || rejected.is_empty()
         });
         self.late.left_out(order.left_out);
-        Ok(Decoded {
+        let decoded = Decoded {
             batch: columns.finish(&self.projection)?,
             rejected,
-            lines: count_lines(bytes),
-        })
+            lines: count_lines(&bytes[..taken]),
+        };
+        Ok((decoded, taken))
     }
 }
 

@@ -10,11 +10,12 @@ use crate::error::{BadRow, Error, Result};
 use crate::io::arrow::claims::{self, Bound};
 use crate::io::columnar::Shape;
 use crate::io::live::{Context, Settled, WireOptions};
+use crate::io::rejected::Rejected;
 use crate::io::whole::{self, ARROW_CONTINUATION, ARROW_MAGIC};
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, RunArray};
 use arrow::buffer::{Buffer, MutableBuffer};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Int16Type, Int32Type, Int64Type, RunEndIndexType, Schema, SchemaRef};
 use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::root_as_message;
 use std::collections::VecDeque;
@@ -23,6 +24,12 @@ use std::sync::Arc;
 /// The longest message, in bytes, where a line may not be longer still: it has to be there in full before it is
 /// decoded, and so much a connection may hold.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// How many times the longest message the columns of one may be, unpacked and as numbers of 64 bits.
+const EXPANSION: u64 = 2;
+
+/// Rows of a batch without a time that are told about.
+const TOLD_MAX: usize = 1 << 14;
 
 /// The mark of a message and the length of its metadata.
 const PREFIX: usize = 8;
@@ -56,11 +63,12 @@ impl std::fmt::Debug for ArrowStream {
 impl ArrowStream {
     pub(super) fn new(context: &Context, source: &str) -> Self {
         let wire = context.wire.clone();
+        let limit = MESSAGE_BYTES_MAX.max(wire.line_bytes_max);
         Self {
             source: source.into(),
             settled: context.schema.clone(),
-            bound: Bound::new(source.into(), &wire.read_options()),
-            limit: MESSAGE_BYTES_MAX.max(wire.line_bytes_max),
+            bound: Bound::of_wire(source.into(), EXPANSION * limit as u64),
+            limit,
             wire,
             decoder: StreamDecoder::new(),
             shape: None,
@@ -160,12 +168,29 @@ impl ArrowStream {
         let Some(bytes) = held.get(head..head + body) else {
             return Ok(None);
         };
-        claims::check_body(&self.bound, &message, bytes).map_err(|error| Refusal {
+        let columns = if message.header_as_dictionary_batch().is_some() {
+            1
+        } else {
+            self.columns()
+        };
+        let checked = self.bound.check_rows(&message, columns);
+        let checked = checked.and_then(|()| claims::check_body(&self.bound, &message, bytes));
+        checked.map_err(|error| Refusal {
             line: self.rows + 1,
             bytes: Vec::new(),
             error,
         })?;
         Ok(Some(Message::Whole { head, body }))
+    }
+
+    /// How many columns of a batch are wanted.
+    fn columns(&self) -> usize {
+        match (self.settled.get(), &self.wire.wanted, self.decoder.schema()) {
+            (Some(settled), ..) => settled.fields().len(),
+            (None, Some(wanted), _) => wanted.len(),
+            (None, None, Some(schema)) => schema.fields().len(),
+            (None, None, None) => 1,
+        }
     }
 
     fn feed(&mut self, mut bytes: Buffer) -> Result<(), Refusal> {
@@ -214,12 +239,19 @@ impl ArrowStream {
         };
         let settled = self.settled.get().cloned().unwrap_or_else(|| shape.schema());
         let rows = batch.num_rows();
-        let columns: Vec<_> = shape
-            .wanted()
-            .into_iter()
-            .map(|place| shape.convert(place, batch.column(place)))
-            .collect::<Result<_>>()?;
-        let (part, rejected) = shape.assemble(&columns, rows, self.rows)?;
+        let schema = batch.schema();
+        let convert = |place: usize| {
+            let (name, column) = (schema.field(place).name(), batch.column(place));
+            if is_packed(column.data_type()) {
+                self.bound.check_column(name, rows, longest(column))?;
+            }
+            shape.convert(place, column)
+        };
+        let columns: Vec<_> = shape.wanted().into_iter().map(convert).collect::<Result<_>>()?;
+        let (part, told) = shape.assemble(&columns, rows, self.rows)?;
+        let mut rejected = Rejected::default();
+        rejected.extend(told);
+        rejected.count_only(Shape::untold(&columns));
         self.rows += rows as u64;
         if rows > 0 {
             self.ready.push_back((self.conform(part, &settled)?, rejected));
@@ -239,6 +271,7 @@ impl ArrowStream {
         };
         let lacking = |error: Error| Error::Data(error.to_string());
         shape.select(&wanted).map_err(lacking)?;
+        shape.tell_at_most(TOLD_MAX);
         let own = shape.schema();
         let places = wanted
             .iter()
@@ -285,7 +318,7 @@ impl ArrowStream {
             reason: format!("is where the input stopped, within message {}", self.messages + 1),
         };
         let schema = self.settled.get().cloned().unwrap_or_else(|| Arc::new(Schema::empty()));
-        (RecordBatch::new_empty(schema), vec![bad])
+        (RecordBatch::new_empty(schema), bad.into())
     }
 
     fn refusal(&self, what: &str, held: &[u8]) -> Refusal {
@@ -303,6 +336,39 @@ enum Message {
     End(usize),
     /// Prefix and metadata, and the body.
     Whole { head: usize, body: usize },
+}
+
+/// Whether values that stand once may be those of many rows.
+fn is_packed(kind: &DataType) -> bool {
+    matches!(
+        kind,
+        DataType::Dictionary(..) | DataType::RunEndEncoded(..) | DataType::Utf8View | DataType::BinaryView
+    )
+}
+
+/// Bytes of the longest value of a column.
+fn longest(column: &ArrayRef) -> usize {
+    fn of_runs<T: RunEndIndexType>(column: &ArrayRef) -> Option<usize> {
+        let runs = column.as_any().downcast_ref::<RunArray<T>>()?;
+        Some(longest(runs.values()))
+    }
+    let texts = |lengths: &mut dyn Iterator<Item = Option<usize>>| lengths.flatten().max().unwrap_or(0);
+    match column.data_type() {
+        DataType::Dictionary(..) => longest(column.as_any_dictionary().values()),
+        DataType::RunEndEncoded(..) => of_runs::<Int16Type>(column)
+            .or_else(|| of_runs::<Int32Type>(column))
+            .or_else(|| of_runs::<Int64Type>(column))
+            .unwrap_or(usize::MAX),
+        DataType::Utf8 => texts(&mut column.as_string::<i32>().iter().map(|text| text.map(str::len))),
+        DataType::LargeUtf8 => texts(&mut column.as_string::<i64>().iter().map(|text| text.map(str::len))),
+        DataType::Utf8View => texts(&mut column.as_string_view().iter().map(|text| text.map(str::len))),
+        DataType::Binary => texts(&mut column.as_binary::<i32>().iter().map(|bytes| bytes.map(<[u8]>::len))),
+        DataType::LargeBinary => texts(&mut column.as_binary::<i64>().iter().map(|bytes| bytes.map(<[u8]>::len))),
+        DataType::BinaryView => texts(&mut column.as_binary_view().iter().map(|bytes| bytes.map(<[u8]>::len))),
+        DataType::FixedSizeBinary(size) => usize::try_from(*size).unwrap_or(0),
+        // Numbers, times and booleans.
+        _ => size_of::<f64>(),
+    }
 }
 
 /// The column with another type, where nothing is lost by it.

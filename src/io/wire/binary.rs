@@ -13,6 +13,7 @@ use crate::error::{BadRow, Error, Result};
 use crate::io::columnar::BATCH_ROWS;
 use crate::io::columns::time_type;
 use crate::io::live::{ColumnType, Context};
+use crate::io::rejected::Rejected;
 use crate::io::{TimeUnit, time};
 use arrow::array::{
     ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, RecordBatch, RecordBatchOptions,
@@ -67,7 +68,7 @@ pub(super) struct Binary {
     unit: TimeUnit,
     rows: u64,
     frames: u64,
-    rejected: Vec<BadRow>,
+    rejected: Rejected,
 }
 
 impl Binary {
@@ -133,7 +134,7 @@ impl Binary {
             unit: wire.time.as_ref().map_or(TimeUnit::default(), |(_, unit)| *unit),
             rows: 0,
             frames: 0,
-            rejected: Vec::new(),
+            rejected: Rejected::default(),
         })
     }
 
@@ -226,7 +227,7 @@ impl Binary {
         let bad = self.bad_bytes(input.held(), what);
         let length = input.held().len();
         input.consume(length);
-        (RecordBatch::new_empty(self.schema.clone()), vec![bad])
+        (RecordBatch::new_empty(self.schema.clone()), bad.into())
     }
 
     fn bad_bytes(&mut self, bytes: &[u8], reason: String) -> BadRow {
@@ -276,15 +277,17 @@ impl Binary {
         let impossible = |e| Error::Failed(format!("{}: a frame could not become a batch: {e}", self.source));
         let batch = RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options).map_err(impossible)?;
         if bad.is_empty() {
-            return Ok((batch, Vec::new()));
+            return Ok((batch, Rejected::default()));
         }
         let mut keep = vec![true; rows];
         bad.iter().for_each(|(row, _)| keep[*row] = false);
         let batch = filter_record_batch(&batch, &BooleanArray::from(keep)).map_err(impossible)?;
-        let rejected = bad
-            .iter()
-            .map(|(row, place)| self.bad_time(payloads, *row, *place, first));
-        Ok((batch, rejected.collect()))
+        let mut rejected = Rejected::default();
+        rejected.extend(
+            bad.iter()
+                .map(|(row, place)| self.bad_time(payloads, *row, *place, first)),
+        );
+        Ok((batch, rejected))
     }
 
     /// The row of these payloads whose time is none.

@@ -77,9 +77,8 @@ impl Input {
             return;
         }
         let held = self.stop - self.start;
-        if held + more + PADDING > self.bytes.len() {
-            // A new one of zeros costs no memory before it is written to, and its size doubles.
-            let size = (held + more + PADDING).max((2 * self.bytes.len()).min(held + ROOM_MAX));
+        let size = self.size_for(more);
+        if size > self.bytes.len() {
             let mut bytes = vec![0; size];
             bytes[..held].copy_from_slice(self.held());
             self.bytes = bytes;
@@ -87,6 +86,22 @@ impl Input {
             self.bytes.copy_within(self.start..self.stop, 0);
         }
         (self.start, self.stop) = (0, held);
+    }
+
+    /// The size of the buffer with room for `more` bytes behind those that are held. A new one of zeros costs no memory
+    /// before it is written to, and its size doubles.
+    fn size_for(&self, more: usize) -> usize {
+        let held = self.stop - self.start;
+        let needed = held + more + PADDING;
+        match needed > self.bytes.len() {
+            true => needed.max((2 * self.bytes.len()).min(held + ROOM_MAX)),
+            false => self.bytes.len(),
+        }
+    }
+
+    /// Bytes of the buffer once it has been filled again.
+    pub(super) fn room_bytes(&self) -> usize {
+        self.size_for(self.room)
     }
 
     pub(super) fn end(&mut self, end: End) {

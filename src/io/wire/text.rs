@@ -15,6 +15,7 @@ use crate::io::chunks::{Decode, INFER_BYTES_MAX, count_lines};
 use crate::io::csv::{infer, split};
 use crate::io::live::{Context, Settled, WireOptions};
 use crate::io::ndjson::infer as json_infer;
+use crate::io::rejected::Rejected;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use memchr::memchr;
@@ -41,13 +42,17 @@ pub(super) struct Text {
     cut: Cut,
     stage: Stage,
     header_bytes: usize,
+    /// The line of the header, where there is one.
+    header_line: Option<u64>,
     /// Lines before what is held.
     lines: u64,
     /// Within a line that is too long.
     skipping: bool,
     settle: bool,
     look_at: usize,
-    rejected: Vec<BadRow>,
+    /// Rows of one batch at most.
+    rows_max: usize,
+    rejected: Rejected,
 }
 
 enum Stage {
@@ -101,11 +106,13 @@ impl Text {
             cut: Cut::new(delimiter, wire.line_bytes_max),
             stage: Stage::Start,
             header_bytes: 0,
+            header_line: None,
             lines: 0,
             skipping: false,
             settle: false,
             look_at: FIRST_LOOK_BYTES,
-            rejected: Vec::new(),
+            rejected: Rejected::default(),
+            rows_max: 1,
             wire,
         })
     }
@@ -218,6 +225,7 @@ impl Text {
         let end = split::record(&held[..self.cut.complete()], 0, delimiter, &mut fields);
         let names = infer::names(&fields);
         self.names = names.map_err(|what| self.refusal(&held[..end], what))?;
+        self.header_line = Some(self.lines + 1);
         // The bytes before the first row count as looked at.
         self.header_bytes = usize::try_from(input.taken()).unwrap_or(usize::MAX).saturating_add(end);
         self.lines += count_lines(&held[..end]);
@@ -288,7 +296,7 @@ impl Text {
             return Ok(false);
         }
         let schema = self.schema_of(columns, self.delimiter.is_some());
-        let schema = schema.map_err(|what| self.refusal(self.names.join(",").as_bytes(), what))?;
+        let schema = schema.map_err(|what| self.header_refusal(what))?;
         let schema = self.settled.settle(schema)?;
         self.decode_as(&schema)?;
         Ok(true)
@@ -306,9 +314,10 @@ impl Text {
             if complete == 0 {
                 return Ok(None);
             }
-            let mut decoded = input.padded(complete, |bytes| decoder.decode(bytes, complete))?;
-            self.cut.consumed(complete);
-            input.consume(complete);
+            let most = self.rows_max;
+            let (mut decoded, taken) = input.padded(complete, |bytes| decoder.decode_some(bytes, complete, most))?;
+            self.cut.consumed(taken);
+            input.consume(taken);
             for row in &mut decoded.rejected {
                 row.source.clone_from(&self.source);
                 row.line += self.lines + 1;
@@ -316,7 +325,7 @@ impl Text {
             self.lines += decoded.lines;
             if decoded.batch.num_rows() > 0 || !decoded.rejected.is_empty() {
                 let mut rejected = std::mem::take(&mut self.rejected);
-                rejected.append(&mut decoded.rejected);
+                rejected.extend(decoded.rejected);
                 return Ok(Some((decoded.batch, rejected)));
             }
         }
@@ -334,11 +343,12 @@ impl Text {
             match input.state {
                 End::Open => return false,
                 _ if held.is_empty() => return false,
-                End::CutOff => {
+                // A quote that stays open costs its line; what has no line end may be half a line.
+                End::CutOff if memchr(b'\n', held).is_none() => {
                     self.reject_rest(input);
                     return false;
                 }
-                End::Whole => {}
+                End::Whole | End::CutOff => {}
             }
         }
         let first = memchr(b'\n', &held[..held.len().min(limit.saturating_add(1))]);
@@ -433,11 +443,21 @@ impl Text {
         Some((RecordBatch::new_empty(schema), std::mem::take(&mut self.rejected)))
     }
 
+    /// The columns are not those that are wanted.
+    fn header_refusal(&self, what: String) -> Refusal {
+        let line = self.header_line.unwrap_or(self.lines + 1);
+        self.refusal_at(line, self.names.join(",").as_bytes(), what)
+    }
+
     fn refusal(&self, bytes: &[u8], what: String) -> Refusal {
+        self.refusal_at(self.lines + 1, bytes, what)
+    }
+
+    fn refusal_at(&self, line: u64, bytes: &[u8], what: String) -> Refusal {
         Refusal {
-            line: self.lines + 1,
+            line,
             bytes: bytes[..bytes.len().min(KEPT_BYTES)].to_vec(),
-            error: Error::Data(format!("{}: line {}: {what}", self.source, self.lines + 1)),
+            error: Error::Data(format!("{}: line {line}: {what}", self.source)),
         }
     }
 }

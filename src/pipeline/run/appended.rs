@@ -123,6 +123,11 @@ impl Appended {
     }
 
     /// Lines that had no room so far.
+    /// So many rows are left out, as nothing is known of them but their number.
+    pub(super) fn leave_out(&mut self, rows: u64) {
+        self.left_out += rows;
+    }
+
     pub(super) fn left_out(&self) -> u64 {
         self.left_out
     }

@@ -44,6 +44,8 @@ pub(super) struct Feed {
     /// The state of the alerts until the columns are known.
     alerts_state: Vec<u8>,
     notes: Vec<String>,
+    /// The partitions that rows are still to come from, as far as the source knows.
+    announced: Vec<u32>,
     pending: Pending,
     positions: BTreeMap<u32, Position>,
     revisions: HashMap<String, u64>,
@@ -111,6 +113,7 @@ impl Feed {
             planned: None,
             alerts_state: Vec::new(),
             notes: Vec::new(),
+            announced: Vec::new(),
             pending: Pending::default(),
             positions: BTreeMap::new(),
             revisions: HashMap::new(),
@@ -144,8 +147,12 @@ impl Feed {
 
     /// Takes rows as they come from the source.
     pub(super) fn arrive(&mut self, rows: Rows, position: Position, aside: &mut Aside) -> Result<()> {
-        self.counts.rows_in += (rows.batch.num_rows() + rows.rejected.len()) as u64;
+        self.counts.rows_in += rows.count();
         self.reject(&rows.rejected, aside)?;
+        self.counts.quarantined += rows.unkept;
+        if let Some(quarantine) = &mut aside.quarantine {
+            quarantine.leave_out(rows.unkept);
+        }
         self.positions.insert(position.partition, position);
         if self.planned.is_none() && rows.batch.num_columns() > 0 {
             self.plan(&rows.batch.schema())?;
@@ -339,6 +346,14 @@ impl Feed {
             ..Emission::new(Arc::clone(&self.asked.name), group, summary)
         };
         groups.into_iter().zip(summaries).map(emission).collect()
+    }
+
+    /// These partitions, and no others, are those that rows are still to come from.
+    pub(super) fn announce(&mut self, partitions: &[u32]) {
+        partitions.iter().for_each(|p| self.engine.expect_partition(*p));
+        let ended = self.announced.iter().filter(|p| !partitions.contains(p));
+        ended.for_each(|p| self.engine.end_partition(*p));
+        self.announced = partitions.to_vec();
     }
 
     /// The watermark goes on with the clock for silence.

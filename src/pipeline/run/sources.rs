@@ -3,6 +3,7 @@
 use crate::checkpoint::{FeedState, Store};
 use crate::config::{Access, Config, FeedConfig, FeedKind};
 use crate::error::{Error, Result};
+use crate::io::descriptors;
 use crate::io::journal::{Journal, Journalled};
 use crate::io::live::{Context, Counters, Fits, Limits, Settled, Stop, WireFormat, WireOptions};
 use crate::io::{Position, Read, Rows, Source};
@@ -13,11 +14,19 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use std::path::Path;
 use std::sync::Arc;
 
+/// The part of the memory that may hold records which are not complete.
+const HELD_PART: u64 = 4;
+
+/// Connections of those who watch a run.
+const PAGE_CONNECTIONS: usize = 64;
+
 /// What a source has to say.
 #[derive(Debug)]
 pub(super) enum Said {
     /// Rows, and the position behind them.
     Rows(Rows, Position),
+    /// The partitions that rows are still to come from.
+    Open(Vec<u32>),
     /// Nothing more will come.
     End(Result<()>),
 }
@@ -94,11 +103,32 @@ fn context(config: &Config, feed: &FeedConfig, state: Option<&FeedState>, stop: 
             connections: config.limits.connections,
             idle: config.limits.idle_connection,
             body_bytes: config.limits.body_bytes,
+            held_bytes: config.limits.memory_bytes / HELD_PART / config.feeds.len().max(1) as u64,
         },
         stop: stop.clone(),
         counters: Arc::new(Counters::default()),
         schema: Arc::new(schema),
     })
+}
+
+/// Connections that a feed takes: no more than the system has descriptors for, which all listeners share.
+fn connections(config: &Config, feed: &FeedConfig, notes: &mut Vec<String>) -> usize {
+    let listens = |feed: &&FeedConfig| matches!(feed.kind, FeedKind::Tcp { .. } | FeedKind::Http { .. });
+    let listeners = config.feeds.iter().filter(listens).count();
+    let pages = if config.server.is_some() { PAGE_CONNECTIONS } else { 0 };
+    let wanted = config.limits.connections;
+    match descriptors::connections_max(pages) {
+        Some((most, system)) if listens(&feed) && most / listeners.max(1) < wanted => {
+            let most = (most / listeners.max(1)).max(1);
+            notes.push(format!(
+                "feed `{}` takes {most} connections at once and not {wanted}, as the system lets a program have {system} \
+                 files open (ulimit -n)",
+                feed.name
+            ));
+            most
+        }
+        _ => wanted,
+    }
 }
 
 /// Columns as bytes.
@@ -184,7 +214,7 @@ fn protect(
     let security = security(access)?;
     notes.extend(security.check(what, options.listen)?);
     if let Some(tls) = security.tls {
-        options.accept = Some(Arc::new(move |socket| tls.accept(socket)));
+        options.accept = Some(Arc::new(move |socket, deadline| tls.accept(socket, deadline)));
     }
     options.token = security.token.map(|token| token.check());
     Ok(())
@@ -246,7 +276,8 @@ pub(super) fn start(
     notes: &mut Vec<String>,
 ) -> Result<Reading> {
     let feed = &config.feeds[number];
-    let context = context(config, feed, state, stop, fits)?;
+    let mut context = context(config, feed, state, stop, fits)?;
+    context.limits.connections = connections(config, feed, notes);
     let source = open(config, feed, state, store, &context, notes)?;
     let (commits, committed) = bounded(1);
     let said = said.clone();
@@ -270,9 +301,18 @@ fn read(
     commits: &Receiver<Vec<Position>>,
     said: &Sender<(usize, Said)>,
 ) -> Result<()> {
+    let mut open = None;
     loop {
         for position in commits.try_iter().flatten() {
             source.commit(&position)?;
+        }
+        let partitions = source.partitions();
+        if partitions != open {
+            let said_so = said.send((number, Said::Open(partitions.clone().unwrap_or_default())));
+            if said_so.is_err() {
+                return Ok(());
+            }
+            open = partitions;
         }
         match source.read()? {
             Read::Batch(rows, position) => {

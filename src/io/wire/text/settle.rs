@@ -3,13 +3,15 @@
 use super::{Stage, Text};
 use crate::io::TimeUnit;
 use crate::io::chunks::Decode;
+use crate::io::columnar::BATCH_ROWS;
 use crate::io::columns::{Projection, Slot, time_type};
 use crate::io::csv::decode::CsvDecoder;
 use crate::io::live::ColumnType;
 use crate::io::ndjson::decode::NdjsonDecoder;
 use crate::io::ndjson::late::Late;
-use crate::io::wire::{Refusal, chosen};
+use crate::io::wire::{BATCH_VALUES, Refusal, chosen};
 use arrow::datatypes::{DataType, SchemaRef};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 impl Text {
@@ -61,16 +63,19 @@ impl Text {
         let projection = Projection::all(schema, &self.wire.keys, unit)?;
         let decoder: Box<dyn Decode> = match self.delimiter {
             Some(delimiter) => {
-                if let Some(lacking) = schema.fields().iter().find(|f| !self.names.contains(f.name())) {
+                let names: HashSet<&String> = self.names.iter().collect();
+                if let Some(lacking) = schema.fields().iter().find(|f| !names.contains(f.name())) {
                     let there: Vec<_> = self.names.iter().map(|name| format!("`{name}`")).collect();
                     let what = format!(
                         "it has no column `{}`, which the feed has; its columns are {}",
                         lacking.name(),
                         there.join(", ")
                     );
-                    return Err(self.refusal(self.names.join(",").as_bytes(), what));
+                    return Err(self.header_refusal(what));
                 }
-                let slot = |name: &String| schema.index_of(name).map_or(Slot::Skip, |i| projection.slots[i]);
+                let columns = schema.fields().iter().map(|field| field.name().as_str());
+                let slots: HashMap<&str, Slot> = columns.zip(projection.slots.iter().copied()).collect();
+                let slot = |name: &String| slots.get(name.as_str()).copied().unwrap_or(Slot::Skip);
                 let plan = self.names.iter().map(slot).collect();
                 Box::new(CsvDecoder::planned(
                     delimiter,
@@ -92,6 +97,7 @@ impl Text {
                 ))
             }
         };
+        self.rows_max = (BATCH_VALUES / schema.fields().len().max(1)).clamp(1, BATCH_ROWS);
         self.stage = Stage::Rows(decoder);
         Ok(())
     }
