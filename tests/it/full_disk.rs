@@ -4,6 +4,7 @@
 use crate::command::Place;
 use crate::feed_support::wait_for;
 use crate::runs::{PAGES, Running, counted, generate, is_right_bytes, undisturbed, wait_for_rows, with_state};
+use std::path::Path;
 use std::process::Command;
 
 /// Runs the command where the directory `disk` is a file system of this size. When it has ended, what is on it is in
@@ -43,6 +44,89 @@ fn is_possible() {
         possible,
         "these tests need file systems of their own, by `unshare -rm` (user namespaces): {tried:?}"
     );
+}
+
+fn on_disk(place: &Place) {
+    let config = std::fs::read_to_string(place.path("run.toml")).unwrap();
+    let config = config
+        .replace("directory = \"state\"", "directory = \"disk/state\"")
+        .replace("\"bad.ndjson\"", "\"disk/bad.ndjson\"")
+        .replace("\"out.ndjson\"", "\"disk/out.ndjson\"")
+        .replace("\"out.db\"", "\"disk/out.db\"");
+    place.write("run.toml", config);
+}
+
+/// Every row of every table, in order.
+fn stored(path: &Path) -> Vec<String> {
+    let database = rusqlite::Connection::open(path).unwrap();
+    let mut all = Vec::new();
+    for table in ["windows", "column_statistics", "alerts"] {
+        let mut query = database.prepare(&format!("SELECT * FROM {table}")).unwrap();
+        let columns = query.column_count();
+        let rows = query.query_map([], |row| {
+            let values: Vec<_> = (0..columns).map(|i| row.get::<_, rusqlite::types::Value>(i)).collect();
+            Ok(format!("{table} {values:?}"))
+        });
+        all.extend(rows.unwrap().map(Result::unwrap));
+    }
+    all.sort();
+    all
+}
+
+/// Whatever it is that has no room first, the run ends with the reason or finds room by itself; with room it goes on, and
+/// comes to the same bytes.
+#[test]
+fn what_has_no_room_is_there_when_there_is_room() {
+    is_possible();
+    let place = Place::new();
+    generate(
+        &place,
+        "120000",
+        &["--format", "csv", "-o", "feed.csv", "--bad-rows", "0.001"],
+    );
+    with_state(&place, "[feed]\ntype = \"file\"\npath = \"feed.csv\"\n");
+    let ran = place.run(&["run", "run.toml"]);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    let database = stored(&place.path("out.db"));
+    assert!(database.len() > 3000);
+    std::fs::remove_dir_all(place.path("state")).unwrap();
+    for name in ["out.ndjson", "out.db", "bad.ndjson"] {
+        std::fs::remove_file(place.path(name)).unwrap();
+    }
+    let whole = undisturbed(&place);
+    is_right_bytes(&place, &whole);
+    on_disk(&place);
+    let mut failed = 0;
+    for size in ["16k", "128k", "256k", "512k", "1m", "1500k", "2m"] {
+        let (status, said) = Running::begin(on_a_disk(&place, size, "copied")).end();
+        std::fs::remove_dir(place.path("disk")).unwrap();
+        std::fs::rename(place.path("copy"), place.path("disk")).unwrap();
+        if status != 0 {
+            failed += 1;
+            assert_eq!(status, 74, "{size}: {said}");
+            let error = said.lines().last().unwrap();
+            assert!(
+                error.starts_with("error: ") && error.contains("disk/"),
+                "{size}: {said}"
+            );
+            // SQLite does not always say more.
+            let why = ["No space left on device", "no room left on the disk", "disk I/O error"];
+            assert!(why.iter().any(|why| error.contains(why)), "{size}: {said}");
+            assert!(!said.contains("done:"), "{size}: {said}");
+        }
+        let ran = place.run(&["run", "run.toml"]);
+        assert_eq!(ran.status, 0, "{size}: {said}\n{}", ran.stderr);
+        assert!(ran.stderr.contains("rows in 120000 = "), "{size}: {}", ran.stderr);
+        let found = std::fs::read(place.path("disk/out.ndjson")).unwrap();
+        assert!(found == whole, "{size}: {said}\n{}", ran.stderr);
+        assert!(
+            stored(&place.path("disk/out.db")) == database,
+            "{size}: {said}\n{}",
+            ran.stderr
+        );
+        std::fs::remove_dir_all(place.path("disk")).unwrap();
+    }
+    assert!(failed > 4, "{failed} of the disks were too small");
 }
 
 /// While the journal has no room the senders wait; then they go on, and not a row is lost.

@@ -58,6 +58,9 @@ impl Sinks {
                     if let Err(error) = result {
                         let mut first = failed.lock().unwrap_or_else(PoisonError::into_inner);
                         first.get_or_insert(error);
+                        drop(first);
+                        // What a channel holds outlives its reader: somebody may wait for an answer in it.
+                        queue.iter().for_each(drop);
                     }
                     Ok(())
                 })
