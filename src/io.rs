@@ -29,6 +29,7 @@ mod open;
 mod output;
 #[cfg(feature = "parquet")]
 pub mod parquet;
+pub(crate) mod places;
 mod seen;
 #[cfg(feature = "net")]
 mod serve;
@@ -125,6 +126,10 @@ pub trait Source: Send {
     /// What is known of the input so far.
     fn about(&self) -> About {
         About::default()
+    }
+    /// What happened since this was asked last, and a person should know.
+    fn notes(&mut self) -> Vec<String> {
+        Vec::new()
     }
     /// Everything up to `upto` has been dealt with and will not be asked for again.
     ///

@@ -68,6 +68,14 @@ impl Engine {
         Ok(refused)
     }
 
+    /// No more rows will come from a partition: it holds no window open. Should some come, it begins again at the watermark
+    /// of the feed.
+    pub fn retire(&mut self, partition: u32) {
+        if let Some(watermarks) = &mut self.watermarks {
+            watermarks.partitions.remove(&partition);
+        }
+    }
+
     /// Rows so far that came after their windows had closed.
     pub fn late_rows(&self) -> u64 {
         self.late

@@ -88,6 +88,14 @@ mod refusals;
 mod report_forms;
 mod resident_rows;
 #[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
+mod run_child;
+#[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
+mod run_outputs;
+#[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
+mod run_refusals;
+#[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
+mod run_resuming;
+#[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
 mod running;
 mod same_bits;
 #[cfg(feature = "cli")]

@@ -228,7 +228,7 @@ impl Feed {
         }
     }
 
-    fn plan(&mut self, schema: &SchemaRef) -> Result<()> {
+    pub(super) fn plan(&mut self, schema: &SchemaRef) -> Result<()> {
         let config = |error: Error| match error {
             Error::Usage(why) => Error::Config(format!("feed `{}`: {why}", self.name)),
             error => error,
@@ -392,12 +392,21 @@ impl Feed {
         self.engine.end();
     }
 
+    /// No more rows will come from these partitions.
+    pub(super) fn retire(&mut self, partitions: &[u32]) {
+        partitions.iter().for_each(|partition| self.engine.retire(*partition));
+    }
+
     pub(super) fn watermark_ns(&self) -> Option<i64> {
         self.engine.watermark_ns()
     }
 
     pub(super) fn open_cells(&self) -> usize {
         self.engine.cells()
+    }
+
+    pub(super) fn keys(&self) -> usize {
+        self.engine.keys()
     }
 
     pub(super) fn positions(&self) -> Vec<Position> {
@@ -416,6 +425,8 @@ impl Feed {
                 .values()
                 .map(|p| (p.partition, p.rows, p.offset_bytes, p.generation))
                 .collect(),
+            paths: Vec::new(),
+            journal: None,
             engine: self.engine.snapshot()?,
             alerts: match &self.planned {
                 Some(planned) => planned.alerts.to_bytes(),
