@@ -39,6 +39,14 @@ pub(crate) struct Checkpoint {
     pub(crate) files: Vec<(String, u64)>,
 }
 
+impl Checkpoint {
+    /// The length of a file that is appended to.
+    pub(crate) fn length(&self, path: &Path) -> Option<u64> {
+        let name = path.display().to_string();
+        self.files.iter().find(|(of, _)| *of == name).map(|(_, bytes)| *bytes)
+    }
+}
+
 /// One feed.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct FeedState {
@@ -49,6 +57,10 @@ pub(crate) struct FeedState {
     pub(crate) batch_schema: Option<Vec<u8>>,
     /// Partition, rows, offset and generation of each partition.
     pub(crate) positions: Vec<(u32, u64, u64, u64)>,
+    /// The paths of the partitions that are files.
+    pub(crate) paths: Vec<(u32, String)>,
+    /// Rows, offset and generation of the place in a journal that is not used now.
+    pub(crate) journal: Option<(u64, u64, u64)>,
     pub(crate) engine: Vec<u8>,
     pub(crate) alerts: Vec<u8>,
     /// Reports so far of windows that are open.
@@ -63,6 +75,8 @@ pub(crate) struct Store {
     directory: PathBuf,
     /// The number of the newest.
     newest: u64,
+    /// The numbers of those that could not be read: they are of no use beside the next.
+    passed_over: Vec<u64>,
     /// Held for its lock.
     _lock: File,
 }
@@ -90,6 +104,7 @@ impl Store {
         Ok(Self {
             directory: directory.to_owned(),
             newest,
+            passed_over: Vec::new(),
             _lock: lock,
         })
     }
@@ -102,14 +117,18 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Data`] where there are checkpoints and none is sound: going on without them would lose rows.
-    pub(crate) fn load(&self) -> Result<(Option<Checkpoint>, Vec<String>)> {
+    pub(crate) fn load(&mut self) -> Result<(Option<Checkpoint>, Vec<String>)> {
         let mut notes = Vec::new();
+        self.passed_over.clear();
         for number in numbers(&self.directory)?.into_iter().rev() {
             let path = self.path(number);
             let read = std::fs::read(&path).map_err(|e| e.to_string());
             match read.and_then(|bytes| decode(&bytes)) {
                 Ok(checkpoint) => return Ok((Some(checkpoint), notes)),
-                Err(why) => notes.push(format!("the checkpoint {} is passed over: {why}", path.display())),
+                Err(why) => {
+                    self.passed_over.push(number);
+                    notes.push(format!("the checkpoint {} is passed over: {why}", path.display()));
+                }
             }
         }
         match notes.is_empty() {
@@ -138,6 +157,7 @@ impl Store {
             removed.map_err(|source| self.output(source))?;
         }
         self.newest = 0;
+        self.passed_over.clear();
         Ok(())
     }
 
@@ -175,7 +195,10 @@ impl Store {
             self.output(source)
         })?;
         self.newest = number;
-        for old in numbers(&self.directory)?.into_iter().rev().skip(GENERATIONS) {
+        let of_no_use = |number: &u64| self.passed_over.contains(number);
+        let (mut gone, sound): (Vec<u64>, Vec<u64>) = numbers(&self.directory)?.into_iter().rev().partition(of_no_use);
+        gone.extend(sound.into_iter().skip(GENERATIONS));
+        for old in gone {
             // What stays is in nobody's way, and is tried again next time.
             let _ = std::fs::remove_file(self.path(old));
         }
@@ -313,6 +336,11 @@ mod tests {
             assert_eq!(found, Some(checkpoint(1)));
             assert!(notes.len() == 1 && notes[0].contains(word), "{notes:?}");
         }
+        // The next takes the place of the damaged one, and the sound one stays beside it.
+        store.save(&checkpoint(3)).unwrap();
+        assert_eq!(numbers(directory.path()).unwrap(), [1, 3]);
+        std::fs::write(store.path(3), b"").unwrap();
+        assert_eq!(store.load().unwrap().0, Some(checkpoint(1)));
         std::fs::write(store.path(1), b"").unwrap();
         let error = store.load().unwrap_err();
         assert!(error.to_string().contains("--discard-state"), "{error}");

@@ -11,7 +11,6 @@ mod devices;
 mod generate;
 #[cfg(feature = "sqlite")]
 mod merge;
-mod places;
 mod progress;
 mod rendering;
 mod run;

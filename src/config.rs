@@ -3,8 +3,10 @@
 //! Every name that is not known is an error, as a misspelt option would otherwise be one that does nothing. What can be
 //! checked without touching anything (types, ranges, expressions, formats) is checked here.
 
+mod lines;
 mod raw;
 mod typed;
+mod values;
 
 use crate::engine::Lateness;
 use crate::error::{Error, Result};
@@ -47,10 +49,12 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Where the run can be watched.
     pub server: Option<SocketAddr>,
-    /// Whether the page of the run may be seen from beyond this machine.
-    pub server_insecure: bool,
+    /// Who may watch it.
+    pub server_access: Access,
     /// What a checkpoint must have been made for: rows, windows and statistics as text.
     pub fingerprint: String,
+    /// The file that it was read from, if it was.
+    pub source: Option<PathBuf>,
 }
 
 /// One feed.
@@ -216,7 +220,11 @@ impl Config {
             path: path.to_owned(),
             source,
         })?;
-        Self::parse(&text).map_err(|error| Error::Config(format!("{}: {error}", path.display())))
+        let config = Self::parse(&text).map_err(|error| Error::Config(format!("{}: {error}", path.display())))?;
+        Ok(Self {
+            source: Some(path.to_owned()),
+            ..config
+        })
     }
 
     /// Reads the text of a configuration.
@@ -235,7 +243,7 @@ impl Config {
     /// [`Error::Config`] for what is wrong in it.
     pub fn parse(text: &str) -> Result<Self> {
         let raw: Raw = toml::from_str(text).map_err(|e| Error::Config(e.to_string().trim_end().to_owned()))?;
-        raw.typed()
+        raw.typed().map_err(|error| lines::with_line(text, error))
     }
 
     /// Where feeds are, by their names, for messages.

@@ -30,6 +30,7 @@ mod open;
 mod output;
 #[cfg(feature = "parquet")]
 pub mod parquet;
+pub(crate) mod places;
 mod rejected;
 mod seen;
 #[cfg(feature = "net")]
@@ -146,6 +147,10 @@ pub trait Source: Send {
     /// The partitions that rows are still to come from, where that is known; nothing where it is not.
     fn partitions(&self) -> Option<Vec<u32>> {
         None
+    }
+    /// What happened since this was asked last, and a person should know.
+    fn notes(&mut self) -> Vec<String> {
+        Vec::new()
     }
     /// Everything up to `upto` has been dealt with and will not be asked for again.
     ///

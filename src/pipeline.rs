@@ -13,7 +13,7 @@ mod sample;
 mod workload;
 
 pub use predict::{Predict, Predicted, predict};
-pub use run::{Counts, Ended, check_environment, run};
+pub use run::{Counts, Ended, check_alerts, check_environment, run};
 pub use workload::workload;
 
 use crate::backend::Backend;

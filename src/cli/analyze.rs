@@ -1,11 +1,12 @@
 //! `millstream analyze INPUT...`: statistics of files or of standard input.
 
+use super::Log;
 use super::computing::{self, Computing};
 use super::progress::Progress;
 use super::rendering::{self, OutputFormat};
-use super::{Log, places};
 use crate::error::{Result, STANDARD_INPUT};
 use crate::expr::{Definition, Expr, Formula};
+use crate::io::places;
 use crate::io::{self, BadRows, Format, OutputFile, ReadOptions, TimeUnit};
 use crate::machine::{Cache, select_traced};
 use crate::pipeline::{Query, analyze, workload};

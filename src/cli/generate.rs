@@ -1,12 +1,12 @@
 //! `millstream generate`: a synthetic feed to a file, standard output, a socket or a server.
 
 use super::Log;
-use super::places;
 use crate::error::{Error, Result};
 use crate::generate::{
     BATCH_ROWS, Column, DATAGRAM_BYTES, Delivery, Expectation, Format, Grid, Options, Question, Target, generate,
 };
 use crate::io::OutputFile;
+use crate::io::places;
 use crate::units::{duration_ns, names};
 use clap::{Args, ValueEnum};
 use std::io::Write;

@@ -1,10 +1,11 @@
 //! `millstream merge SUMMARIES...`: stored summaries combined into longer windows or fewer keys.
 
+use super::Log;
 use super::analyze::{Statistic, probability};
 use super::rendering::{self, OutputFormat};
-use super::{Log, places};
 use crate::error::{Error, Result};
 use crate::io::OutputFile;
+use crate::io::places;
 use crate::io::sink::sqlite::Database;
 use crate::merge::{Query, Span, Statistics, merge};
 use crate::units;

@@ -1,9 +1,10 @@
 //! `millstream transform INPUT...`: the rows of files or of standard input with columns made from them.
 
+use super::Log;
 use super::analyze::{READING, bad_rows};
 use super::progress::Progress;
-use super::{Log, places};
 use crate::error::{Error, Result};
+use crate::io::places;
 use crate::io::table::Output;
 use crate::io::{self, BadRows, Format, OutputFile, ReadOptions};
 use crate::pipeline::{Predict, predict};

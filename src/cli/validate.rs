@@ -3,7 +3,7 @@
 use super::Log;
 use crate::config::Config;
 use crate::error::Result;
-use crate::pipeline::check_environment;
+use crate::pipeline::{check_alerts, check_environment};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -26,8 +26,9 @@ const EXAMPLES: &str = "Examples:\n  \
 
 pub(super) fn run(arguments: &Arguments, log: Log) -> Result<()> {
     let config = Config::read(&arguments.config)?;
-    if !arguments.no_environment {
-        check_environment(&config)?;
+    match arguments.no_environment {
+        true => check_alerts(&config)?,
+        false => check_environment(&config)?,
     }
     log.say(
         "done",

@@ -168,6 +168,9 @@ pub(super) struct RawLimits {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawServer {
     pub(super) listen: String,
+    pub(super) tls: Option<RawTls>,
+    pub(super) token_file: Option<PathBuf>,
+    pub(super) token_env: Option<String>,
     #[serde(default)]
     pub(super) insecure: bool,
 }

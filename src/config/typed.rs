@@ -1,8 +1,10 @@
 //! What the words of a configuration mean: from the file's tables to typed values.
 
 use super::raw::{
-    OneOrMany, Raw, RawAlert, RawEngine, RawFeed, RawLimits, RawRows, RawSink, RawState, RawStatistics, RawWindow,
+    OneOrMany, Raw, RawAlert, RawEngine, RawFeed, RawLimits, RawRows, RawServer, RawSink, RawState, RawStatistics,
+    RawWindow,
 };
+use super::values::{address, at_least_one, config, duration, duration_ns, page, size_bytes, some_time, without, word};
 use super::{
     Access, AlertConfig, Backend, Config, EngineConfig, FeedConfig, FeedKind, LimitsConfig, RowsConfig, StateConfig,
     roll_bytes, sink_format,
@@ -16,44 +18,11 @@ use crate::io::sink::{SinkFormat, SinkOptions};
 use crate::spec::{Precision, Regression, Spec, Window};
 use crate::units;
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// Rows of a micro-batch at most: beyond it waiting costs more than a larger batch gains.
 const BATCH_ROWS_MAX: usize = 1 << 24;
-
-fn config(what: &str, why: impl std::fmt::Display) -> Error {
-    Error::Config(format!("{what}: {why}"))
-}
-
-/// A duration that may be 0.
-fn duration_ns(what: &str, text: Option<&str>, default: i64) -> Result<i64> {
-    match text.map(str::trim) {
-        None => Ok(default),
-        Some("0" | "0s" | "0ms" | "0m" | "0h" | "0d" | "0us" | "0ns") => Ok(0),
-        Some(text) => units::duration_ns(text).map_err(|e| config(what, e)),
-    }
-}
-
-fn duration(what: &str, text: Option<&str>, default: Duration) -> Result<Duration> {
-    let ns = duration_ns(what, text, i64::try_from(default.as_nanos()).unwrap_or(i64::MAX))?;
-    Ok(Duration::from_nanos(ns.unsigned_abs()))
-}
-
-fn size_bytes(what: &str, text: Option<&str>, default: u64) -> Result<u64> {
-    text.map_or(Ok(default), |text| units::size_bytes(text).map_err(|e| config(what, e)))
-}
-
-/// One of some words.
-fn word<T: Copy>(what: &str, text: Option<&str>, words: &[(&str, T)], default: T) -> Result<T> {
-    let Some(text) = text else { return Ok(default) };
-    let found = words.iter().find(|(word, _)| *word == text);
-    let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-    found
-        .map(|(_, value)| *value)
-        .ok_or_else(|| config(what, format!("`{text}` is none of {}", all.join(", "))))
-}
 
 impl Raw {
     pub(super) fn typed(self) -> Result<Config> {
@@ -80,7 +49,8 @@ impl Raw {
             precision: engine.precision.unwrap_or_default(),
             ..spec
         };
-        let sinks = self.sink.into_iter().map(RawSink::typed).collect::<Result<Vec<_>>>()?;
+        let sinks = (1..).zip(self.sink).map(|(number, sink)| sink.typed(number));
+        let sinks = sinks.collect::<Result<Vec<_>>>()?;
         let mut places = HashSet::new();
         if let Some(twice) = sinks.iter().find(|sink| !places.insert(sink.name())) {
             return Err(Error::Config(format!("two sinks write to {}", twice.name())));
@@ -107,21 +77,43 @@ impl Raw {
             state,
             limits: self.limits.typed()?,
             server,
-            server_insecure: self.server.is_some_and(|server| server.insecure),
+            server_access: self.server.map(RawServer::access).unwrap_or_default(),
             fingerprint,
+            source: None,
         })
     }
 }
 
-fn address(what: &str, text: &str) -> Result<SocketAddr> {
-    let text = text
-        .strip_prefix("localhost:")
-        .map_or(text.to_owned(), |port| format!("127.0.0.1:{port}"));
-    text.parse()
-        .map_err(|_| config(what, format!("`{text}` is no address such as 127.0.0.1:7400")))
-}
-
 impl RawFeed {
+    /// Every option is one that a feed of this type has.
+    fn fits_its_type(&self, place: &str) -> Result<()> {
+        let kind = self.kind.as_str();
+        let of = |kinds: &[&str], is_there: bool| is_there && !kinds.contains(&kind);
+        let why = format!("a feed of type {kind} has no such option");
+        without(
+            place,
+            &why,
+            &[
+                ("listen", of(&["tcp", "udp", "http"], self.listen.is_some())),
+                ("path", of(&["file"], self.path.is_some())),
+                ("follow", of(&["file"], self.follow.is_some())),
+                ("url", of(&["http_poll"], self.url.is_some())),
+                ("interval", of(&["http_poll"], self.interval.is_some())),
+                ("headers_file", of(&["http_poll"], self.headers_file.is_some())),
+                ("tls", of(&["tcp", "http"], self.tls.is_some())),
+                ("token_file", of(&["tcp", "http"], self.token_file.is_some())),
+                ("token_env", of(&["tcp", "http"], self.token_env.is_some())),
+                ("insecure", of(&["tcp", "udp", "http"], self.insecure)),
+            ],
+        )?;
+        let is_binary = self.format.as_deref() == Some("binary");
+        without(
+            place,
+            "only format = \"binary\" has it",
+            &[("values", self.values.is_some() && !is_binary)],
+        )
+    }
+
     fn typed(self, single: bool) -> Result<FeedConfig> {
         let name = match (&self.name, single) {
             (Some(name), _) if !name.is_empty() => name.clone(),
@@ -133,6 +125,7 @@ impl RawFeed {
             }
         };
         let what = |option: &str| format!("feed `{name}`: {option}");
+        self.fits_its_type(&what(""))?;
         let listen = || match &self.listen {
             Some(text) => address(&what("listen"), text),
             None => Err(config(
@@ -154,11 +147,8 @@ impl RawFeed {
             "udp" => FeedKind::Udp { listen: listen()? },
             "http" => FeedKind::Http { listen: listen()? },
             "http_poll" => FeedKind::HttpPoll {
-                url: self
-                    .url
-                    .clone()
-                    .ok_or_else(|| config(&what("url"), "a feed of this type needs the url to ask"))?,
-                interval: duration(&what("interval"), self.interval.as_deref(), Duration::from_secs(1))?,
+                url: page(&what("url"), self.url.as_deref())?,
+                interval: some_time(&what("interval"), self.interval.as_deref(), Duration::from_secs(1))?,
                 headers_file: self.headers_file.clone(),
             },
             other => {
@@ -180,6 +170,21 @@ impl RawFeed {
             (None, FeedKind::File { .. }) => None,
             (None, _) => return Err(config(&what("format"), "name one of csv, ndjson, arrow, binary")),
         };
+        match (&kind, format) {
+            (FeedKind::Udp { .. }, Some(WireFormat::Csv)) if self.columns.is_none() => {
+                return Err(config(
+                    &what("columns"),
+                    "a datagram has no header: name the columns in their order",
+                ));
+            }
+            (FeedKind::Udp { .. }, Some(WireFormat::Arrow)) => {
+                return Err(config(
+                    &what("format"),
+                    "udp takes csv, ndjson or binary, as a datagram is no stream",
+                ));
+            }
+            _ => {}
+        }
         if format == Some(WireFormat::Binary) && self.columns.is_none() {
             return Err(config(
                 &what("columns"),
@@ -217,6 +222,17 @@ impl RawFeed {
             kind,
             format,
         })
+    }
+}
+
+impl RawServer {
+    fn access(self) -> Access {
+        Access {
+            tls: self.tls.map(|tls| (tls.certificate, tls.key)),
+            token_file: self.token_file,
+            token_env: self.token_env,
+            insecure: self.insecure,
+        }
     }
 }
 
@@ -269,7 +285,11 @@ impl RawWindow {
                 None => None,
                 Some(_) => return Err(config("[window] slide", "what is unbounded does not slide")),
             },
-            size => Some(units::window(size, self.slide.as_deref()).map_err(|e| config("[window]", e))?),
+            size => Some(units::window(size, self.slide.as_deref()).map_err(|e| {
+                // The slide alone is at fault where the size makes a window by itself.
+                let alone = self.slide.is_some() && units::window(size, None).is_ok();
+                config(if alone { "[window] slide" } else { "[window] size" }, e)
+            })?),
         };
         let mut lateness = Lateness::new().lateness_ns(duration_ns("[window] lateness", self.lateness.as_deref(), 0)?);
         if let Some(text) = &self.max_ahead {
@@ -284,6 +304,8 @@ impl RawWindow {
             &[("drop", false), ("side", true)],
             false,
         )?;
+        let why = "only late = \"side\" writes late rows";
+        without("[window] ", why, &[("late_path", !side && self.late_path.is_some())])?;
         let late_path = match (side, self.late_path) {
             (true, None) => {
                 return Err(config(
@@ -300,7 +322,13 @@ impl RawWindow {
             &[("close", false), ("update", true)],
             false,
         )?;
-        let interval = duration(
+        let why = "only emit = \"update\" has it";
+        without(
+            "[window] ",
+            why,
+            &[("emit_interval", !update && self.emit_interval.is_some())],
+        )?;
+        let interval = some_time(
             "[window] emit_interval",
             self.emit_interval.as_deref(),
             Duration::from_secs(1),
@@ -376,25 +404,56 @@ impl RawEngine {
 }
 
 impl RawSink {
-    fn typed(self) -> Result<SinkOptions> {
-        let what = format!("[[sink]] of type {}", self.kind);
-        let path = || self.path.clone().ok_or_else(|| config(&what, "needs a path"));
+    /// The one with this number, from 1.
+    fn typed(self, number: usize) -> Result<SinkOptions> {
+        let place = format!("[[sink]] {number}: ");
+        let what = |option: &str| format!("{place}{option}");
+        let path = || {
+            self.path
+                .clone()
+                .ok_or_else(|| config(&what("path"), "a sink of this type needs a path"))
+        };
+        let rolls = |format: SinkFormat| {
+            let why = "only sinks of type file that write parquet have it";
+            without(
+                &place,
+                why,
+                &[("roll", self.roll.is_some() && format != SinkFormat::Parquet)],
+            )
+        };
         match self.kind.as_str() {
-            "stdout" => Ok(SinkOptions::Stdout {
-                format: self.format.as_deref().map_or(Ok(SinkFormat::Ndjson), str::parse)?,
-            }),
+            "stdout" => {
+                let why = "a sink of type stdout has no such option";
+                without(&place, why, &[("path", self.path.is_some())])?;
+                rolls(SinkFormat::Ndjson)?;
+                let format = self.format.as_deref().map_or(Ok(SinkFormat::Ndjson), str::parse);
+                let format = format.map_err(|e| config(&what("format"), e))?;
+                if format == SinkFormat::Parquet {
+                    let why = "standard output takes ndjson or csv; parquet needs a sink of type file";
+                    return Err(config(&what("format"), why));
+                }
+                Ok(SinkOptions::Stdout { format })
+            }
             "file" => {
                 let path = path()?;
+                let format = sink_format(&path, self.format.as_deref()).map_err(|e| config(&what("format"), e))?;
+                rolls(format)?;
                 Ok(SinkOptions::File {
-                    format: sink_format(&path, self.format.as_deref())?,
-                    roll_bytes: roll_bytes(self.roll.as_deref()).map_err(|e| config(&what, e))?,
+                    format,
+                    roll_bytes: roll_bytes(self.roll.as_deref()).map_err(|e| config(&what("roll"), e))?,
                     path,
                 })
             }
-            "sqlite" => Ok(SinkOptions::Sqlite { path: path()? }),
-            other => Err(Error::Config(format!(
-                "[[sink]] type: `{other}` is none of stdout, file, sqlite"
-            ))),
+            "sqlite" => {
+                let why = "a sink of type sqlite has no such option";
+                without(&place, why, &[("format", self.format.is_some())])?;
+                rolls(SinkFormat::Ndjson)?;
+                Ok(SinkOptions::Sqlite { path: path()? })
+            }
+            other => Err(config(
+                &what("type"),
+                format!("`{other}` is none of stdout, file, sqlite"),
+            )),
         }
     }
 }
@@ -426,13 +485,14 @@ impl RawState {
 impl RawLimits {
     fn typed(self) -> Result<LimitsConfig> {
         let line = size_bytes("[limits] line", self.line.as_deref(), 1 << 20)?;
+        let (keys, connections) = (self.keys.unwrap_or(1_000_000), self.connections.unwrap_or(1024));
         Ok(LimitsConfig {
             memory_bytes: size_bytes("[limits] memory", self.memory.as_deref(), 512 << 20)?,
-            keys: self.keys.unwrap_or(1_000_000),
+            keys: at_least_one("[limits] keys", keys > 0, keys, "at least 1")?,
             line_bytes: usize::try_from(line).unwrap_or(usize::MAX),
             body_bytes: size_bytes("[limits] body", self.body.as_deref(), 64 << 20)?,
-            connections: self.connections.unwrap_or(1024),
-            idle_connection: duration(
+            connections: at_least_one("[limits] connections", connections > 0, connections, "at least 1")?,
+            idle_connection: some_time(
                 "[limits] idle_connection",
                 self.idle_connection.as_deref(),
                 Duration::from_secs(60),

@@ -1,12 +1,14 @@
 //! Rows of files: to their end, or followed while they grow, through rotation and truncation.
 //!
-//! A followed file that is renamed away is read to its end before the one that has taken its name; the position says by
-//! its inode which file its offset belongs to, so that after a restart the old one is found under its new name. A file
-//! that has become shorter is read from its start again. Every path is a partition of its own, and they take turns.
+//! A followed file that is renamed away is read to its end, then those that had its name in between, then the one that
+//! has it now; the position says which file its offset belongs to, so that after a restart the old one is found under its
+//! new name. A file that has become shorter is read from its start again. Every path is a partition of its own, and they
+//! take turns.
 //!
 //! A position is the end of a batch, which is the end of a record. To resume, the header line is read again.
 
 mod columns;
+mod rotation;
 
 use super::live::{self, Context, IDLE_WAIT, WireFormat};
 use super::wire::Decoder;
@@ -14,6 +16,8 @@ use super::{About, Format, Position, Read, Rows, Source, whole};
 use crate::error::{Error, Result};
 use arrow::datatypes::SchemaRef;
 use columns::Columns;
+use rotation::identity;
+pub(crate) use rotation::{farewell, partitions};
 use std::fs::{File, Metadata};
 use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -34,8 +38,10 @@ const LINES_COUNTED_BYTES: u64 = 256 << 20;
 /// Which files to read, and how.
 #[derive(Debug, Clone, Default)]
 pub struct FileOptions {
-    /// The files; each is a partition, numbered as they stand here.
+    /// The files; each is a partition.
     pub paths: Vec<PathBuf>,
+    /// The numbers of the partitions, by path; as they stand there, where absent.
+    pub partitions: Vec<u32>,
     /// Whether to go on at the end of a file, waiting for more.
     pub follow: bool,
     /// Places to go on from, by their partition; the others are read from their start.
@@ -71,7 +77,8 @@ impl FileSource {
             return Err(Error::Config(format!("feed `{}`: no path is named", context.name)));
         }
         let mut parts = Vec::new();
-        for (partition, path) in (0u32..).zip(&options.paths) {
+        for (place, path) in (0u32..).zip(&options.paths) {
+            let partition = options.partitions.get(place as usize).copied().unwrap_or(place);
             let from = options
                 .positions
                 .iter()
@@ -82,7 +89,7 @@ impl FileSource {
             });
             parts.push(match columns::needs_reader(context, path, options.follow)? {
                 Some(read) => Part::Columns(Columns::open(context, path, &read, from)?),
-                None => Part::Lines(Box::new(Lines::open(context, path, options.follow, from)?)),
+                None => Part::Lines(Box::new(Lines::open(context, path, options, from)?)),
             });
         }
         Ok(Self {
@@ -99,7 +106,7 @@ impl FileSource {
     pub fn restarts(&self) -> u64 {
         let restarts = |part: &Part| match part {
             Part::Lines(lines) => lines.notes.len() as u64,
-            Part::Columns(_) => 0,
+            Part::Columns(columns) => u64::from(columns.note.is_some()),
         };
         self.parts.iter().map(restarts).sum()
     }
@@ -130,7 +137,7 @@ impl Source for FileSource {
         };
         let notes = self.parts.iter().filter_map(|part| match part {
             Part::Lines(lines) => lines.notes.last().cloned(),
-            Part::Columns(_) => None,
+            Part::Columns(columns) => columns.note.clone(),
         });
         let notes: Vec<String> = notes.collect();
         About {
@@ -147,6 +154,20 @@ impl Source for FileSource {
         };
         let open = self.parts.iter().zip(&self.ended).filter(|(_, ended)| !**ended);
         Some(open.map(|(part, _)| partition(part)).collect())
+    }
+
+    fn notes(&mut self) -> Vec<String> {
+        let unsaid = |part: &mut Part| match part {
+            Part::Lines(lines) => {
+                let said = std::mem::replace(&mut lines.said, lines.notes.len());
+                lines.notes[said..].to_vec()
+            }
+            Part::Columns(columns) => {
+                let said = std::mem::replace(&mut columns.said, true);
+                columns.note.iter().filter(|_| !said).cloned().collect()
+            }
+        };
+        self.parts.iter_mut().flat_map(unsaid).collect()
     }
 
     fn read(&mut self) -> Result<Read> {
@@ -192,7 +213,15 @@ struct Lines {
     /// What has been read in advance.
     ahead: Option<Read>,
     ended: bool,
+    /// Whether the file that is open is one that had the name before.
+    is_behind: bool,
+    /// Files that were read to their end, the newest last.
+    seen: Vec<u64>,
+    /// Paths that are read by themselves.
+    others: Vec<PathBuf>,
     notes: Vec<String>,
+    /// How many of the notes were said.
+    said: usize,
 }
 
 /// A file that is open.
@@ -211,7 +240,8 @@ struct Open {
 }
 
 impl Lines {
-    fn open(context: &Context, path: &Path, follow: bool, from: Position) -> Result<Self> {
+    fn open(context: &Context, path: &Path, options: &FileOptions, from: Position) -> Result<Self> {
+        let follow = options.follow;
         let mut lines = Self {
             context: context.clone(),
             path: path.to_owned(),
@@ -222,7 +252,11 @@ impl Lines {
             rows_before: from.rows,
             ahead: None,
             ended: false,
+            is_behind: false,
+            seen: Vec::new(),
+            others: options.paths.clone(),
             notes: Vec::new(),
+            said: 0,
         };
         // What is wrong with the options is found out even where there is no file yet.
         lines.decoder()?;
@@ -230,6 +264,7 @@ impl Lines {
             (0, _) => {}
             (_, Some((file, metadata))) if metadata.len() >= from.offset_bytes => {
                 lines.open = Some(lines.resume(file, &metadata, from)?);
+                lines.is_behind = lines.is_other(identity(&metadata));
             }
             (offset, Some(_)) => lines.note(format!("is shorter than the {offset} bytes that had been read")),
             (_, None) => lines.note("has gone since it was read".into()),
@@ -262,31 +297,6 @@ impl Lines {
 
     fn schema(&self) -> Option<SchemaRef> {
         self.open.as_ref().and_then(|open| open.decoder.schema())
-    }
-
-    /// The file of this generation, under the path's name or another one in its directory.
-    fn find(&self, generation: u64) -> Result<Option<(File, Metadata)>> {
-        let is_it = |metadata: &Metadata| generation == 0 || inode(metadata) == generation;
-        if let Ok((file, metadata)) = opened(&self.path)
-            && is_it(&metadata)
-        {
-            return Ok(Some((file, metadata)));
-        }
-        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let Ok(entries) = std::fs::read_dir(parent.unwrap_or(Path::new("."))) else {
-            return Ok(None);
-        };
-        for entry in entries.flatten() {
-            if entry
-                .metadata()
-                .is_ok_and(|metadata| metadata.is_file() && is_it(&metadata))
-                && let Ok((file, metadata)) = opened(&entry.path())
-                && is_it(&metadata)
-            {
-                return Ok(Some((file, metadata)));
-            }
-        }
-        Ok(None)
     }
 
     /// Goes on behind the position.
@@ -334,7 +344,7 @@ impl Lines {
             file.seek(SeekFrom::Start(from.offset_bytes)).map_err(&input)?;
         }
         let at = file.stream_position().map_err(&input)?;
-        Ok(Open::new(file, decoder, inode(metadata), at))
+        Ok(Open::new(file, decoder, identity(metadata), at))
     }
 
     fn read(&mut self) -> Result<Read> {
@@ -349,7 +359,7 @@ impl Lines {
                 match opened(&self.path) {
                     Ok((file, metadata)) => {
                         let decoder = self.decoder()?;
-                        self.open = Some(Open::new(file, decoder, inode(&metadata), 0));
+                        self.open = Some(Open::new(file, decoder, identity(&metadata), 0));
                         continue;
                     }
                     Err(e) if self.follow && e.kind() == io::ErrorKind::NotFound => return Ok(Read::Idle),
@@ -366,8 +376,8 @@ impl Lines {
             if open.finished {
                 self.rows_before += open.decoder.rows();
                 // Where only a header was there, its columns are still asked for.
-                if self.follow {
-                    self.open = None;
+                if self.follow || self.is_behind {
+                    self.go_on()?;
                 } else {
                     self.ended = true;
                 }
@@ -425,7 +435,9 @@ impl Lines {
             return Ok(true);
         }
         // Where it was renamed away and nothing has come in its place, it is still the one to read.
-        let is_other = std::fs::metadata(&self.path).is_ok_and(|metadata| inode(&metadata) != open.generation);
+        let generation = open.generation;
+        let is_other = self.is_other(generation);
+        let Some(open) = &mut self.open else { return Ok(true) };
         if is_other && open.leaving.get_or_insert_with(Instant::now).elapsed() >= LINGER {
             open.decoder.finish();
             open.finished = true;
@@ -485,16 +497,4 @@ fn count_lines(file: &mut File, bytes: u64) -> io::Result<u64> {
             got => lines += super::chunks::count_lines(&piece[..got]),
         }
     }
-}
-
-/// What tells a file from others that have had its name.
-#[cfg(unix)]
-fn inode(metadata: &Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::ino(metadata)
-}
-
-/// What tells a file from others that have had its name: nothing here, so that rotation is not noticed.
-#[cfg(not(unix))]
-fn inode(_: &Metadata) -> u64 {
-    0
 }

@@ -13,6 +13,7 @@ mod rolling;
 pub mod sqlite;
 mod state;
 
+pub(crate) use open::check;
 pub use open::{DEFAULT_ROLL_BYTES, SinkFormat, SinkOptions, open};
 
 use crate::error::Result;
@@ -55,6 +56,13 @@ pub trait Sink: Send {
     /// # Errors
     /// As [`Sink::write`].
     fn flush(&mut self) -> Result<()>;
+    /// No report follows: ends what is still being made (a Parquet file), so that a checkpoint after it finds files whole.
+    ///
+    /// # Errors
+    /// As [`Sink::write`].
+    fn end(&mut self) -> Result<()> {
+        Ok(())
+    }
     /// Makes everything durable; what comes back opens the sink again at this place.
     ///
     /// # Errors

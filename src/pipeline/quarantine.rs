@@ -52,6 +52,16 @@ fn escape(bytes: &[u8]) -> Cow<'_, str> {
     bytes.escape_ascii().to_string().into()
 }
 
+/// Refuses a file that begins with something else than a row that was kept aside.
+pub(super) fn refuse_foreign(file: &mut File) -> std::io::Result<()> {
+    let mut first = [b'{'];
+    if file.read(&mut first)? > 0 && first != [b'{'] {
+        let other = "it holds something else than rows that were kept aside: name another file";
+        return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, other));
+    }
+    Ok(())
+}
+
 impl Quarantine {
     /// Opens the file to append to it, so that no row that was kept is lost; one with other contents is refused.
     pub(super) fn create(path: &Path) -> Result<Self> {
@@ -62,12 +72,7 @@ impl Quarantine {
         let file = OpenOptions::new().create(true).append(true).read(true).open(path);
         let mut file = file.map_err(failed)?;
         if file.metadata().map_err(failed)?.is_file() {
-            let mut first = [b'{'];
-            let read = file.read(&mut first).map_err(failed)?;
-            if read > 0 && first != [b'{'] {
-                let other = "it holds something else than rows that were kept aside";
-                return Err(failed(std::io::Error::new(std::io::ErrorKind::AlreadyExists, other)));
-            }
+            refuse_foreign(&mut file).map_err(failed)?;
         }
         Ok(Self {
             path: path.to_owned(),

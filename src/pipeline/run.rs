@@ -14,15 +14,16 @@ mod clock;
 mod counts;
 mod environment;
 mod feed;
+mod going_on;
 mod over_http;
+mod places;
 mod saving;
 mod sinks;
 mod sources;
 
 pub use counts::Counts;
-pub use environment::check_environment;
+pub use environment::{check_alerts, check_environment};
 
-use crate::alert::AlertRule;
 use crate::backend::Backend;
 use crate::checkpoint::{Checkpoint, Store};
 use crate::config::Config;
@@ -31,14 +32,12 @@ use crate::io::live::Stop;
 use crate::io::sink;
 use crate::metrics::Metrics;
 use appended::Appended;
-use arrow::datatypes::SchemaRef;
-use clock::Clock;
+use clock::{Clock, Known};
 use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
 use feed::{Aside, Feed, closes_by_the_clock, engine_spec};
 use saving::Saving;
 use sinks::Sinks;
 use sources::{Reading, Said, stored_schema};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -73,6 +72,7 @@ pub fn run(
     stop: &Stop,
     say: &mut dyn FnMut(&str),
 ) -> Result<Ended> {
+    places::check(config)?;
     let mut store = config
         .state
         .as_ref()
@@ -90,15 +90,18 @@ pub fn run(
     let mut notes = Vec::new();
     for number in 0..config.feeds.len() {
         let state = before.as_ref().and_then(|c| c.feeds.get(number));
-        let asked = run.feeds[number].asked().clone();
-        let fits = Arc::new(move |schema: &SchemaRef| asked.fits(schema));
+        let fits = run.feeds[number].asked().as_fits();
         let reading = sources::start(config, number, fits, state, store.as_ref(), stop, &said, &mut notes)?;
+        run.feeds[number].retire(&reading.places.left);
         run.readings.push(reading);
     }
     drop(said);
     notes.iter().for_each(|note| say(note));
     run.saving = store.map(Saving::new);
-    if before.is_none() {
+    if before
+        .as_ref()
+        .is_none_or(|before| !going_on::knows_outputs(before, config))
+    {
         // What is in the sinks now was there before: a crash before the first checkpoint must not leave more.
         run.checkpoint_now()?;
     }
@@ -122,13 +125,11 @@ fn monitor(
     say: &mut dyn FnMut(&str),
 ) -> Result<Option<crate::io::monitor::Monitor>> {
     let Some(listen) = config.server else { return Ok(None) };
-    let security = crate::io::tls::Security {
-        insecure: config.server_insecure,
-        ..Default::default()
-    };
+    let security = sources::security(&config.server_access)?;
+    let scheme = if security.tls.is_some() { "https" } else { "http" };
     let monitor = crate::io::monitor::Monitor::open(listen, security, metrics.clone())?;
     monitor.warning().into_iter().for_each(&mut *say);
-    say(&format!("metrics on http://{}/metrics", monitor.address()));
+    say(&format!("metrics on {scheme}://{}/metrics", monitor.address()));
     Ok(Some(monitor))
 }
 
@@ -141,14 +142,25 @@ fn recall(config: &Config, store: &mut Store, discard: bool, say: &mut dyn FnMut
     notes.iter().for_each(|note| say(note));
     let Some(before) = before else { return Ok(None) };
     let names: Vec<&str> = before.feeds.iter().map(|feed| feed.name.as_str()).collect();
-    if before.fingerprint != config.fingerprint || names != config.feed_names() {
+    if before.fingerprint != going_on::fingerprint(config)? || names != config.feed_names() {
         return Err(Error::Config(
-            "the state was made with other feeds, [rows], [window] or [statistics]: put them back, or begin anew with \
-             --discard-state"
+            "the state was made with other feeds, [rows], [window], [statistics] or precision, or with alerts that need \
+             other statistics: put them back, or begin anew with --discard-state"
                 .into(),
         ));
     }
     Ok(Some(before))
+}
+
+/// What sinks are told of the feeds.
+fn feeds_of_sinks(config: &Config) -> Result<Vec<sink::Feed>> {
+    let spec = engine_spec(config, &going_on::rules(config)?);
+    let feed = |feed: &crate::config::FeedConfig| sink::Feed {
+        name: feed.name.as_str().into(),
+        spec: spec.clone(),
+        ewm: config.spec.ewm_half_life_ns.is_some(),
+    };
+    Ok(config.feeds.iter().map(feed).collect())
 }
 
 struct Run<'a> {
@@ -174,8 +186,7 @@ impl<'a> Run<'a> {
         backend: &mut dyn FnMut() -> Result<Box<dyn Backend>>,
         metrics: &Metrics,
     ) -> Result<Self> {
-        let rule = |alert: &crate::config::AlertConfig| AlertRule::new(&alert.name, &alert.when, alert.for_windows);
-        let rules = config.alerts.iter().map(rule).collect::<Result<Vec<_>>>()?;
+        let rules = going_on::rules(config)?;
         let mut feeds = Vec::new();
         for (number, name) in config.feed_names().iter().enumerate() {
             let backend = backend()?;
@@ -184,13 +195,7 @@ impl<'a> Run<'a> {
             feeds.push(Feed::new(config, name, backend, &rules, state)?);
         }
         let length = |path: &std::path::Path| {
-            let name = path.display().to_string();
-            let stored = before.map(|c| {
-                c.files
-                    .iter()
-                    .find(|(of, _)| *of == name)
-                    .map_or(0, |(_, bytes)| *bytes)
-            });
+            let stored = before.and_then(|before| before.length(path));
             stored.filter(|_| path.exists())
         };
         let open = |path: &std::path::PathBuf, bytes_max| Appended::open(path, length(path), bytes_max);
@@ -199,15 +204,7 @@ impl<'a> Run<'a> {
         let quarantine = quarantine
             .map(|path| open(path, config.limits.quarantine_bytes))
             .transpose()?;
-        let of_sinks: Vec<sink::Feed> = config
-            .feeds
-            .iter()
-            .map(|feed| sink::Feed {
-                name: feed.name.as_str().into(),
-                spec: engine_spec(config, &rules),
-                ewm: config.spec.ewm_half_life_ns.is_some(),
-            })
-            .collect();
+        let of_sinks = feeds_of_sinks(config)?;
         let states = before.map_or(&[][..], |c| &c.sinks);
         Ok(Self {
             config,
@@ -258,22 +255,21 @@ impl<'a> Run<'a> {
                         self.fail(number, error, open > 0, say);
                     }
                 }
+                Ok((_, Said::Note(note))) => say(&note),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(Error::Failed("a source ended without a word".into()));
                 }
             }
             let now = Instant::now();
-            let clock_ns = self.clock.look(now);
+            self.clock.look(now);
+            let known = self.clock.taken(heard.len());
             for number in 0..self.feeds.len() {
                 if self.feeds[number].due().is_some_and(|due| due <= now) {
                     self.reduce(number, say)?;
                 }
-                // Rows that wait are no silence.
-                let is_silent = heard.is_empty() && self.feeds[number].due().is_none();
-                if closes_by_the_clock(config) && is_silent && !self.feeds[number].ended {
-                    self.feeds[number].advance(clock_ns);
-                    self.emit(number, say)?;
+                if closes_by_the_clock(config) && !self.feeds[number].ended {
+                    self.pass(number, known, say)?;
                 }
             }
             if config.update_interval.is_some_and(|interval| now - updated >= interval) {
@@ -292,12 +288,27 @@ impl<'a> Run<'a> {
             if let Some(saving) = &mut self.saving {
                 saving.settle(&self.readings, &self.metrics, say)?;
             }
+            self.tell_failure();
             if interval.is_some_and(|interval| now - saved >= interval) {
                 saved = now;
                 self.save(say)?;
             }
         }
         Ok(())
+    }
+
+    /// Goes on with the clock for silence. Rows that wait are none.
+    fn pass(&mut self, number: usize, known: Known, say: &mut dyn FnMut(&str)) -> Result<()> {
+        let clock_ns = match known {
+            Known::Now(ns) if self.feeds[number].due().is_none() => ns,
+            Known::Then(ns) => {
+                self.reduce(number, say)?;
+                ns
+            }
+            Known::Now(_) | Known::No => return Ok(()),
+        };
+        self.feeds[number].advance(clock_ns);
+        self.emit(number, say)
     }
 
     /// Says and shows what fails with the sources.
@@ -392,6 +403,14 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Says to those who watch what keeps the run from making durable what it takes.
+    fn tell_failure(&self) {
+        let journal = |reading: &Reading| reading.places.writing.as_ref()?.failure();
+        let checkpoint = self.saving.as_ref().and_then(Saving::failure);
+        let why = checkpoint.or_else(|| self.readings.iter().find_map(journal));
+        self.metrics.set_failure(why.as_deref());
+    }
+
     /// Takes a checkpoint and has it made durable, unless the one before is still on its way.
     fn save(&mut self, say: &mut dyn FnMut(&str)) -> Result<()> {
         if self.saving.as_ref().is_none_or(Saving::is_busy) {
@@ -401,13 +420,15 @@ impl<'a> Run<'a> {
             self.reduce(number, say)?;
         }
         let mut checkpoint = Checkpoint {
-            fingerprint: self.config.fingerprint.clone(),
+            fingerprint: going_on::fingerprint(self.config)?,
             ..Checkpoint::default()
         };
         let mut positions = Vec::new();
         for (feed, reading) in self.feeds.iter_mut().zip(&self.readings) {
             let schema = reading.schema.get().map(stored_schema).transpose()?;
-            checkpoint.feeds.push(feed.state(schema)?);
+            let mut state = feed.state(schema)?;
+            (state.paths, state.journal) = (reading.places.paths.clone(), reading.places.journal);
+            checkpoint.feeds.push(state);
             positions.push(feed.positions());
         }
         for file in [&mut self.aside.late, &mut self.aside.quarantine].into_iter().flatten() {
@@ -436,7 +457,8 @@ impl<'a> Run<'a> {
     /// The last checkpoint, the ends of the sinks, and what is left to say.
     fn finish(mut self, result: Result<()>, notes: Vec<String>) -> Result<Ended> {
         let saved = match &result {
-            Ok(()) => self.checkpoint_now(),
+            // Files are whole before their place is stored.
+            Ok(()) => self.sinks.end().and_then(|()| self.checkpoint_now()),
             Err(_) => Ok(()),
         };
         let mut result = result;

@@ -108,10 +108,19 @@ mod refusals;
 mod report_forms;
 mod resident_rows;
 #[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
+mod run_child;
+#[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
 mod run_faults;
+#[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
 mod run_feeds;
 #[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
 mod run_limits;
+#[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
+mod run_outputs;
+#[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
+mod run_refusals;
+#[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
+mod run_resuming;
 #[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
 mod run_rows;
 #[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]

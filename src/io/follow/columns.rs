@@ -68,6 +68,11 @@ pub(super) struct Columns {
     pub(super) partition: u32,
     /// Rows that had been read before.
     skip: u64,
+    /// Which file it is.
+    generation: u64,
+    pub(super) note: Option<String>,
+    /// Whether the note was said.
+    pub(super) said: bool,
 }
 
 impl fmt::Debug for Columns {
@@ -113,12 +118,19 @@ impl Columns {
                 types(&schema)
             )));
         }
+        let name = whole::name(path);
+        let generation = std::fs::metadata(path).map_or(0, |metadata| super::identity(&metadata));
+        let is_new = from.generation != 0 && from.generation != generation;
         Ok(Self {
-            name: whole::name(path),
             source,
             schema,
             partition: from.partition,
-            skip: from.rows,
+            skip: if is_new { 0 } else { from.rows },
+            generation,
+            note: is_new
+                .then(|| format!("{name} is another file than the one that was read: it is read from its start")),
+            said: false,
+            name,
         })
     }
 
@@ -143,6 +155,7 @@ impl Columns {
             .map_err(|e| whole::damaged(&self.name, e))?;
             let position = Position {
                 partition: self.partition,
+                generation: self.generation,
                 ..position
             };
             return Ok(Read::Batch(rows, position));

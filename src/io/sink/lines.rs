@@ -69,16 +69,7 @@ pub(super) fn open(
     feeds: &[Feed],
     state: Option<&SinkState>,
 ) -> Result<Box<dyn Sink>> {
-    let (form, header) = match format {
-        SinkFormat::Csv => {
-            let table = LiveTable::new(feeds.iter().map(|feed| (&feed.spec, feed.ewm)))?;
-            let mut writer = CsvWriter::new(Vec::new(), table.schema()).map_err(|e| output(path, e))?;
-            let header = std::mem::take(writer.inner_mut());
-            let table = Box::new(table);
-            (Form::Csv { table, writer }, header)
-        }
-        _ => (Form::Ndjson, Vec::new()),
-    };
+    let (form, header) = form(path, format, feeds)?;
     let place = Place::of(state, path)?;
     let output = Output::open(path, &header, place.as_ref())?;
     let empty = !matches!(output, Output::File(_, 1..));
@@ -90,6 +81,33 @@ pub(super) fn open(
         pending: if empty { header } else { Vec::new() },
         name_durable: false,
     }))
+}
+
+/// Refuses a file that begins with something else than reports of this form.
+pub(super) fn check(path: &Path, format: SinkFormat, feeds: &[Feed]) -> Result<()> {
+    if !std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+        return Ok(());
+    }
+    let (_, header) = form(path, format, feeds)?;
+    let mut file = File::open(path).map_err(|source| Error::Input {
+        path: path.to_owned(),
+        source,
+    })?;
+    check_head(&mut file, path, &header)
+}
+
+/// The form, and what a file of it begins with.
+fn form(path: &Path, format: SinkFormat, feeds: &[Feed]) -> Result<(Form, Vec<u8>)> {
+    Ok(match format {
+        SinkFormat::Csv => {
+            let table = LiveTable::new(feeds.iter().map(|feed| (&feed.spec, feed.ewm)))?;
+            let mut writer = CsvWriter::new(Vec::new(), table.schema()).map_err(|e| output(path, e))?;
+            let header = std::mem::take(writer.inner_mut());
+            let table = Box::new(table);
+            (Form::Csv { table, writer }, header)
+        }
+        _ => (Form::Ndjson, Vec::new()),
+    })
 }
 
 impl Output {

@@ -129,6 +129,25 @@ pub fn open(options: &SinkOptions, feeds: &[Feed], state: Option<&SinkState>) ->
     }
 }
 
+/// Checks that what is in the place of a sink is what [`open`] goes on behind, and changes nothing there.
+///
+/// # Errors
+/// [`Error::Config`] where it holds something else than reports of these feeds; [`Error::Input`] where it cannot be read.
+pub(crate) fn check(options: &SinkOptions, feeds: &[Feed]) -> Result<()> {
+    match options {
+        SinkOptions::File {
+            path,
+            format: format @ (SinkFormat::Ndjson | SinkFormat::Csv),
+            ..
+        } => lines::check(path, *format, feeds),
+        #[cfg(feature = "sqlite")]
+        SinkOptions::Sqlite { path } if std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0) => {
+            super::sqlite::Database::open(path).map(drop)
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(feature = "parquet")]
 fn parquet(
     name: String,

@@ -334,6 +334,10 @@ impl Sink for RollingSink {
         Ok(())
     }
 
+    fn end(&mut self) -> Result<()> {
+        self.roll()
+    }
+
     fn checkpoint(&mut self) -> Result<SinkState> {
         self.hand_on()?;
         self.roll_if_large()?;

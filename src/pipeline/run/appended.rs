@@ -5,7 +5,7 @@
 use crate::batch::Batch;
 use crate::engine::key_values;
 use crate::error::{BadRow, Error, Result};
-use crate::pipeline::quarantine::Line;
+use crate::pipeline::quarantine::{Line, refuse_foreign};
 use arrow::array::UInt32Array;
 use serde_json::{Map, Value, json};
 use std::fs::{File, OpenOptions};
@@ -20,17 +20,33 @@ pub(super) struct Appended {
     bytes_max: u64,
     /// Lines that had no room.
     left_out: u64,
+    /// Whether it has a length that stays.
+    is_regular: bool,
 }
 
 impl Appended {
-    /// Opens the file behind what is in it, or cut back to this length.
+    /// Opens the file behind what is in it, or cut back to this length; one with other contents is refused.
     pub(super) fn open(path: &Path, length: Option<u64>, bytes_max: u64) -> Result<Self> {
         let failed = |source| Error::Output {
             path: path.to_owned(),
             source,
         };
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path);
-        let mut file = file.map_err(failed)?;
+        let is_regular = std::fs::metadata(path).map_or(true, |metadata| metadata.is_file());
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).read(is_regular).write(true);
+        let mut file = options.open(path).map_err(failed)?;
+        if !is_regular {
+            // A pipe or a device: what is written is gone.
+            return Ok(Self {
+                path: path.to_owned(),
+                out: BufWriter::new(file),
+                bytes: 0,
+                bytes_max,
+                left_out: 0,
+                is_regular,
+            });
+        }
+        refuse_foreign(&mut file).map_err(failed)?;
         let there = file.metadata().map_err(failed)?.len();
         let bytes = match length {
             Some(length) if length > there => {
@@ -53,6 +69,7 @@ impl Appended {
             bytes,
             bytes_max,
             left_out: 0,
+            is_regular,
         })
     }
 
@@ -118,7 +135,9 @@ impl Appended {
     /// Makes everything durable; the length.
     pub(super) fn checkpoint(&mut self) -> Result<u64> {
         self.out.flush().map_err(|source| self.failed(source))?;
-        self.out.get_ref().sync_data().map_err(|source| self.failed(source))?;
+        if self.is_regular {
+            self.out.get_ref().sync_data().map_err(|source| self.failed(source))?;
+        }
         Ok(self.bytes)
     }
 

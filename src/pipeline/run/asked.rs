@@ -4,6 +4,7 @@ use crate::alert::{AlertRule, Alerts};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::io::About;
+use crate::io::live::Fits;
 use crate::pipeline::{Plan, Query, Steps};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -37,6 +38,12 @@ impl Asked {
         let alerts = Alerts::new(Arc::clone(&self.name), &self.rules, spec, columns, self.keys_max)?;
         let schema = Arc::clone(schema);
         Ok(Planned { plan, alerts, schema })
+    }
+
+    /// What decides whether rows with some columns can be reduced.
+    pub(super) fn as_fits(&self) -> Fits {
+        let asked = self.clone();
+        Arc::new(move |schema| asked.fits(schema))
     }
 
     /// Whether rows with these columns can be reduced: all that could refuse them later is tried with none.

@@ -9,6 +9,19 @@ use std::time::Instant;
 pub(super) struct Clock {
     looked: Instant,
     ns: i64,
+    /// Of the messages that waited at some time, how many have not been taken; and that time.
+    behind: Option<(usize, i64)>,
+}
+
+/// Up to when it is known which sources were silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// Up to now: nothing waits.
+    Now(i64),
+    /// Up to a time at which the messages waited that have been taken since.
+    Then(i64),
+    /// What waits may be from any of them.
+    No,
 }
 
 impl Clock {
@@ -16,6 +29,7 @@ impl Clock {
         Self {
             looked: now,
             ns: now_ns(),
+            behind: None,
         }
     }
 
@@ -25,6 +39,21 @@ impl Clock {
         self.looked = now;
         self.ns += since.as_nanos() as i64;
         self.ns
+    }
+
+    /// One message has been taken, if there was one, and so many wait.
+    pub(super) fn taken(&mut self, waiting: usize) -> Known {
+        let known = match &mut self.behind {
+            _ if waiting == 0 => Known::Now(self.ns),
+            Some((left @ 2.., _)) => {
+                *left -= 1;
+                return Known::No;
+            }
+            Some((_, ns)) => Known::Then(*ns),
+            None => Known::No,
+        };
+        self.behind = (waiting > 0).then_some((waiting, self.ns));
+        known
     }
 
     /// Where it was when it was last looked at.
@@ -49,5 +78,34 @@ mod tests {
         assert_eq!(clock.look(at(3_600_130)) - begun, 330_000_000);
         assert_eq!(clock.look(at(3_600_140)) - begun, 340_000_000);
         assert_eq!(clock.ns() - begun, 340_000_000);
+    }
+
+    #[test]
+    fn what_waits_is_taken_before_silence_is_known() {
+        let start = Instant::now();
+        let mut clock = Clock::new(start);
+        let begun = clock.ns();
+        let mut taken = |ms: u64, waiting: usize| {
+            clock.look(start + Duration::from_millis(ms));
+            clock.taken(waiting)
+        };
+        let at = |ms: i64| begun + ms * 1_000_000;
+        assert_eq!(taken(10, 0), Known::Now(at(10)));
+        // Three wait at 20; they have been taken at 50, when others wait.
+        let known: Vec<Known> = [(20, 3), (30, 4), (40, 4), (50, 2), (60, 2), (70, 1), (80, 1), (90, 0)]
+            .into_iter()
+            .map(|(ms, waiting)| taken(ms, waiting))
+            .collect();
+        let want = [
+            Known::No,
+            Known::No,
+            Known::No,
+            Known::Then(at(20)),
+            Known::No,
+            Known::Then(at(50)),
+            Known::Then(at(70)),
+            Known::Now(at(90)),
+        ];
+        assert_eq!(known, want);
     }
 }

@@ -1,40 +1,94 @@
-//! Whether what a configuration names can be reached: addresses are free, files can be opened, directories written to.
+//! Whether what a configuration names can be reached: addresses are free, files can be opened and have the columns that
+//! are asked for, tokens and certificates are some, directories can be written to.
 //!
-//! Nothing is left behind: addresses are let go, what was made for the test is removed.
+//! Nothing is left behind: addresses are let go, what was made for the test is removed. Nothing is taken from anyone:
+//! listeners are bound and accept nobody.
 
-use crate::alert::AlertRule;
-use crate::config::{Config, FeedKind};
+use super::feed::{Feed, engine_spec};
+use super::{going_on, places, sources};
+use crate::alert::Alerts;
+use crate::backend::cpu::Cpu;
+use crate::config::{Access, Config, FeedConfig, FeedKind};
 use crate::error::{Error, Result};
+use crate::io::Source;
+use crate::io::follow::{FileOptions, FileSource};
+use crate::io::live::Stop;
+use crate::io::sink;
+use crate::pipeline::quarantine::refuse_foreign;
 use std::fs::{File, OpenOptions};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
+
+/// Checks that the alerts are conditions over numbers that there are, as far as the configuration names the columns.
+///
+/// # Errors
+/// [`Error::Config`] for those that are not.
+pub fn check_alerts(config: &Config) -> Result<()> {
+    let rules = going_on::rules(config)?;
+    if let Some(columns) = &config.spec.columns {
+        let spec = engine_spec(config, &rules);
+        Alerts::new("".into(), &rules, &spec, columns, config.limits.keys)?;
+    }
+    Ok(())
+}
 
 /// Checks every end of a run.
 ///
 /// # Errors
 /// [`Error::Input`] for what cannot be read or listened on, [`Error::Output`] for what cannot be written,
-/// [`Error::Config`] for alerts that are no conditions.
+/// [`Error::Config`] for what does not fit together, and for tokens, certificates and outputs that are none.
 pub fn check_environment(config: &Config) -> Result<()> {
+    places::check(config)?;
+    check_alerts(config)?;
+    // Kept to the end, so that no two have one address.
+    let mut held = Vec::new();
     for feed in &config.feeds {
+        let what = format!("feed `{}`", feed.name);
         match &feed.kind {
-            FeedKind::File { paths, follow } => paths.iter().filter(|_| !follow).try_for_each(|path| readable(path))?,
-            FeedKind::Tcp { listen } | FeedKind::Http { listen } => listens("tcp", *listen)?,
-            FeedKind::Udp { listen } => udp(*listen)?,
-            FeedKind::HttpPoll { headers_file, .. } => headers_file.iter().try_for_each(|path| readable(path))?,
+            FeedKind::File { paths, follow } => {
+                paths.iter().filter(|_| !follow).try_for_each(|path| readable(path))?;
+                check_columns(config, feed, paths, *follow)?;
+            }
+            FeedKind::Tcp { listen } | FeedKind::Http { listen } => {
+                protected(&feed.access, &what, *listen)?;
+                held.push(Held::Tcp(listens("tcp", *listen)?));
+            }
+            FeedKind::Udp { listen } => {
+                sources::check_udp(feed, *listen)?;
+                held.push(Held::Udp(udp(*listen)?));
+            }
+            FeedKind::HttpPoll { .. } => asks(feed)?,
             FeedKind::Stdin => {}
         }
-        let access = &feed.access;
-        let of_tls = access.tls.iter().flat_map(|(certificate, key)| [certificate, key]);
-        of_tls.chain(&access.token_file).try_for_each(|path| readable(path))?;
     }
     if let Some(listen) = config.server {
-        listens("tcp", listen)?;
+        protected(&config.server_access, "[server]", listen)?;
+        held.push(Held::Tcp(listens("tcp", listen)?));
     }
-    let written = config.sinks.iter().filter_map(|sink| sink.path());
-    let written = written
-        .chain(config.late_path.as_deref())
-        .chain(config.limits.quarantine.as_deref());
-    written.into_iter().try_for_each(appendable)?;
+    config
+        .sinks
+        .iter()
+        .filter_map(|sink| sink.path())
+        .try_for_each(appendable)?;
+    let feeds = super::feeds_of_sinks(config)?;
+    config
+        .sinks
+        .iter()
+        .try_for_each(|options| sink::check(options, &feeds))?;
+    for path in config.late_path.iter().chain(&config.limits.quarantine) {
+        appendable(path)?;
+        let opened = File::open(path).and_then(|mut file| match file.metadata()?.is_file() {
+            true => refuse_foreign(&mut file),
+            false => Ok(()),
+        });
+        // One that was not there has nothing in it.
+        if let Err(source) = opened
+            && source.kind() != std::io::ErrorKind::NotFound
+        {
+            let path = path.clone();
+            return Err(Error::Output { path, source });
+        }
+    }
     if let Some(state) = &config.state {
         // The directory may be made when the run begins: it needs a place.
         let there = state
@@ -46,9 +100,63 @@ pub fn check_environment(config: &Config) -> Result<()> {
             .unwrap_or(Path::new("."));
         appendable(&there.join(format!(".millstream-{}", std::process::id())))?;
     }
-    for alert in &config.alerts {
-        AlertRule::new(&alert.name, &alert.when, alert.for_windows)?;
+    drop(held);
+    Ok(())
+}
+
+/// An address that is taken until this goes.
+#[expect(dead_code, reason = "held, not used")]
+enum Held {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
+}
+
+/// That the files have the columns that statistics and alerts name, as far as their first rows tell.
+fn check_columns(config: &Config, feed: &FeedConfig, paths: &[PathBuf], follow: bool) -> Result<()> {
+    // What is followed may come later.
+    let there: Vec<PathBuf> = paths.iter().filter(|path| path.is_file()).cloned().collect();
+    if there.is_empty() {
+        return Ok(());
     }
+    let rules = going_on::rules(config)?;
+    let asked = Feed::new(config, &feed.name, Box::new(Cpu::new()), &rules, None)?
+        .asked()
+        .clone();
+    let context = sources::context(config, feed, None, &Stop::default(), asked.as_fits())?;
+    let options = FileOptions {
+        paths: there,
+        follow,
+        ..FileOptions::default()
+    };
+    let source = FileSource::open(&context, &options)?;
+    let schema = source.schema();
+    if schema.fields().is_empty() {
+        return Ok(());
+    }
+    asked.fits(&schema)
+}
+
+/// That TLS and token are what they have to be, and that they are there where others can reach the address.
+#[cfg(feature = "net")]
+fn protected(access: &Access, what: &str, listen: SocketAddr) -> Result<()> {
+    sources::security(access)?.check(what, listen).map(drop)
+}
+
+/// Without TLS and tokens, running says what is missing.
+#[cfg(not(feature = "net"))]
+fn protected(_: &Access, _: &str, _: SocketAddr) -> Result<()> {
+    Ok(())
+}
+
+/// That a page can be asked, without asking it.
+#[cfg(feature = "net")]
+fn asks(feed: &FeedConfig) -> Result<()> {
+    super::over_http::poll_options(feed).map(drop)
+}
+
+/// Without HTTP, running says what is missing.
+#[cfg(not(feature = "net"))]
+fn asks(_: &FeedConfig) -> Result<()> {
     Ok(())
 }
 
@@ -71,16 +179,12 @@ fn address(kind: &str, listen: SocketAddr, source: std::io::Error) -> Error {
     }
 }
 
-fn listens(kind: &str, listen: SocketAddr) -> Result<()> {
-    TcpListener::bind(listen)
-        .map(drop)
-        .map_err(|source| address(kind, listen, source))
+fn listens(kind: &str, listen: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(listen).map_err(|source| address(kind, listen, source))
 }
 
-fn udp(listen: SocketAddr) -> Result<()> {
-    UdpSocket::bind(listen)
-        .map(drop)
-        .map_err(|source| address("udp", listen, source))
+fn udp(listen: SocketAddr) -> Result<UdpSocket> {
+    UdpSocket::bind(listen).map_err(|source| address("udp", listen, source))
 }
 
 /// Opens a file to append to; one that was not there is not there afterwards.

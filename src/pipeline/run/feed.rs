@@ -366,6 +366,13 @@ impl Feed {
         self.engine.end();
     }
 
+    /// No more rows will come from these partitions.
+    pub(super) fn retire(&mut self, partitions: &[u32]) {
+        partitions
+            .iter()
+            .for_each(|partition| self.engine.end_partition(*partition));
+    }
+
     pub(super) fn watermark_ns(&self) -> Option<i64> {
         self.engine.watermark_ns()
     }
@@ -405,6 +412,8 @@ impl Feed {
                 .values()
                 .map(|p| (p.partition, p.rows, p.offset_bytes, p.generation))
                 .collect(),
+            paths: Vec::new(),
+            journal: None,
             engine: self.engine.snapshot()?,
             alerts: match &self.planned {
                 Some(planned) => planned.alerts.to_bytes(),

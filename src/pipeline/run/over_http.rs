@@ -1,5 +1,6 @@
 //! Feeds over HTTP, where the build has it.
 
+use super::sources::Places;
 use crate::checkpoint::{FeedState, Store};
 use crate::config::FeedConfig;
 use crate::error::Result;
@@ -13,6 +14,7 @@ pub(super) fn open(
     state: Option<&FeedState>,
     store: Option<&Store>,
     context: &Context,
+    places: &mut Places,
     notes: &mut Vec<String>,
 ) -> Result<Box<dyn Source>> {
     use super::sources::{positions, security};
@@ -31,6 +33,7 @@ pub(super) fn open(
         security: security(&feed.access)?,
     };
     let source = HttpSource::open(context, options, journal)?;
+    places.writing = source.journal();
     notes.extend(source.warning().map(str::to_owned));
     notes.push(format!("feed `{}` listens on http {}", feed.name, source.address()));
     Ok(Box::new(source))
@@ -39,8 +42,15 @@ pub(super) fn open(
 /// A page that is asked again and again.
 #[cfg(feature = "net")]
 fn poll(feed: &FeedConfig, context: &Context) -> Result<Box<dyn Source>> {
+    let options = poll_options(feed)?;
+    Ok(Box::new(crate::io::http_poll::HttpPollSource::open(context, options)?))
+}
+
+/// How a page is asked.
+#[cfg(feature = "net")]
+pub(super) fn poll_options(feed: &FeedConfig) -> Result<crate::io::http_poll::PollOptions> {
     use crate::config::FeedKind;
-    use crate::io::http_poll::{HttpPollSource, PollOptions};
+    use crate::io::http_poll::PollOptions;
     let FeedKind::HttpPoll {
         url,
         interval,
@@ -54,7 +64,7 @@ fn poll(feed: &FeedConfig, context: &Context) -> Result<Box<dyn Source>> {
     if let Some(path) = headers_file {
         options = options.with_headers_file(path)?;
     }
-    Ok(Box::new(HttpPollSource::open(context, options)?))
+    Ok(options)
 }
 
 /// Without HTTP there is nothing to open.
@@ -64,6 +74,7 @@ pub(super) fn open(
     _: Option<&FeedState>,
     _: Option<&Store>,
     _: &Context,
+    _: &mut Places,
     _: &mut Vec<String>,
 ) -> Result<Box<dyn Source>> {
     Err(crate::error::Error::Unavailable(format!(

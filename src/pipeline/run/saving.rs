@@ -27,6 +27,8 @@ pub(super) struct Saving {
     /// before the one that is durable beside it, as that may be the one to go on from.
     next: Vec<Vec<Position>>,
     newest: Vec<Vec<Position>>,
+    /// Why the last could not be taken.
+    failure: Option<String>,
 }
 
 impl Saving {
@@ -51,7 +53,13 @@ impl Saving {
             busy: false,
             next: Vec::new(),
             newest: Vec::new(),
+            failure: None,
         }
+    }
+
+    /// Why the last could not be taken; nothing where it was.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failure.clone()
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -87,7 +95,9 @@ impl Saving {
                 // Rows go on: the one before is still there, and the next is tried in its time.
                 self.busy = false;
                 metrics.checkpoint_failed();
-                say(&format!("a checkpoint could not be taken: {error}"));
+                let why = format!("a checkpoint could not be taken: {error}");
+                say(&why);
+                self.failure = Some(why);
             }
             Err(TryRecvError::Empty) => {}
             Err(TryRecvError::Disconnected) => return Err(stopped()),
@@ -106,6 +116,7 @@ impl Saving {
 
     fn is_durable(&mut self, took: Duration, readings: &[Reading], metrics: &Metrics) {
         self.busy = false;
+        self.failure = None;
         metrics.checkpoint_taken(took);
         let before = std::mem::replace(&mut self.newest, std::mem::take(&mut self.next));
         for (reading, positions) in readings.iter().zip(before) {

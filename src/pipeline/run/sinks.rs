@@ -1,7 +1,7 @@
 //! The sinks of a run: each has a thread of its own, which takes reports in their order over a bounded channel.
 //!
 //! A sink that is slow fills its channel, and then everything before it waits. What is written is handed on (flushed)
-//! as soon as nothing more waits.
+//! as soon as nothing more waits, and while reports keep coming after some of them or a moment, whichever is first.
 
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -11,14 +11,23 @@ use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
 use fail::fail_point;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Pieces of reports that wait for a sink: enough that it never waits for the next, few enough to be little memory.
 const WAITING: usize = 16;
+
+/// Reports after which a sink hands on what it holds though more wait: what a transaction holds stays small.
+const FLUSH_REPORTS: usize = 4096;
+
+/// How long a sink holds back what it was given while more waits.
+const FLUSH_WAIT: Duration = Duration::from_millis(100);
 
 /// What a sink is told.
 enum Order {
     Reports(Arc<[Emission]>),
     Alerts(Arc<[Alert]>),
+    /// No report follows.
+    End,
     Checkpoint(Sender<(String, SinkState)>),
 }
 
@@ -103,6 +112,11 @@ impl Sinks {
         Ok((self.running.len(), answers))
     }
 
+    /// Tells every sink that no report follows.
+    pub(super) fn end(&self) -> Result<()> {
+        self.order(|| Order::End)
+    }
+
     /// Ends them: everything durable.
     pub(super) fn finish(self) -> Result<()> {
         let Self { running, failed } = self;
@@ -121,13 +135,18 @@ impl Sinks {
 }
 
 fn serve(mut sink: Box<dyn Sink>, orders: &Receiver<Order>) -> Result<()> {
-    let mut unflushed = false;
+    // Since when something is held back, and how many reports are.
+    let mut held: Option<(Instant, usize)> = None;
     loop {
+        if held.is_some_and(|(since, reports)| reports >= FLUSH_REPORTS || since.elapsed() >= FLUSH_WAIT) {
+            held = None;
+            sink.flush()?;
+        }
         let order = match orders.try_recv() {
             Ok(order) => order,
             Err(TryRecvError::Disconnected) => return sink.finish(),
             Err(TryRecvError::Empty) => {
-                if std::mem::take(&mut unflushed) {
+                if held.take().is_some() {
                     sink.flush()?;
                 }
                 match orders.recv() {
@@ -136,23 +155,115 @@ fn serve(mut sink: Box<dyn Sink>, orders: &Receiver<Order>) -> Result<()> {
                 }
             }
         };
+        let taken = Instant::now();
         match order {
             Order::Reports(reports) => {
                 fail_point!("sink-before-write", |_| std::process::abort());
                 sink.write(&reports)?;
                 fail_point!("sink-after-write", |_| std::process::abort());
-                unflushed = true;
+                held.get_or_insert((taken, 0)).1 += reports.len();
             }
             Order::Alerts(alerts) => {
                 alerts.iter().try_for_each(|alert| sink.alert(alert))?;
-                unflushed = true;
+                held.get_or_insert((taken, 0)).1 += alerts.len();
             }
+            Order::End => sink.end()?,
             Order::Checkpoint(answer) => {
                 let state = sink.checkpoint()?;
-                unflushed = false;
+                held = None;
                 // Nobody waits any more if this fails, as the run has ended.
                 let _ = answer.send((sink.name().to_owned(), state));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Group, Named};
+    use crate::summary::Summary;
+    use crossbeam::channel::unbounded;
+
+    /// Counts what it is told; each write lasts as long as it says.
+    struct Counting {
+        flushes: Arc<Mutex<Vec<usize>>>,
+        written: usize,
+        lasts: Duration,
+    }
+
+    impl Sink for Counting {
+        fn name(&self) -> &str {
+            "counting"
+        }
+
+        fn write(&mut self, reports: &[Emission]) -> Result<()> {
+            let begun = Instant::now();
+            while begun.elapsed() < self.lasts {
+                std::thread::yield_now();
+            }
+            self.written += reports.len();
+            Ok(())
+        }
+
+        fn alert(&mut self, _: &Alert) -> Result<()> {
+            Ok(())
+        }
+
+        fn flush(&mut self) -> Result<()> {
+            self.flushes.lock().unwrap().push(std::mem::take(&mut self.written));
+            Ok(())
+        }
+
+        fn checkpoint(&mut self) -> Result<SinkState> {
+            Ok(SinkState::default())
+        }
+
+        fn finish(self: Box<Self>) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    /// How many reports each flush handed on, where these pieces of so many reports wait from the beginning.
+    fn flushes(pieces: usize, reports: usize, lasts: Duration) -> Vec<usize> {
+        let group = Group {
+            window: None,
+            key: None,
+            rows: 0,
+            columns: Named::new(Vec::new().into(), Vec::new()),
+            covariance: None,
+            correlation: None,
+            differences: None,
+            regression: None,
+            fit: None,
+            ewm_covariance: None,
+        };
+        let report = Emission::new("main".into(), group, Summary::default());
+        let reports: Arc<[Emission]> = vec![report; reports].into();
+        let (orders, queue) = unbounded();
+        for _ in 0..pieces {
+            orders.send(Order::Reports(Arc::clone(&reports))).unwrap();
+        }
+        drop(orders);
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let sink = Counting {
+            flushes: Arc::clone(&told),
+            written: 0,
+            lasts,
+        };
+        serve(Box::new(sink), &queue).unwrap();
+        told.lock().unwrap().clone()
+    }
+
+    #[test]
+    fn what_is_held_back_is_bounded_though_reports_keep_coming() {
+        let bounded = flushes(9, FLUSH_REPORTS / 2, Duration::ZERO);
+        assert!(
+            bounded.len() >= 4 && bounded.iter().all(|n| *n <= FLUSH_REPORTS),
+            "{bounded:?}"
+        );
+        // Few reports, but slowly.
+        let slow = flushes(3, 1, FLUSH_WAIT + Duration::from_millis(1));
+        assert_eq!(slow, [1, 1, 1]);
     }
 }

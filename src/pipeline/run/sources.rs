@@ -3,10 +3,10 @@
 use crate::checkpoint::{FeedState, Store};
 use crate::config::{Access, Config, FeedConfig, FeedKind};
 use crate::error::{Error, Result};
-use crate::io::descriptors;
-use crate::io::journal::{Journal, Journalled};
+use crate::io::journal::{Journal, JournalState, Journalled};
 use crate::io::live::{Context, Counters, Fits, Limits, Settled, Stop, WireFormat, WireOptions};
 use crate::io::{Position, Read, Rows, Source};
+use crate::io::{descriptors, follow};
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
@@ -27,6 +27,8 @@ pub(super) enum Said {
     Rows(Rows, Position),
     /// The partitions that rows are still to come from.
     Open(Vec<u32>),
+    /// What a person should know.
+    Note(String),
     /// Nothing more will come.
     End(Result<()>),
 }
@@ -36,8 +38,22 @@ pub(super) enum Said {
 pub(super) struct Reading {
     pub(super) counters: Arc<Counters>,
     pub(super) schema: Arc<Settled>,
+    pub(super) places: Places,
     /// Positions that a checkpoint has made durable.
     commits: Sender<Vec<Position>>,
+}
+
+/// What of the places of a source is not in its positions.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    /// The paths of partitions, where they are files.
+    pub(super) paths: Vec<(u32, String)>,
+    /// Partitions from which no row will come.
+    pub(super) left: Vec<u32>,
+    /// Rows, offset and generation of the place in a journal that is not used now.
+    pub(super) journal: Option<(u64, u64, u64)>,
+    /// How the journal is written that is used.
+    pub(super) writing: Option<Arc<JournalState>>,
 }
 
 impl Reading {
@@ -68,7 +84,13 @@ fn wanted(config: &Config) -> Option<Vec<String>> {
     Some(wanted)
 }
 
-fn context(config: &Config, feed: &FeedConfig, state: Option<&FeedState>, stop: &Stop, fits: Fits) -> Result<Context> {
+pub(super) fn context(
+    config: &Config,
+    feed: &FeedConfig,
+    state: Option<&FeedState>,
+    stop: &Stop,
+    fits: Fits,
+) -> Result<Context> {
     let regression = config.spec.regression.iter();
     let of_regression = regression.flat_map(|r| r.terms.iter().chain([&r.target]).cloned());
     let defined = |name: &String| config.rows.definitions.iter().any(|d| d.name == *name);
@@ -153,54 +175,89 @@ fn open(
     state: Option<&FeedState>,
     store: Option<&Store>,
     context: &Context,
+    places: &mut Places,
     notes: &mut Vec<String>,
 ) -> Result<Box<dyn Source>> {
     let positions = positions(state);
-    let journal = || match (store, &config.state) {
-        (Some(store), Some(state)) if state.journal => {
-            Journal::open(context, &store.journal(&feed.name), positions.first()).map(Some)
+    let is_kept = config.state.as_ref().is_some_and(|state| state.journal);
+    let in_journal = in_journal(state);
+    if !is_kept && matches!(feed.kind, FeedKind::Tcp { .. } | FeedKind::Udp { .. }) {
+        places.journal = in_journal.map(|place| (place.rows, place.offset_bytes, place.generation));
+        if in_journal.is_some() {
+            notes.push(format!(
+                "feed `{}` had a journal: what is not reduced of it waits until journal = true again",
+                feed.name
+            ));
         }
-        _ => Ok(None),
+    }
+    let journal = || match store.filter(|_| is_kept) {
+        Some(store) => Journal::open(context, &store.journal(&feed.name), in_journal.as_ref()).map(Some),
+        None => Ok(None),
     };
     match &feed.kind {
         FeedKind::Stdin => Ok(Box::new(crate::io::stdin::StdinSource::open(context)?)),
         FeedKind::File { paths, follow } => {
-            let options = crate::io::follow::FileOptions {
+            let known = state.map_or(&[][..], |state| &state.paths);
+            let numbered = follow::partitions(paths, known, &positions);
+            let farewells = numbered.left.iter().map(|(_, name)| follow::farewell(&feed.name, name));
+            notes.extend(farewells);
+            places.left = numbered.left.iter().map(|(number, _)| *number).collect();
+            places.paths = numbered.names;
+            let options = follow::FileOptions {
                 paths: paths.clone(),
+                partitions: numbered.numbers,
                 follow: *follow,
                 positions,
             };
-            Ok(Box::new(crate::io::follow::FileSource::open(context, &options)?))
+            let mut source = follow::FileSource::open(context, &options)?;
+            let said = source.notes().into_iter();
+            notes.extend(said.map(|note| format!("feed `{}`: {note}", feed.name)));
+            Ok(Box::new(source))
         }
         FeedKind::Tcp { listen } => {
             let mut options = crate::io::tcp::TcpOptions::plain(*listen);
             protect(&feed.access, &format!("feed `{}`", feed.name), &mut options, notes)?;
             let source = crate::io::tcp::TcpSource::open(context, options)?;
             notes.push(format!("feed `{}` listens on tcp {}", feed.name, source.address()));
-            behind(source, journal()?, notes)
+            behind(source, journal()?, places, notes)
         }
         FeedKind::Udp { listen } => {
-            if !listen.ip().is_loopback() && !feed.access.insecure {
-                return Err(Error::Config(format!(
-                    "feed `{}`: udp on {listen} takes rows from anyone: listen on 127.0.0.1, or set insecure = true",
-                    feed.name
-                )));
-            }
+            check_udp(feed, *listen)?;
             let source = crate::io::udp::UdpSource::open(context, *listen)?;
             notes.push(format!("feed `{}` listens on udp {}", feed.name, source.address()));
-            behind(source, journal()?, notes)
+            behind(source, journal()?, places, notes)
         }
-        FeedKind::Http { .. } | FeedKind::HttpPoll { .. } => super::over_http::open(feed, state, store, context, notes),
+        FeedKind::Http { .. } | FeedKind::HttpPoll { .. } => {
+            super::over_http::open(feed, state, store, context, places, notes)
+        }
+    }
+}
+
+/// That a feed over UDP may listen there: nobody can be told who may send.
+pub(super) fn check_udp(feed: &FeedConfig, listen: std::net::SocketAddr) -> Result<()> {
+    match listen.ip().is_loopback() || feed.access.insecure {
+        true => Ok(()),
+        false => Err(Error::Config(format!(
+            "feed `{}`: udp on {listen} takes rows from anyone: listen on 127.0.0.1, or set insecure = true",
+            feed.name
+        ))),
     }
 }
 
 /// A source, behind its journal if it has one.
-fn behind(source: impl Source + 'static, journal: Option<Journal>, notes: &mut Vec<String>) -> Result<Box<dyn Source>> {
+fn behind(
+    source: impl Source + 'static,
+    journal: Option<Journal>,
+    places: &mut Places,
+    notes: &mut Vec<String>,
+) -> Result<Box<dyn Source>> {
     let Some(journal) = journal else {
         return Ok(Box::new(source));
     };
     notes.extend(journal.note().map(str::to_owned));
-    Ok(Box::new(Journalled::new(source, journal)?))
+    let source = Journalled::new(source, journal)?;
+    places.writing = Some(source.state());
+    Ok(Box::new(source))
 }
 
 /// TLS and token of a listener; where others can reach it, it has both.
@@ -251,6 +308,19 @@ fn protect(access: &Access, what: &str, options: &mut crate::io::tcp::TcpOptions
     Ok(())
 }
 
+/// Where a stored feed stands in its journal: by its position, or as it was when it last had one.
+fn in_journal(state: Option<&FeedState>) -> Option<Position> {
+    let state = state.filter(|state| state.paths.is_empty())?;
+    let position = positions(Some(state)).first().copied();
+    let kept = state.journal.map(|(rows, offset_bytes, generation)| Position {
+        partition: 0,
+        rows,
+        offset_bytes,
+        generation,
+    });
+    position.filter(|position| position.generation > 0).or(kept)
+}
+
 /// Where a stored feed stands, by partition.
 pub(super) fn positions(state: Option<&FeedState>) -> Vec<Position> {
     let position = |(partition, rows, offset_bytes, generation): &(u32, u64, u64, u64)| Position {
@@ -278,7 +348,8 @@ pub(super) fn start(
     let feed = &config.feeds[number];
     let mut context = context(config, feed, state, stop, fits)?;
     context.limits.connections = connections(config, feed, notes);
-    let source = open(config, feed, state, store, &context, notes)?;
+    let mut places = Places::default();
+    let source = open(config, feed, state, store, &context, &mut places, notes)?;
     let (commits, committed) = bounded(1);
     let said = said.clone();
     std::thread::Builder::new()
@@ -291,6 +362,7 @@ pub(super) fn start(
     Ok(Reading {
         counters: context.counters,
         schema: context.schema,
+        places,
         commits,
     })
 }
@@ -314,7 +386,13 @@ fn read(
             }
             open = partitions;
         }
-        match source.read()? {
+        let read = source.read()?;
+        for note in source.notes() {
+            if said.send((number, Said::Note(note))).is_err() {
+                return Ok(());
+            }
+        }
+        match read {
             Read::Batch(rows, position) => {
                 if said.send((number, Said::Rows(rows, position))).is_err() {
                     return Ok(());

@@ -1,4 +1,5 @@
-//! That nothing is written over what is read, and no two outputs over each other: checked before anything is opened.
+//! That nothing is written over what is read, and no two outputs over each other: checked before anything is opened,
+//! for the options of the command ([`distinct`]) and for the places of a configuration ([`apart`]).
 //!
 //! A file is told by its device and number where the system has them, so that links, hard links and `./a/../b` are seen
 //! through; a file that is not there yet by its directory and name. Only regular files can be lost: devices and pipes
@@ -38,11 +39,66 @@ fn id(_metadata: &Metadata, path: &Path) -> Id {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
+/// A path, and what it is for.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    /// As it is called in the configuration.
+    pub(crate) what: String,
+    pub(crate) path: PathBuf,
+}
+
+impl Named {
+    pub(crate) fn new(what: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        Self {
+            what: what.into(),
+            path: path.into(),
+        }
+    }
+}
+
+impl std::fmt::Display for Named {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.path == Path::new("-") {
+            true => f.write_str(&self.what),
+            false => write!(f, "{} {}", self.what, self.path.display()),
+        }
+    }
+}
+
+/// Refuses what is written if it is read, or written by another; also where a file is not there yet.
+///
+/// # Errors
+/// [`Error::Config`] naming both.
+pub(crate) fn apart(read: &[Named], written: &[Named]) -> Result<()> {
+    let of_read = |named: &Named| match named.path == Path::new("-") {
+        true => input(&named.path),
+        false => output(&named.path).filter(|place| *place != Place::Stdout),
+    };
+    let read: Vec<(&Named, Place)> = read.iter().filter_map(|named| Some((named, of_read(named)?))).collect();
+    let mut before: Vec<(&Named, Place)> = Vec::new();
+    for named in written {
+        let Some(place) = output(&named.path) else { continue };
+        if let Some((other, _)) = read.iter().find(|(_, other)| *other == place) {
+            return Err(Error::Config(format!(
+                "{named} is the same file as {other}, and a file that is read is never written: name another file"
+            )));
+        }
+        if let Some((other, _)) = before.iter().find(|(_, other)| *other == place) {
+            return Err(Error::Config(format!(
+                "{other} and {named} are the same file, and each needs one of its own: name another file"
+            )));
+        }
+        before.push((named, place));
+    }
+    Ok(())
+}
+
 /// Refuses outputs, each with the option that names it, that are an input or each other.
 ///
 /// # Errors
 /// [`Error::Usage`] naming both.
-pub(super) fn distinct(inputs: &[PathBuf], outputs: &[(&str, &Path)]) -> Result<()> {
+#[cfg(feature = "cli")]
+pub(crate) fn distinct(inputs: &[PathBuf], outputs: &[(&str, &Path)]) -> Result<()> {
     let read: Vec<(&Path, Place)> = inputs
         .iter()
         .filter_map(|path| Some((path.as_path(), input(path)?)))
@@ -73,6 +129,7 @@ pub(super) fn distinct(inputs: &[PathBuf], outputs: &[(&str, &Path)]) -> Result<
     Ok(())
 }
 
+#[cfg(feature = "cli")]
 fn said(option: &str, path: &Path) -> String {
     let blank = if option.ends_with('=') { "" } else { " " };
     format!("{option}{blank}{}", path.display())

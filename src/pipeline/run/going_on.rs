@@ -1,0 +1,29 @@
+//! What a run that goes on from a checkpoint has to have in common with the one that took it.
+
+use super::feed::engine_spec;
+use crate::alert::AlertRule;
+use crate::checkpoint::Checkpoint;
+use crate::config::Config;
+use crate::error::Result;
+
+/// What a checkpoint must have been made for: rows, windows and statistics as they are configured, and what the engine
+/// keeps for them and for the alerts, in its precision.
+pub(super) fn fingerprint(config: &Config) -> Result<String> {
+    let rules = rules(config)?;
+    Ok(format!("{}\n{:?}", config.fingerprint, engine_spec(config, &rules)))
+}
+
+/// The conditions of the alerts.
+pub(super) fn rules(config: &Config) -> Result<Vec<AlertRule>> {
+    let rule = |alert: &crate::config::AlertConfig| AlertRule::new(&alert.name, &alert.when, alert.for_windows);
+    config.alerts.iter().map(rule).collect()
+}
+
+/// Whether a checkpoint knows how far every file and sink of this run was written: one that it does not know has to get
+/// into the next before anything is written to it, as nothing would cut it back after a crash.
+pub(super) fn knows_outputs(checkpoint: &Checkpoint, config: &Config) -> bool {
+    let mut files = config.late_path.iter().chain(&config.limits.quarantine);
+    let mut sinks = config.sinks.iter().map(|sink| sink.name());
+    files.all(|path| checkpoint.length(path).is_some())
+        && sinks.all(|name| checkpoint.sinks.iter().any(|(of, _)| *of == name))
+}
