@@ -225,3 +225,26 @@ fn datagrams_have_no_secrets() {
             .fails(78, &["udp has neither TLS nor tokens"]);
     }
 }
+
+#[test]
+fn a_token_is_the_first_line_of_its_file_at_both_ends() {
+    let place = Place::new();
+    place.write("token", "  correct-horse-battery-staple\r\n# for the feed\n");
+    let security = Security {
+        token: Some(Token::from_file(&place.path("token")).unwrap()),
+        ..Security::default()
+    };
+    let context = context(wire(WireFormat::Csv));
+    let mut source = HttpSource::open(&context, options(security), None).unwrap();
+    let url = format!("http://{}/rows", source.address());
+    let rows = ["generate", "--rows", "10", "--columns", "1", "--format", "csv"];
+    let sent = place.run(&[&rows[..], &["--to", &url, "--token-file", "token"]].concat());
+    assert_eq!(sent.status, 0, "{}", sent.stderr);
+    let (mut count, until) = (0, Instant::now() + PATIENCE);
+    while count < 10 {
+        assert!(Instant::now() < until);
+        if let millstream::io::Read::Batch(rows, _) = source.read().unwrap() {
+            count += rows.count();
+        }
+    }
+}

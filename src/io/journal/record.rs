@@ -190,11 +190,14 @@ impl Payload {
     }
 }
 
+/// A key, and what tells its body from others.
+type Key = (Vec<u8>, Digest);
+
 /// What a payload holds, without the rows themselves.
 #[derive(Debug)]
 pub(super) enum Outline {
     /// Their key, the answer, and when they arrived.
-    Rows(Option<(Vec<u8>, Digest)>, Answer, Option<i64>),
+    Rows(Option<Key>, Answer, Option<i64>),
     Keys(Vec<(Vec<u8>, Digest, Answer)>),
 }
 
@@ -290,7 +293,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The key of rows, the answer, and when they arrived.
-    fn beginning(&mut self) -> Option<(Option<(Vec<u8>, Digest)>, Answer, Option<i64>)> {
+    fn beginning(&mut self) -> Option<(Option<Key>, Answer, Option<i64>)> {
         let key = self.bytes()?;
         let digest = Digest(self.u64()?);
         let (accepted, rejected) = (self.u64()?, self.u64()?);
