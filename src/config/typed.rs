@@ -191,13 +191,6 @@ impl RawFeed {
                 "rows in binary have no header: name the columns in their order",
             ));
         }
-        let is_protected = self.tls.is_some() || self.token_file.is_some() || self.token_env.is_some();
-        if is_protected && matches!(kind, FeedKind::Udp { .. }) {
-            return Err(config(
-                &what("type"),
-                "udp has neither TLS nor tokens, as a datagram has no connection: leave tls, token_file and token_env out",
-            ));
-        }
         let types = [
             ("f64", ColumnType::F64),
             ("f32", ColumnType::F32),

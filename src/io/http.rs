@@ -184,14 +184,6 @@ impl HttpSource {
     pub fn warning(&self) -> Option<&str> {
         self.warning.as_deref()
     }
-
-    /// What is known of its journal, where it has one.
-    pub fn journal(&self) -> Option<std::sync::Arc<super::journal::JournalState>> {
-        match &self.inlet {
-            Inlet::Channel(..) => None,
-            Inlet::Journal(source) => Some(source.state()),
-        }
-    }
 }
 
 impl Source for HttpSource {

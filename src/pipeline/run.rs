@@ -288,7 +288,6 @@ impl<'a> Run<'a> {
             if let Some(saving) = &mut self.saving {
                 saving.settle(&self.readings, &self.metrics, say)?;
             }
-            self.tell_failure();
             if interval.is_some_and(|interval| now - saved >= interval) {
                 saved = now;
                 self.save(say)?;
@@ -311,9 +310,10 @@ impl<'a> Run<'a> {
         self.emit(number, say)
     }
 
-    /// Says and shows what fails with the sources.
+    /// Says what fails with the sources, and shows what fails.
     fn hear(&mut self, say: &mut dyn FnMut(&str)) {
-        let mut trouble = self.failed.as_ref().map(|(why, _)| why.clone());
+        let checkpoint = self.saving.as_ref().and_then(Saving::failure);
+        let mut trouble = self.failed.as_ref().map(|(why, _)| why.clone()).or(checkpoint);
         for (feed, reading) in self.feeds.iter_mut().zip(&self.readings) {
             let failure = reading.counters.failure();
             trouble = trouble.or_else(|| failure.clone());
@@ -401,14 +401,6 @@ impl<'a> Run<'a> {
         if let Some(ns) = feed.watermark_ns() {
             metrics.watermark.set_ns(ns);
         }
-    }
-
-    /// Says to those who watch what keeps the run from making durable what it takes.
-    fn tell_failure(&self) {
-        let journal = |reading: &Reading| reading.places.writing.as_ref()?.failure();
-        let checkpoint = self.saving.as_ref().and_then(Saving::failure);
-        let why = checkpoint.or_else(|| self.readings.iter().find_map(journal));
-        self.metrics.set_failure(why.as_deref());
     }
 
     /// Takes a checkpoint and has it made durable, unless the one before is still on its way.

@@ -85,6 +85,10 @@ impl Question {
 #[derive(Debug, Clone)]
 struct Partition {
     newest: Option<i64>,
+    /// Whether the newest counts: another row agrees with it, or none has to.
+    sure: bool,
+    /// The rows right before that were too far ahead and agree.
+    far: Vec<i64>,
     /// Where it began, or came back.
     floor: Option<i64>,
     seen: i64,
@@ -93,7 +97,26 @@ struct Partition {
 
 impl Partition {
     fn watermark(&self, lateness_ns: i64) -> Option<i64> {
-        self.newest.map(|newest| newest - lateness_ns).max(self.floor)
+        let newest = self.newest.filter(|_| self.sure);
+        newest.map(|newest| newest - lateness_ns).max(self.floor)
+    }
+
+    /// Whether it can hold windows open.
+    fn stands(&self) -> bool {
+        self.newest.is_some() || self.floor.is_some()
+    }
+
+    /// Whether a row at this time is too far ahead: the third in succession that agrees with those before is not.
+    fn is_far(&mut self, time: i64, limit: i64) -> bool {
+        if self.newest.is_none_or(|newest| time <= newest + limit) {
+            self.far.clear();
+            return false;
+        }
+        if self.far.iter().any(|before| (before - time).abs() > limit) {
+            self.far.clear();
+        }
+        self.far.push(time);
+        self.far.len() < 3
     }
 }
 
@@ -105,6 +128,8 @@ type Place = (Option<(i64, i64)>, i64);
 struct Model {
     question: Question,
     clock: i64,
+    /// Restored, and no time of the clock is known since.
+    resumed: bool,
     partitions: BTreeMap<u32, Partition>,
     feed: Option<i64>,
     taken: Vec<Row>,
@@ -120,6 +145,7 @@ impl Model {
         Self {
             question: question.clone(),
             clock,
+            resumed: false,
             partitions: BTreeMap::new(),
             feed: None,
             taken: Vec::new(),
@@ -149,58 +175,89 @@ impl Model {
         if rows.is_empty() {
             return (late, ahead);
         }
-        self.clock = self.clock.max(now);
+        self.shows(now);
         let pane = self.pane();
         let floor = self.feed;
+        let limit = self.question.max_ahead_ns;
         let partition = self.partitions.entry(number).or_insert(Partition {
             newest: None,
+            sure: limit.is_none(),
+            far: Vec::new(),
             floor,
             seen: now,
             silent: false,
         });
-        if partition.silent {
-            partition.floor = floor;
-            partition.silent = false;
-        }
+        partition.floor = partition.floor.max(floor);
+        partition.silent = false;
         partition.seen = now;
         for (place, row) in (0..).zip(rows) {
-            let far = |newest: i64| self.question.max_ahead_ns.is_some_and(|ahead| row.0 > newest + ahead);
-            if partition.newest.is_some_and(far) {
+            if limit.is_some_and(|limit| partition.is_far(row.0, limit)) {
                 ahead.push(place);
                 continue;
             }
+            let leaps = partition.far.len() == 3;
+            partition.far.clear();
             let watermark = partition.watermark(self.question.lateness_ns);
             let end = pane.map(|pane| row.0.div_euclid(pane) * pane + pane);
             if end.zip(watermark).is_some_and(|(end, watermark)| end <= watermark) {
                 late.push(place);
                 continue;
             }
-            partition.newest = partition.newest.max(Some(row.0));
+            match (limit, partition.newest) {
+                _ if leaps => (partition.newest, partition.sure) = (Some(row.0), true),
+                (Some(limit), Some(newest)) if !partition.sure => {
+                    partition.sure = row.0 >= newest - limit;
+                    partition.newest = Some(if partition.sure { newest.max(row.0) } else { row.0 });
+                }
+                (_, newest) => partition.newest = newest.max(Some(row.0)),
+            }
             self.taken.push(*row);
         }
         self.late += late.len() as u64;
         (late, ahead)
     }
 
-    fn advance(&mut self, now: i64) {
+    /// The time that passed while it was away is no silence.
+    fn shows(&mut self, now: i64) {
+        if std::mem::take(&mut self.resumed) {
+            self.partitions.values_mut().for_each(|partition| partition.seen = now);
+        }
         self.clock = self.clock.max(now);
-        let lateness_ns = self.question.lateness_ns;
+    }
+
+    fn advance(&mut self, now: i64) {
+        self.shows(now);
         for partition in self.partitions.values_mut() {
             let silence = self.clock - partition.seen;
-            partition.silent = self.question.idle_timeout_ns.is_some_and(|timeout| silence >= timeout);
+            partition.silent |= self.question.idle_timeout_ns.is_some_and(|timeout| silence >= timeout);
         }
-        let awake = self.partitions.values().filter(|partition| !partition.silent);
-        let least = awake.filter_map(|partition| partition.watermark(lateness_ns)).min();
-        let all = || {
-            let newest = self
-                .partitions
-                .values()
-                .filter_map(|p| p.watermark(lateness_ns))
-                .max()?;
-            let seen = self.partitions.values().map(|partition| partition.seen).max()?;
-            Some(newest + (self.clock - seen))
+        self.reach();
+    }
+
+    /// The watermark of the feed goes to where rows and clock have brought it.
+    fn reach(&mut self) {
+        let lateness_ns = self.question.lateness_ns;
+        let standing = self.partitions.values().filter(|partition| partition.stands());
+        let (silent, awake): (Vec<_>, Vec<_>) = standing.partition(|partition| partition.silent);
+        let to = match awake.is_empty() {
+            // Nothing is before all times.
+            false => awake
+                .iter()
+                .map(|partition| partition.watermark(lateness_ns))
+                .min()
+                .flatten(),
+            true => {
+                let known = silent
+                    .iter()
+                    .filter_map(|partition| Some((partition, partition.watermark(lateness_ns)?)));
+                let newest = known.clone().map(|(_, watermark)| watermark).max();
+                let silence = known.map(|(partition, _)| self.clock - partition.seen).min();
+                newest
+                    .zip(silence.map(|ns| if self.resumed { 0 } else { ns }))
+                    .map(|(a, b)| a + b)
+            }
         };
-        self.feed = self.feed.max(least.or_else(all));
+        self.feed = self.feed.max(to);
     }
 
     /// The rows of every window that has not closed, without those that it gave up, and whether it is complete.
@@ -246,7 +303,14 @@ impl Model {
             .filter(|(_, (_, is_complete))| ended || *is_complete)
             .map(|(place, (values, _))| (place, values))
             .collect();
-        self.closed.extend(closing.iter().map(|(place, _)| *place));
+        if ended {
+            // Should the feed go on, further rows of these windows are another part.
+            for (place, values) in &closing {
+                *self.given.entry(*place).or_default() += values.len();
+            }
+        } else {
+            self.closed.extend(closing.iter().map(|(place, _)| *place));
+        }
         closing
     }
 }
@@ -318,7 +382,7 @@ fn check(closed: &Closed, values: &[f64]) {
 /// Takes everything that has closed, so many at once, and compares.
 fn settle(engine: &mut Engine, model: &mut Model, at_once: usize, ended: bool) {
     if !ended {
-        model.advance(model.clock);
+        model.reach();
     }
     let mut expected = model.close(ended);
     let mut found = Vec::new();
@@ -386,11 +450,11 @@ fn try_feed(seed: u64) {
                 let state = engine.snapshot().unwrap();
                 engine = question.engine();
                 engine.restore(&state).unwrap();
+                model.resumed = true;
             }
             2 if random.below(4) == 0 => {
                 engine.end();
                 settle(&mut engine, &mut model, 1 + random.below(20) as usize, true);
-                model = Model::new(&question, now);
             }
             3 if !matches!(question.window, Some(Window::Rows { .. })) => {
                 let bytes_max = [u64::MAX, 1][usize::from(random.below(8) == 0)];

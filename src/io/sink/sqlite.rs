@@ -34,6 +34,8 @@ const INSERT_COLUMN: &str = "INSERT OR REPLACE INTO column_statistics
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)";
 const DELETE_MATRICES: &str = "DELETE FROM matrices
     WHERE feed = ?1 AND window_start = ?2 AND window_end = ?3 AND key = ?4 AND part = ?5";
+const SUPERSEDED: &str = "SELECT part FROM windows
+    WHERE feed = ?1 AND window_start = ?2 AND window_end = ?3 AND key = ?4 AND part <> ?5 AND final = 0";
 const INSERT_ENTRY: &str = "INSERT OR REPLACE INTO matrices VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 const BEGIN_ALERT: &str = "INSERT INTO alerts VALUES (?1, ?2, ?3, ?4, NULL, ?5)
     ON CONFLICT DO UPDATE SET ended = NULL, value = excluded.value";
@@ -151,6 +153,7 @@ impl SqliteSink {
 
     fn insert(&self, reports: &[Emission]) -> rusqlite::Result<()> {
         let mut rows = Rows {
+            connection: &self.connection,
             window: self.connection.prepare_cached(INSERT_WINDOW)?,
             column: self.connection.prepare_cached(INSERT_COLUMN)?,
             clear: self.connection.prepare_cached(DELETE_MATRICES)?,
@@ -217,8 +220,7 @@ fn cut(connection: &Connection, whole: i64, is_meant: impl Fn(&str) -> bool) -> 
     while let Some(row) = rows.next()? {
         windows.push((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?));
     }
-    for table in ["windows", "column_statistics", "matrices"] {
-        let mut delete = connection.prepare(&DELETE_MATRICES.replace("matrices", table))?;
+    for mut delete in deletions(connection)? {
         for (feed, start, end, key, part) in windows.iter().filter(|window| is_meant(&window.0)) {
             delete.execute(params![feed, start, end, key, part])?;
         }
@@ -226,8 +228,15 @@ fn cut(connection: &Connection, whole: i64, is_meant: impl Fn(&str) -> bool) -> 
     Ok(())
 }
 
+/// What deletes a report from each of the tables that hold a part of it.
+fn deletions(connection: &Connection) -> rusqlite::Result<[CachedStatement<'_>; 3]> {
+    let of = |table| connection.prepare_cached(&DELETE_MATRICES.replace("matrices", table));
+    Ok([of("windows")?, of("column_statistics")?, of("matrices")?])
+}
+
 /// The statements that one report takes.
 struct Rows<'a> {
+    connection: &'a Connection,
     window: CachedStatement<'a>,
     column: CachedStatement<'a>,
     clear: CachedStatement<'a>,
@@ -252,6 +261,16 @@ impl Rows<'_> {
             report.is_final,
             summary
         ])?;
+        if report.is_final && part > 0 {
+            // The rows of preliminary reports of a key that is given up are in this one.
+            let mut superseded = self.connection.prepare_cached(SUPERSEDED)?;
+            let parts = superseded.query_map(params![feed, start, end, key, part], |row| row.get::<_, i64>(0))?;
+            for before in parts.collect::<rusqlite::Result<Vec<_>>>()? {
+                for mut delete in deletions(self.connection)? {
+                    delete.execute(params![feed, start, end, key, before])?;
+                }
+            }
+        }
         for (name, c) in group.columns.iter() {
             let ColumnReport { count, missing, .. } = *c;
             let (count, missing) = (count as i64, missing as i64);

@@ -1,6 +1,5 @@
 //! Feeds over HTTP, where the build has it.
 
-use super::sources::Places;
 use crate::checkpoint::{FeedState, Store};
 use crate::config::FeedConfig;
 use crate::error::Result;
@@ -14,7 +13,6 @@ pub(super) fn open(
     state: Option<&FeedState>,
     store: Option<&Store>,
     context: &Context,
-    places: &mut Places,
     notes: &mut Vec<String>,
 ) -> Result<Box<dyn Source>> {
     use super::sources::{positions, security};
@@ -33,7 +31,6 @@ pub(super) fn open(
         security: security(&feed.access)?,
     };
     let source = HttpSource::open(context, options, journal)?;
-    places.writing = source.journal();
     notes.extend(source.warning().map(str::to_owned));
     notes.push(format!("feed `{}` listens on http {}", feed.name, source.address()));
     Ok(Box::new(source))
@@ -74,7 +71,6 @@ pub(super) fn open(
     _: Option<&FeedState>,
     _: Option<&Store>,
     _: &Context,
-    _: &mut Places,
     _: &mut Vec<String>,
 ) -> Result<Box<dyn Source>> {
     Err(crate::error::Error::Unavailable(format!(

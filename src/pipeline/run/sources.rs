@@ -3,7 +3,7 @@
 use crate::checkpoint::{FeedState, Store};
 use crate::config::{Access, Config, FeedConfig, FeedKind};
 use crate::error::{Error, Result};
-use crate::io::journal::{Journal, JournalState, Journalled};
+use crate::io::journal::{Journal, Journalled};
 use crate::io::live::{Context, Counters, Fits, Limits, Settled, Stop, WireFormat, WireOptions};
 use crate::io::{Position, Read, Rows, Source};
 use crate::io::{descriptors, follow};
@@ -52,8 +52,6 @@ pub(super) struct Places {
     pub(super) left: Vec<u32>,
     /// Rows, offset and generation of the place in a journal that is not used now.
     pub(super) journal: Option<(u64, u64, u64)>,
-    /// How the journal is written that is used.
-    pub(super) writing: Option<Arc<JournalState>>,
 }
 
 impl Reading {
@@ -219,17 +217,15 @@ fn open(
             protect(&feed.access, &format!("feed `{}`", feed.name), &mut options, notes)?;
             let source = crate::io::tcp::TcpSource::open(context, options)?;
             notes.push(format!("feed `{}` listens on tcp {}", feed.name, source.address()));
-            behind(source, journal()?, places, notes)
+            behind(source, journal()?, notes)
         }
         FeedKind::Udp { listen } => {
             check_udp(feed, *listen)?;
             let source = crate::io::udp::UdpSource::open(context, *listen)?;
             notes.push(format!("feed `{}` listens on udp {}", feed.name, source.address()));
-            behind(source, journal()?, places, notes)
+            behind(source, journal()?, notes)
         }
-        FeedKind::Http { .. } | FeedKind::HttpPoll { .. } => {
-            super::over_http::open(feed, state, store, context, places, notes)
-        }
+        FeedKind::Http { .. } | FeedKind::HttpPoll { .. } => super::over_http::open(feed, state, store, context, notes),
     }
 }
 
@@ -245,19 +241,12 @@ pub(super) fn check_udp(feed: &FeedConfig, listen: std::net::SocketAddr) -> Resu
 }
 
 /// A source, behind its journal if it has one.
-fn behind(
-    source: impl Source + 'static,
-    journal: Option<Journal>,
-    places: &mut Places,
-    notes: &mut Vec<String>,
-) -> Result<Box<dyn Source>> {
+fn behind(source: impl Source + 'static, journal: Option<Journal>, notes: &mut Vec<String>) -> Result<Box<dyn Source>> {
     let Some(journal) = journal else {
         return Ok(Box::new(source));
     };
     notes.extend(journal.note().map(str::to_owned));
-    let source = Journalled::new(source, journal)?;
-    places.writing = Some(source.state());
-    Ok(Box::new(source))
+    Ok(Box::new(Journalled::new(source, journal)?))
 }
 
 /// TLS and token of a listener; where others can reach it, it has both.

@@ -134,6 +134,37 @@ fn reports_stand_in_the_tables_and_read_back() {
 }
 
 #[test]
+fn a_part_of_a_key_that_is_given_up_takes_the_place_of_what_was_preliminary() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("stats.db");
+    let mut report = reports().remove(0);
+    report.group.covariance = example::single().groups.remove(0).covariance;
+    let mut sink = Box::new(opened(&path, minutes()).unwrap());
+    let mut write = |rows: u64, part: u64, is_final: bool| {
+        (report.group.rows, report.part, report.is_final) = (rows, part, is_final);
+        sink.write(std::slice::from_ref(&report)).unwrap();
+    };
+    write(10, 0, false);
+    write(12, 7, true);
+    // The key has come back.
+    write(3, 0, false);
+    write(5, 8, true);
+    write(4, 0, true);
+    sink.finish().unwrap();
+    assert_eq!(
+        query::<i64>(
+            &path,
+            "SELECT part * 1000 + rows * 10 + final FROM windows ORDER BY part"
+        ),
+        [41, 7121, 8051]
+    );
+    for table in ["column_statistics", "matrices"] {
+        let parts = format!("SELECT DISTINCT part FROM {table} ORDER BY part");
+        assert_eq!(query::<i64>(&path, &parts), [0, 7, 8]);
+    }
+}
+
+#[test]
 fn a_later_revision_replaces_the_rows_of_the_window() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("stats.db");
