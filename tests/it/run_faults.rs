@@ -83,6 +83,7 @@ fn an_input_that_cannot_be_read_on_ends_alone_and_the_run_fails_in_the_end() {
     let pages = running.pages();
     let address = running.address("listens on tcp");
     running.says("feed `file` has ended: ");
+    wait_for("bad health", || get(pages, "/health", &[]).status == 503);
     let health = get(pages, "/health", &[]);
     assert!(health.body.contains("bad.arrow"), "{health:?}");
     generate(
