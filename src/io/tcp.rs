@@ -25,9 +25,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Batches between the connections and the reader: enough for one to be decoded while another is reduced, and with at
-/// most 4 MiB of input each no more memory than a run has to spare.
-const BATCHES: usize = 8;
+/// Batches between the connections and the reader: enough for one to be decoded while another is reduced, and few, as
+/// what waits here is late when it comes out.
+const BATCHES: usize = 4;
 
 /// How often the listener looks for connections, and for the sign to stop.
 const ACCEPT_WAIT: Duration = Duration::from_millis(5);

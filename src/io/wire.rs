@@ -31,8 +31,9 @@ use text::Text;
 
 pub use binary::FRAME_BYTES_MAX;
 
-/// Bytes of input that become one batch at most, as soon as as many are there: some ten thousand rows.
-const BATCH_BYTES: usize = 4 << 20;
+/// Bytes of input that become one batch at most, as soon as as many are there: thousands of rows, which a core's caches
+/// still hold.
+const BATCH_BYTES: usize = 1 << 20;
 
 /// Bytes of a refused input that are kept with the reason: enough to recognise it.
 const KEPT_BYTES: usize = 4 << 10;

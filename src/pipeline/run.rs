@@ -41,8 +41,9 @@ use sources::{Reading, Said, stored_schema};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Batches that wait for this thread: enough that it never waits while sources have some.
-const WAITING: usize = 8;
+/// Batches that wait for this thread: enough that it never waits while sources have some, and few, as what waits is late
+/// when it comes out.
+const WAITING: usize = 4;
 
 /// How often it is looked at the clock where nothing happens.
 const TICK: Duration = Duration::from_millis(100);

@@ -419,10 +419,14 @@ fn gather<const W: usize, T>(block: &[u8], stride: usize, offset: usize, out: &m
 /// The time that a float is, as the same number in text would be: one that is not whole is the shortest decimal that
 /// reads back as it.
 fn float_time(x: f64, unit_ns: i64, unit: TimeUnit, digits: &mut String) -> Option<i64> {
-    // Most times are whole microseconds: a decimal of so few digits is the only one of its length that reads back as
+    let whole = x as i64;
+    if x.abs() < EXACT_END && whole as f64 == x {
+        return whole.checked_mul(unit_ns);
+    }
+    // Most others are whole microseconds: a decimal of so few digits is the only one of its length that reads back as
     // this float, and the division that shows that it does is rounded as reading it would be.
     let per_unit = unit_ns / 1000;
-    if per_unit > 1 && x.fract() != 0.0 {
+    if per_unit > 1 {
         let micros = (x * per_unit as f64).round();
         if micros.abs() < EXACT_END && micros / per_unit as f64 == x {
             return Some(micros as i64 * 1000);
