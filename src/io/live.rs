@@ -222,6 +222,7 @@ impl Settled {
     }
 
     /// As this one, but with nothing settled: for rows that may yet be refused as a whole.
+    #[cfg(feature = "net")]
     pub(super) fn trial(&self) -> Self {
         Self {
             schema: OnceLock::new(),
