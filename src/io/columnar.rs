@@ -198,8 +198,8 @@ impl Shape {
         })
     }
 
-    /// The batch and the rejected rows that are told about from the [`wanted`](Self::wanted) columns, of which `first_row` is the number of
-    /// the first row (from 0).
+    /// The batch and the rejected rows that are told about from the [`wanted`](Self::wanted) columns, of which
+    /// `first_row` is the number of the first row (from 0).
     ///
     /// # Errors
     /// [`Error::Row`] for a row without a time under [`BadRows::Fail`]; [`Error::Data`] if columns differ in length.

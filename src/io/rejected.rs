@@ -5,7 +5,7 @@
 
 use crate::error::BadRow;
 
-/// Bytes of bad rows that one batch keeps: as much as the text that a batch comes from.
+/// Bytes of bad rows that one batch keeps: some times the text that a batch comes from.
 const KEPT_BYTES_MAX: usize = 4 << 20;
 
 /// Bytes that a bad row takes beside its texts: its own, and what the allocator adds to four small ones.

@@ -173,6 +173,8 @@ struct Run<'a> {
     metrics: Metrics,
     saving: Option<Saving>,
     clock: Clock,
+    /// What its checkpoints are made for.
+    fingerprint: String,
     started: Instant,
     /// What the health page was told last.
     trouble: Option<String>,
@@ -216,6 +218,7 @@ impl<'a> Run<'a> {
             metrics: metrics.clone(),
             saving: None,
             clock: Clock::new(Instant::now()),
+            fingerprint: going_on::fingerprint(config)?,
             started: Instant::now(),
             trouble: None,
             failed: None,
@@ -413,7 +416,7 @@ impl<'a> Run<'a> {
             self.reduce(number, say)?;
         }
         let mut checkpoint = Checkpoint {
-            fingerprint: going_on::fingerprint(self.config)?,
+            fingerprint: self.fingerprint.clone(),
             ..Checkpoint::default()
         };
         let mut positions = Vec::new();

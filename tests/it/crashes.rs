@@ -11,6 +11,17 @@ use crate::runs::{
 use std::io::Write;
 use std::time::Duration;
 
+/// The steps of writing before and behind which a run can be made to crash.
+const POINTS: [&str; 7] = [
+    "sink-before-write",
+    "sink-after-write",
+    "checkpoint-before-write",
+    "checkpoint-before-fsync",
+    "checkpoint-before-rename",
+    "checkpoint-after-rename",
+    "checkpoint-after-fsync",
+];
+
 /// Killed again and again at random moments, the run leaves byte for byte what it leaves undisturbed.
 #[test]
 fn a_file_survives_kills_at_any_moment() {
@@ -57,15 +68,7 @@ fn a_crash_at_every_step_loses_nothing() {
     generate(&place, "40000", &["--format", "csv", "-o", "feed.csv"]);
     with_state(&place, "[feed]\ntype = \"file\"\npath = \"feed.csv\"\n");
     let whole = undisturbed(&place);
-    for point in [
-        "sink-before-write",
-        "sink-after-write",
-        "checkpoint-before-write",
-        "checkpoint-before-fsync",
-        "checkpoint-before-rename",
-        "checkpoint-after-rename",
-        "checkpoint-after-fsync",
-    ] {
+    for point in POINTS {
         for skipped in [0, 1] {
             let mut command = place.command(&["run", "run.toml"]);
             command.env("FAILPOINTS", format!("{point}={skipped}*off->return"));
@@ -100,20 +103,11 @@ fn random_crashes_and_damage_lose_nothing() {
     let whole = undisturbed(&place);
     is_right_bytes(&place, &whole);
     let mut random = Random::new(19);
-    let points = [
-        "sink-before-write",
-        "sink-after-write",
-        "checkpoint-before-write",
-        "checkpoint-before-fsync",
-        "checkpoint-before-rename",
-        "checkpoint-after-rename",
-        "checkpoint-after-fsync",
-    ];
     let (mut crashed, mut damaged, mut ended) = (0, 0, 0);
     // The checkpoint that is damaged; there is never more than one.
     let mut bad: Option<std::path::PathBuf> = None;
     for case in 0..cases {
-        let point = points[random.below(points.len() as u64) as usize];
+        let point = POINTS[random.below(POINTS.len() as u64) as usize];
         let skipped = random.below(4);
         let mut command = place.command(&["run", "run.toml"]);
         command.env("FAILPOINTS", format!("{point}={skipped}*off->return"));

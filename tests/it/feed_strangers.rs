@@ -3,17 +3,18 @@
 use crate::command::Place;
 use crate::feed_support::{PATIENCE, Seen, context, wait_for, wire};
 use crate::http_client::{get, is_closed};
+use crate::runs::Running;
 use millstream::io::live::{ColumnType, Context, WireFormat};
 use millstream::io::tcp::{TcpOptions, TcpSource};
 use millstream::io::tls::Tls;
 use millstream::io::udp::UdpSource;
 use millstream::io::{Read as Got, Source};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,11 +25,9 @@ fn local() -> SocketAddr {
     ([127, 0, 0, 1], 0).into()
 }
 
-/// A run of the command over one feed, with a state and pages.
+/// A run of the command over one feed.
 pub(crate) struct Run {
-    child: Child,
-    said: Receiver<String>,
-    heard: Vec<String>,
+    running: Running,
     _place: Place,
 }
 
@@ -43,62 +42,27 @@ impl Run {
             "[feed]\n{feed}\n[rows]\ncolumns = [\"x\"]\n{more}\n[[sink]]\ntype = \"file\"\npath = \"out.ndjson\"\n"
         );
         place.write("run.toml", text);
-        let mut child = command(&place)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let (say, said) = channel();
-        thread::spawn(move || {
-            let lines = stderr.lines().map_while(Result::ok);
-            lines.take_while(|line| say.send(line.clone()).is_ok()).for_each(drop);
-        });
-        Self {
-            child,
-            said,
-            heard: Vec::new(),
-            _place: place,
-        }
+        let running = Running::begin(command(&place));
+        Self { running, _place: place }
     }
 
     /// Waits for a line with these words; its last word, an address.
     pub(crate) fn address(&mut self, words: &str) -> String {
-        loop {
-            let line = self.said.recv_timeout(PATIENCE);
-            let line = line.unwrap_or_else(|e| panic!("no `{words}` ({e}) after {:?}", self.heard));
-            self.heard.push(line.clone());
-            if line.contains(words) {
-                return line.split_whitespace().last().unwrap().to_owned();
-            }
-        }
+        self.running.address(words)
     }
 
     /// The most memory that it has had.
     pub(crate) fn peak_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+        self.running.peak_bytes()
     }
 
     /// Tells it to end, which it does in time: status and everything that was said.
-    pub(crate) fn end(mut self) -> (i32, String) {
-        let pid = self.child.id().to_string();
+    pub(crate) fn end(self) -> (i32, String) {
         let told = Instant::now();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        let status = self.child.wait().unwrap().code().unwrap_or(-1);
+        self.running.signal("-TERM");
+        let ended = self.running.end();
         assert!(told.elapsed() < STOP_TIME, "{:?}", told.elapsed());
-        self.heard.extend(self.said.iter());
-        (status, self.heard.join("\n"))
-    }
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        // It has mostly ended; if a test has failed, it has not.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        ended
     }
 }
 
@@ -386,7 +350,7 @@ fn the_bound_on_descriptors_is_raised() {
     let feed = "type = \"tcp\"\nformat = \"ndjson\"\nlisten = \"127.0.0.1:0\"";
     let mut running = Run::begin(feed, "", |place| limited(place, "ulimit -Sn 100; ulimit -Hn 400"));
     running.address("listens on tcp");
-    let limits = std::fs::read_to_string(format!("/proc/{}/limits", running.child.id())).unwrap();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", running.running.child.id())).unwrap();
     let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
     assert_eq!(line.split_whitespace().nth(3), Some("400"), "{line}");
     assert_eq!(running.end().0, 0);

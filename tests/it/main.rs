@@ -29,11 +29,12 @@ mod feed_files;
 mod feed_laws;
 #[cfg(feature = "net")]
 mod feed_memory;
+mod feed_model;
 #[cfg(feature = "cli")]
 mod feed_parts;
 mod feed_rows;
 mod feed_sockets;
-#[cfg(all(feature = "cli", feature = "net"))]
+#[cfg(all(unix, feature = "cli", feature = "net"))]
 mod feed_strangers;
 mod feed_support;
 mod feed_targets;
@@ -108,8 +109,6 @@ mod refusals;
 mod report_forms;
 mod resident_rows;
 #[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
-mod run_child;
-#[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
 mod run_faults;
 #[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
 mod run_feeds;
@@ -125,7 +124,7 @@ mod run_resuming;
 mod run_rows;
 #[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
 mod running;
-#[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
+#[cfg(all(unix, feature = "cli", feature = "net"))]
 mod runs;
 mod same_bits;
 #[cfg(feature = "cli")]

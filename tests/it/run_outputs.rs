@@ -2,7 +2,7 @@
 
 use crate::command::Place;
 use crate::feed_support::wait_for;
-use crate::run_child::RunChild;
+use crate::runs::Running;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -159,7 +159,7 @@ fn a_sink_that_is_newly_named_has_every_report_once_after_a_crash() {
     let state = "[state]\ndirectory = \"state\"\ninterval = \"1h\"\n[[sink]]\ntype = \"file\"\npath = \"a.ndjson\"\n";
     let follow = FEED.replace("[rows]", "follow = true\n[rows]");
     place.write("one.toml", format!("{follow}{state}"));
-    let first = RunChild::start(&place, "one.toml");
+    let first = Running::start(&place, &["run", "one.toml"]);
     wait_for("the first reports", || {
         place.path("a.ndjson").metadata().is_ok_and(|m| m.len() > 0)
     });
@@ -169,12 +169,12 @@ fn a_sink_that_is_newly_named_has_every_report_once_after_a_crash() {
         format!("{follow}{state}[[sink]]\ntype = \"file\"\npath = \"b.ndjson\"\n"),
     );
     appended(&place.path("in.csv"), "9000,1,1\n10000,2,2\n11000,3,3\n");
-    let second = RunChild::start(&place, "two.toml");
+    let second = Running::start(&place, &["run", "two.toml"]);
     wait_for("reports in the new sink", || {
         place.path("b.ndjson").metadata().is_ok_and(|m| m.len() > 0)
     });
     second.end_by("-KILL");
-    let third = RunChild::start(&place, "two.toml");
+    let third = Running::start(&place, &["run", "two.toml"]);
     appended(&place.path("in.csv"), "20000,1,1\n21000,1,1\n");
     wait_for("the last report", || text(&place, "b.ndjson").contains("00:00:20Z"));
     third.end_by("-TERM");

@@ -4,7 +4,7 @@
 use crate::command::Place;
 use crate::feed_support::wait_for;
 use crate::http_client::{get, post, send};
-use crate::run_child::RunChild;
+use crate::runs::Running;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 
@@ -134,17 +134,6 @@ fn what_a_run_refuses_is_no_configuration_that_runs() {
     assert_eq!(fs::read(place.path("o.csv")).unwrap(), before);
 }
 
-/// Where the pages of a run are.
-fn pages(run: &mut RunChild) -> SocketAddr {
-    let said = run.says("metrics on ");
-    said.strip_prefix("http://")
-        .unwrap()
-        .strip_suffix("/metrics")
-        .unwrap()
-        .parse()
-        .unwrap()
-}
-
 #[test]
 fn the_pages_of_a_run_ask_for_its_token() {
     let place = place();
@@ -152,8 +141,8 @@ fn the_pages_of_a_run_ask_for_its_token() {
         "run.toml",
         format!("{FILE}follow = true\n[server]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"token\"\n"),
     );
-    let mut run = RunChild::start(&place, "run.toml");
-    let address = pages(&mut run);
+    let mut run = Running::start(&place, &["run", "run.toml"]);
+    let address = run.pages();
     assert_eq!(get(address, "/metrics", &[]).status, 401);
     assert_eq!(
         get(address, "/metrics", &[("authorization", "Bearer 0123456789abcdef")]).status,
@@ -172,9 +161,9 @@ fn those_who_watch_hear_of_keys_and_of_what_cannot_be_made_durable() {
         "[feed]\ntype = \"http\"\nlisten = \"127.0.0.1:0\"\nformat = \"csv\"\n[rows]\nkey = [\"k\"]\n[window]\n\
          size = \"unbounded\"\n[state]\ndirectory = \"state\"\ninterval = \"50ms\"\n[server]\nlisten = \"127.0.0.1:0\"\n",
     );
-    let mut run = RunChild::start(&place, "run.toml");
-    let address = pages(&mut run);
-    let feed: SocketAddr = run.says("listens on http ").parse().unwrap();
+    let mut run = Running::start(&place, &["run", "run.toml"]);
+    let address = run.pages();
+    let feed: SocketAddr = run.address("listens on http ").parse().unwrap();
     let shows = |line: &str| get(address, "/metrics", &[]).body.contains(line);
     let body = "k,a\nx,1\ny,2\nz,3\nx,4\n";
     let request = post("/rows", &[("content-type", "text/csv")], body.as_bytes());

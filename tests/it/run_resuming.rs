@@ -4,7 +4,7 @@
 use crate::command::Place;
 use crate::feed_support::{Seen, context, wait_for, wire};
 use crate::http_client::get;
-use crate::run_child::RunChild;
+use crate::runs::Running;
 use millstream::io::Source;
 use millstream::io::follow::{FileOptions, FileSource};
 use millstream::io::live::WireFormat;
@@ -158,14 +158,14 @@ fn a_journal_that_is_not_used_for_a_while_is_not_counted_again() {
              [state]\ndirectory = \"state\"\njournal = {journal}\n[server]\nlisten = \"127.0.0.1:0\"\n"
         );
         place.write("run.toml", config);
-        let mut run = RunChild::start(&place, "run.toml");
-        let metrics = run.says("metrics on ");
+        let mut run = Running::start(&place, &["run", "run.toml"]);
+        let metrics = run.address("metrics on ");
         let page = metrics
             .strip_prefix("http://")
             .unwrap()
             .strip_suffix("/metrics")
             .unwrap();
-        let address = run.says("listens on tcp ");
+        let address = run.address("listens on tcp ");
         let mut socket = std::net::TcpStream::connect(address).unwrap();
         socket
             .write_all(format!("a\n{}", "1\n".repeat(rows)).as_bytes())

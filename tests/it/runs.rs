@@ -88,6 +88,19 @@ impl Running {
         assert!(sent.success());
     }
 
+    /// The most memory that it has had.
+    pub(crate) fn peak_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
+    /// Ended by a signal: what was said.
+    pub(crate) fn end_by(self, signal: &str) -> String {
+        self.signal(signal);
+        self.end().1
+    }
+
     pub(crate) fn signal_if_running(&mut self, signal: &str) {
         if self.child.try_wait().unwrap().is_none() {
             self.signal(signal);
