@@ -205,6 +205,8 @@ fn half_frames_share_the_memory_for_them() {
     options.columns = Some(vec!["a".into()]);
     let mut context = context(options);
     context.limits.held_bytes = 6 * MIB;
+    // Those that get no memory are closed then; until then they are not read.
+    context.limits.idle = Duration::from_secs(5);
     let mut source = TcpSource::open(&context, TcpOptions::plain(local())).unwrap();
     let address = source.address();
     let mut half = (16u32 << 20).to_le_bytes().to_vec();

@@ -109,7 +109,17 @@ impl Running {
 
     /// Waits for the end: status and everything that was said.
     pub(crate) fn end(mut self) -> (i32, String) {
-        let status = self.child.wait().unwrap().code().unwrap_or(-1);
+        let deadline = Instant::now() + PATIENCE * 5;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status.code().unwrap_or(-1);
+            }
+            if Instant::now() > deadline {
+                self.heard.extend(self.said.try_iter());
+                panic!("waited in vain for the end of a run that said {:?}", self.heard);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
         self.heard.extend(self.said.iter());
         (status, self.heard.join("\n"))
     }

@@ -108,6 +108,8 @@ impl Saving {
     /// Waits for the one under way.
     pub(super) fn wait(&mut self, readings: &[Reading], metrics: &Metrics) -> Result<()> {
         if self.busy {
+            // Whatever it came to, it is no longer under way, and nobody waits for it again.
+            self.busy = false;
             let took = self.done.recv().map_err(|_| stopped())??;
             self.is_durable(took, readings, metrics);
         }
@@ -143,4 +145,28 @@ fn write(store: &mut Store, order: Order) -> Result<Duration> {
     }
     store.save(&checkpoint)?;
     Ok(taken.elapsed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// A checkpoint that fails is waited for once: whoever waits again waits for nothing.
+    #[test]
+    fn a_checkpoint_that_failed_is_no_longer_under_way() {
+        let place = tempfile::tempdir().unwrap();
+        let directory = place.path().join("state");
+        let mut saving = Saving::new(Store::open(&directory).unwrap());
+        std::fs::remove_dir_all(&directory).unwrap();
+        let (_, nobody) = bounded(1);
+        saving.save(Checkpoint::default(), (0, nobody), Vec::new()).unwrap();
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            let metrics = Metrics::new(&["main"]);
+            let first = saving.wait(&[], &metrics).is_err();
+            let _ = tell.send((first, saving.is_busy(), saving.wait(&[], &metrics).is_ok()));
+        });
+        assert_eq!(told.recv_timeout(Duration::from_secs(60)), Ok((true, false, true)));
+    }
 }
