@@ -15,6 +15,7 @@ pub mod ewm;
 pub mod loss;
 pub mod moments;
 pub mod quantiles;
+pub mod rows;
 
 pub use comoments::{CoMoments, ExactCoMoments};
 pub use differences::Differences;
@@ -24,10 +25,11 @@ pub use moments::{Moments, Order};
 pub use quantiles::Quantiles;
 use serde::{Deserialize, Serialize};
 
-use comoments::ProductRun;
+use comoments::{ProductRoom, ProductRun};
 use dd::Dd;
 use differences::{DifferenceRun, Edge};
 use moments::MomentLanes;
+use rows::{Chosen, Rows};
 
 /// Takes in the state of later rows.
 pub trait Merge {
@@ -200,6 +202,13 @@ pub struct LeafRun {
     rest: Option<Box<Rest>>,
 }
 
+/// Where running states work on their rows: used again, it costs nothing to have.
+#[derive(Debug, Clone, Default)]
+pub struct Room {
+    fast: ProductRoom<f64>,
+    exact: ProductRoom<Dd>,
+}
+
 /// What a leaf has beside moments.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Rest {
@@ -268,18 +277,21 @@ impl LeafRun {
     /// Takes the next row: all numeric columns of the data, NaN where a value is missing.
     pub fn push(&mut self, shape: &Shape, row: &[f64], time_ns: Option<i64>) {
         let columns: Vec<&[f64]> = row.iter().map(std::slice::from_ref).collect();
-        let time_ns = time_ns.as_ref().map(std::slice::from_ref);
-        self.push_rows(shape, &columns, time_ns, &[0]);
+        let rows = Chosen {
+            columns: &columns,
+            time_ns: time_ns.as_ref().map(std::slice::from_ref),
+            places: &[0],
+        };
+        self.push_rows(shape, rows, &mut Room::default());
     }
 
-    /// Takes rows of the numeric columns of the data (NaN where a value is missing): those at these places, in this
-    /// order.
+    /// Takes rows of the numeric columns of the data, in their order. What is in the room does not matter.
     #[inline(always)]
-    pub fn push_rows(&mut self, shape: &Shape, columns: &[&[f64]], time_ns: Option<&[i64]>, places: &[u32]) {
-        self.moments.push_rows(self.rows, &columns[..shape.columns], places);
-        self.rows += places.len() as u64;
+    pub fn push_rows(&mut self, shape: &Shape, rows: impl Rows, room: &mut Room) {
+        self.moments.push_rows(self.rows, rows);
+        self.rows += rows.count() as u64;
         if let Some(rest) = &mut self.rest {
-            rest.push_rows(shape, columns, time_ns, places);
+            rest.push_rows(shape, rows, room);
         }
     }
 
@@ -311,26 +323,30 @@ impl LeafRun {
 
 impl Rest {
     #[inline(always)]
-    fn push_rows(&mut self, shape: &Shape, columns: &[&[f64]], time_ns: Option<&[i64]>, places: &[u32]) {
-        let value = |r: usize, c: usize| columns[c][places[r] as usize];
+    fn push_rows(&mut self, shape: &Shape, rows: impl Rows, room: &mut Room) {
+        let count = rows.count();
         if let Some(run) = &mut self.comoments {
-            run.push_rows(places.len(), value);
+            run.push_rows(count, |r, row| rows.copy_row(r, row), &mut room.fast);
         }
+        let copy = |r: usize, row: &mut [f64]| {
+            let columns = row.iter_mut().zip(&shape.regression);
+            columns.for_each(|(x, column)| *x = rows.value(r, *column));
+        };
         match &mut self.regression {
-            Some(RegressionRun::Exact(run)) => run.push_rows(places.len(), |r, i| value(r, shape.regression[i])),
-            Some(RegressionRun::Fast(run)) => run.push_rows(places.len(), |r, i| value(r, shape.regression[i])),
+            Some(RegressionRun::Exact(run)) => run.push_rows(count, copy, &mut room.exact),
+            Some(RegressionRun::Fast(run)) => run.push_rows(count, copy, &mut room.fast),
             None => {}
         }
         for (c, run) in self.differences.iter_mut().enumerate() {
-            for (r, place) in places.iter().enumerate() {
+            for r in 0..count {
                 run.push(Edge {
-                    time_ns: time_ns.map(|t| t[*place as usize]),
-                    value: value(r, c),
+                    time_ns: rows.time_ns(r),
+                    value: rows.value(r, c),
                 });
             }
         }
         for (c, run) in self.quantiles.iter_mut().enumerate() {
-            (0..places.len()).for_each(|r| run.push(value(r, c)));
+            (0..count).for_each(|r| run.push(rows.value(r, c)));
         }
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct Case {
     pub(crate) half: bool,
     /// It takes this share of the rows, so that no case lasts much longer than the others.
     pub(crate) share: u64,
+    /// Windows that a run closes, about.
+    pub(crate) windows: u64,
 }
 
 const EIGHT: Case = Case {
@@ -38,6 +40,7 @@ const EIGHT: Case = Case {
     checkpoint: None,
     half: true,
     share: 1,
+    windows: WINDOWS,
 };
 
 /// The cases, in the order of the table.
@@ -81,7 +84,19 @@ pub(crate) const CASES: &[Case] = &[
         columns: 64,
         covariance: true,
         half: false,
-        share: 10,
+        // Windows of a million rows, as the others have.
+        share: 4,
+        windows: 5,
+        ..EIGHT
+    },
+    Case {
+        name: "binary, 64 columns, covariance, short windows",
+        columns: 64,
+        covariance: true,
+        half: false,
+        share: 4,
+        // Ten where there was one: a hundred thousand rows each.
+        windows: 50,
         ..EIGHT
     },
     Case {
@@ -101,14 +116,14 @@ pub(crate) const KEYS: u32 = 100;
 pub(crate) const WINDOW: &str = "1s";
 
 /// Windows that a run closes, about: enough that 1 in 100 of their reports is a number.
-const WINDOWS: u64 = 20;
+pub(crate) const WINDOWS: u64 = 20;
+
+/// Event time from row to row in nanoseconds, so that so many rows have so many windows.
+pub(crate) fn step_ns(rows: u64, windows: u64) -> u64 {
+    (windows * 1_000_000_000 / rows.max(1)).max(1)
+}
 
 impl Case {
-    /// Event time from row to row in nanoseconds, so that a run has [`WINDOWS`] windows.
-    pub(crate) fn step_ns(rows: u64) -> u64 {
-        (WINDOWS * 1_000_000_000 / rows.max(1)).max(1)
-    }
-
     /// The names of the columns of values.
     pub(crate) fn names(&self) -> Vec<String> {
         (0..self.columns).map(|i| format!("c{i}")).collect()

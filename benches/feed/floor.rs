@@ -1,6 +1,6 @@
 //! What is possible without an engine: the sender into a reader that adds up, and the engine without a socket.
 
-use crate::cases::{CASES, KEYS};
+use crate::cases::{CASES, KEYS, WINDOWS, step_ns};
 use crate::outcome::{Floor, median};
 use crate::sender;
 use arrow::array::{AsArray, RecordBatch};
@@ -117,7 +117,7 @@ pub(crate) fn push(rows: u64, runs: usize) -> Result<Floor, String> {
         columns: (0..8).map(|i| Column::new(format!("c{i}"), 20.0, 2.0)).collect(),
         rows,
         keys: KEYS,
-        step_ns: crate::cases::Case::step_ns(rows),
+        step_ns: step_ns(rows, WINDOWS),
         ..Options::default()
     };
     let delivery = Delivery {

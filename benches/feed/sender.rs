@@ -1,6 +1,6 @@
 //! `millstream generate` as a child process, and what it left: the expectation and when its messages went.
 
-use crate::cases::{Case, KEYS, WINDOW};
+use crate::cases::{Case, KEYS, WINDOW, step_ns};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -29,7 +29,7 @@ pub(crate) struct Feed {
 
 /// Sends the feed of a case, or writes it to a file; its rows are drawn beforehand.
 pub(crate) fn send(case: &Case, rows: u64, rate: Option<f64>, to: &[&str], folder: &Path) -> Result<Feed, String> {
-    let step = format!("{}ns", Case::step_ns(rows));
+    let step = format!("{}ns", step_ns(rows, case.windows));
     let (columns, keys, rows) = (case.columns.to_string(), KEYS.to_string(), rows.to_string());
     let (expected, log) = (folder.join("expected.ndjson"), folder.join("sent.csv"));
     let mut command = Command::new(MILLSTREAM);

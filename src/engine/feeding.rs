@@ -220,14 +220,13 @@ impl Engine {
         }
         let mut run = LeafRun::new(&layout.shape);
         let tail = self.single.tail.clone().take();
-        let columns: Vec<Vec<f64>> = tail
-            .columns()
-            .iter()
-            .map(|c| (0..c.len()).map(|i| c.get(i)).collect())
-            .collect();
-        let columns: Vec<&[f64]> = columns.iter().map(Vec::as_slice).collect();
-        let places: Vec<u32> = (0..tail.rows() as u32).collect();
-        run.push_rows(&layout.shape, &columns, tail.time_ns(), &places);
+        let mut row = vec![0.0; tail.columns().len()];
+        for i in 0..tail.rows() {
+            row.iter_mut()
+                .zip(tail.columns())
+                .for_each(|(x, column)| *x = column.get(i));
+            run.push(&layout.shape, &row, tail.time_ns().map(|times| times[i]));
+        }
         let mut summary = self.single.folded.clone();
         summary.merge(&run.finish(&layout.shape));
         let (key, window) = (None, None);

@@ -14,7 +14,7 @@
 
 mod run;
 
-pub use run::ProductRun;
+pub use run::{ProductRoom, ProductRun};
 use serde::{Deserialize, Serialize};
 
 use super::Merge;

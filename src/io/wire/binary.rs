@@ -30,8 +30,8 @@ pub const FRAME_BYTES_MAX: usize = 16 << 20;
 /// Bytes before the payload.
 const PREFIX: usize = 4;
 
-/// Rows that are turned at once: at 80 bytes a row they fit the first cache.
-const BLOCK_ROWS: usize = 256;
+/// Bytes of rows that are turned at once, about: they fit the first cache.
+const BLOCK_BYTES: usize = 20 << 10;
 
 /// A whole number of this size is not sure to be the only one whose float it is.
 const EXACT_END: f64 = 4_503_599_627_370_496.0;
@@ -247,14 +247,12 @@ impl Binary {
         let mut bad: Vec<(usize, usize)> = Vec::new();
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.columns.len());
         let mut outs: Vec<Out> = self.columns.iter().map(|column| Out::new(column.kind, rows)).collect();
-        let mut row = 0;
+        let block_rows = (BLOCK_BYTES / self.stride).max(8);
         for payload in payloads {
-            for block in payload.chunks(BLOCK_ROWS * self.stride) {
-                let next = row + block.len() / self.stride;
+            for block in payload.chunks(block_rows * self.stride) {
                 for (column, out) in self.columns.iter().zip(&mut outs) {
-                    out.gather(block, self.stride, column.offset, row..next);
+                    out.gather(block, self.stride, column.offset);
                 }
-                row = next;
             }
         }
         for (place, (column, out)) in self.columns.iter().zip(outs).enumerate() {
@@ -352,17 +350,17 @@ enum Out {
 impl Out {
     fn new(kind: Kind, rows: usize) -> Self {
         match kind {
-            Kind::F64 | Kind::TimeF64 => Self::F64(vec![0.0; rows]),
-            Kind::F32 | Kind::TimeF32 => Self::F32(vec![0.0; rows]),
-            Kind::Widened | Kind::Whole | Kind::TimeI64 => Self::I64(vec![0; rows]),
+            Kind::F64 | Kind::TimeF64 => Self::F64(Vec::with_capacity(rows)),
+            Kind::F32 | Kind::TimeF32 => Self::F32(Vec::with_capacity(rows)),
+            Kind::Widened | Kind::Whole | Kind::TimeI64 => Self::I64(Vec::with_capacity(rows)),
         }
     }
 
-    fn gather(&mut self, block: &[u8], stride: usize, offset: usize, rows: std::ops::Range<usize>) {
+    fn gather(&mut self, block: &[u8], stride: usize, offset: usize) {
         match self {
-            Self::F64(out) => gather(block, stride, offset, &mut out[rows], f64::from_le_bytes),
-            Self::F32(out) => gather(block, stride, offset, &mut out[rows], f32::from_le_bytes),
-            Self::I64(out) => gather(block, stride, offset, &mut out[rows], i64::from_le_bytes),
+            Self::F64(out) => gather(block, stride, offset, out, f64::from_le_bytes),
+            Self::F32(out) => gather(block, stride, offset, out, f32::from_le_bytes),
+            Self::I64(out) => gather(block, stride, offset, out, i64::from_le_bytes),
         }
     }
 
@@ -395,25 +393,26 @@ impl Out {
     }
 }
 
-/// The values of `W` bytes at `offset` of each row.
+/// Adds the values of `W` bytes at `offset` of each row.
 #[inline]
-fn gather<const W: usize, T>(block: &[u8], stride: usize, offset: usize, out: &mut [T], value: impl Fn([u8; W]) -> T) {
+fn gather<const W: usize, T>(
+    block: &[u8],
+    stride: usize,
+    offset: usize,
+    out: &mut Vec<T>,
+    value: impl Fn([u8; W]) -> T,
+) {
     let (words, rest) = block.as_chunks::<W>();
     if stride.is_multiple_of(W) && offset.is_multiple_of(W) && rest.is_empty() {
         let (step, from) = (stride / W, offset / W);
-        for (out, word) in out
-            .iter_mut()
-            .zip(words.get(from..).unwrap_or_default().iter().step_by(step))
-        {
-            *out = value(*word);
-        }
+        let words = words.get(from..).unwrap_or_default().iter().step_by(step);
+        out.extend(words.map(|word| value(*word)));
         return;
     }
-    for (out, row) in out.iter_mut().zip(block.chunks_exact(stride)) {
-        if let Some(word) = row.get(offset..).and_then(|rest| rest.first_chunk::<W>()) {
-            *out = value(*word);
-        }
-    }
+    let word = |row: &[u8]| row.get(offset..).and_then(|rest| rest.first_chunk().copied());
+    let rows = block.chunks_exact(stride);
+    // Every row has the word: a column lies within it.
+    out.extend(rows.map(|row| value(word(row).unwrap_or([0; W]))));
 }
 
 /// The time that a float is, as the same number in text would be: one that is not whole is the shortest decimal that

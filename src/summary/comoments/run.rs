@@ -29,6 +29,13 @@ pub struct ProductRun<R: Real> {
     s2: Vec<R>,
 }
 
+/// Where rows are worked on: used again, it costs nothing to have.
+#[derive(Debug, Clone, Default)]
+pub struct ProductRoom<R> {
+    values: Vec<f64>,
+    deviations: Vec<[R; SUMS_TOGETHER]>,
+}
+
 impl<R: Real> ProductRun<R> {
     /// No rows of `d` columns.
     pub fn new(d: usize) -> Self {
@@ -98,34 +105,33 @@ impl<R: Real> ProductRun<R> {
         }
     }
 
-    /// Takes rows, of which row r has the value `value(r, i)` in column i: what [`ProductRun::push`] makes of them one
-    /// after another, but ordinary rows several at a time.
+    /// Takes rows, of which `copy(r, row)` gives row r: what [`ProductRun::push`] makes of them one after another, but
+    /// ordinary rows several at a time. What is in the room does not matter.
     #[inline(always)]
-    pub fn push_rows(&mut self, rows: usize, value: impl Fn(usize, usize) -> f64 + Copy) {
+    pub fn push_rows(&mut self, rows: usize, copy: impl Fn(usize, &mut [f64]), room: &mut ProductRoom<R>) {
         let d = self.present.len();
-        let (mut values, mut deviations) = (Vec::new(), Vec::new());
+        let ProductRoom { values, deviations } = room;
+        values.resize(d * ROWS_TOGETHER, 0.0);
         let mut at = 0;
         while at < rows {
             let together = match self.is_settled() {
                 true => (rows - at).min(ROWS_TOGETHER),
                 false => 1,
             };
-            let mut ordinary = 0;
-            if together > 1 {
-                values.resize(d * together, 0.0);
-                for i in 0..d {
-                    for (r, row) in values.chunks_exact_mut(d).enumerate() {
-                        row[i] = value(at + r, i);
-                    }
-                }
-                ordinary = values.chunks_exact(d).take_while(|row| self.is_ordinary(row)).count();
+            let given = &mut values[..d * together];
+            for (r, row) in given.chunks_exact_mut(d).enumerate() {
+                copy(at + r, row);
             }
+            let ordinary = match together {
+                1 => 0,
+                _ => given.chunks_exact(d).take_while(|row| self.is_ordinary(row)).count(),
+            };
             if ordinary == 0 {
-                self.push(|i| value(at, i));
+                self.push(|i| given[i]);
                 at += 1;
                 continue;
             }
-            self.push_together(&values[..d * ordinary], &mut deviations);
+            self.push_together(&given[..d * ordinary], deviations);
             at += ordinary;
         }
     }
@@ -145,12 +151,18 @@ impl<R: Real> ProductRun<R> {
 
     /// Rows that are ordinary: every sum takes their products in their order, while it stays in a register.
     #[inline(always)]
-    fn push_together(&mut self, rows: &[f64], deviations: &mut Vec<[R; SUMS_TOGETHER]>) {
+    fn push_together(&mut self, rows: &[f64], room: &mut Vec<[R; SUMS_TOGETHER]>) {
         let d = self.present.len();
         let chunks = d.div_ceil(SUMS_TOGETHER);
         let count = rows.len() / d;
         // Behind the last column a row has zeros.
-        deviations.resize(count * chunks, [R::default(); SUMS_TOGETHER]);
+        if !d.is_multiple_of(SUMS_TOGETHER) {
+            room.clear();
+        }
+        if room.len() < count * chunks {
+            room.resize(count * chunks, [R::default(); SUMS_TOGETHER]);
+        }
+        let deviations = &mut room[..count * chunks];
         for (row, deviations) in rows.chunks_exact(d).zip(deviations.chunks_exact_mut(chunks)) {
             let columns = row.iter().zip(&self.pivot);
             for ((x, pivot), deviation) in columns.zip(deviations.as_flattened_mut()) {
@@ -283,10 +295,10 @@ mod tests {
     fn same<R: Real + PartialEq>(rows: &[Vec<f64>], d: usize, cuts: &[usize]) -> bool {
         let (mut alone, mut together) = (ProductRun::<R>::new(d), ProductRun::<R>::new(d));
         rows.iter().for_each(|row| alone.push(|i| row[i]));
-        let (mut at, mut cut) = (0, cuts.iter().cycle());
+        let (mut at, mut cut, mut room) = (0, cuts.iter().cycle(), ProductRoom::default());
         while at < rows.len() {
             let n = (rows.len() - at).min(cut.next().copied().unwrap_or(1));
-            together.push_rows(n, |r, i| rows[at + r][i]);
+            together.push_rows(n, |r, row| row.copy_from_slice(&rows[at + r][..d]), &mut room);
             at += n;
         }
         alone == together

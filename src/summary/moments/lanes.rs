@@ -8,6 +8,7 @@
 
 use super::{MomentRun, Moments, Order, PivotSums};
 use crate::summary::dd::two_sum;
+use crate::summary::rows::Rows;
 use serde::{Deserialize, Serialize};
 
 /// The lanes of a state, each as long as there are columns. The last two are there for the fourth order only.
@@ -79,61 +80,46 @@ impl MomentLanes {
         self.order
     }
 
-    /// Takes rows of the columns: those at these places, in this order; NaN is a missing value. `before` are the rows
-    /// that were taken before.
+    /// Takes rows in their order. `before` are the rows that were taken before.
     #[inline(always)]
-    pub fn push_rows(&mut self, before: u64, columns: &[&[f64]], places: &[u32]) {
+    pub fn push_rows(&mut self, before: u64, rows: impl Rows) {
         match self.order {
-            Order::Second => self.push_in::<false>(before, columns, places),
-            Order::Fourth => self.push_in::<true>(before, columns, places),
+            Order::Second => self.push_in::<false>(before, rows),
+            Order::Fourth => self.push_in::<true>(before, rows),
         }
     }
 
     #[inline(always)]
-    fn push_in<const FOURTH: bool>(&mut self, before: u64, columns: &[&[f64]], places: &[u32]) {
+    fn push_in<const FOURTH: bool>(&mut self, before: u64, rows: impl Rows) {
+        let columns = self.columns();
         let mut first = 0;
-        let (eights, rest) = columns.as_chunks::<8>();
-        for chunk in eights {
-            self.push_columns::<8, FOURTH>(before, first, chunk, places);
-            first += 8;
-        }
-        let (fours, rest) = rest.as_chunks::<4>();
-        for chunk in fours {
-            self.push_columns::<4, FOURTH>(before, first, chunk, places);
-            first += 4;
-        }
-        let (twos, rest) = rest.as_chunks::<2>();
-        for chunk in twos {
-            self.push_columns::<2, FOURTH>(before, first, chunk, places);
-            first += 2;
-        }
-        for column in rest {
-            self.push_columns::<1, FOURTH>(before, first, &[*column], places);
-            first += 1;
+        while first < columns {
+            match columns - first {
+                8.. => self.push_columns::<8, FOURTH>(before, &mut first, rows),
+                4..8 => self.push_columns::<4, FOURTH>(before, &mut first, rows),
+                2..4 => self.push_columns::<2, FOURTH>(before, &mut first, rows),
+                _ => self.push_columns::<1, FOURTH>(before, &mut first, rows),
+            }
         }
     }
 
-    /// `W` columns, of which `first` is the first, through all rows.
+    /// The next `W` columns, which begin with `first`, through all rows.
     #[inline(always)]
-    fn push_columns<const W: usize, const FOURTH: bool>(
-        &mut self,
-        before: u64,
-        first: usize,
-        columns: &[&[f64]; W],
-        places: &[u32],
-    ) {
+    fn push_columns<const W: usize, const FOURTH: bool>(&mut self, before: u64, first: &mut usize, rows: impl Rows) {
         let mut at = 0;
-        while at < places.len() {
-            if (0..W).all(|j| self.is_settled(first + j, before + at as u64)) {
-                at += self.push_settled::<W, FOURTH>(first, columns, &places[at..]);
+        while at < rows.count() {
+            if (0..W).all(|j| self.is_settled(*first + j, before + at as u64)) {
+                let rest = rows.slice(at..rows.count());
+                at += self.push_settled::<W, FOURTH>(*first, rest.count(), rest.several(*first));
             }
-            if let Some(place) = places.get(at) {
-                for (j, column) in columns.iter().enumerate() {
-                    self.push_one(first + j, before + at as u64, column[*place as usize]);
+            if at < rows.count() {
+                for column in *first..*first + W {
+                    self.push_one(column, before + at as u64, rows.value(at, column));
                 }
                 at += 1;
             }
         }
+        *first += W;
     }
 
     /// Whether a column that has had this many rows has a pivot and its sums no units of their own.
@@ -150,8 +136,8 @@ impl MomentLanes {
     fn push_settled<const W: usize, const FOURTH: bool>(
         &mut self,
         first: usize,
-        columns: &[&[f64]; W],
-        places: &[u32],
+        rows: usize,
+        row: impl Fn(usize) -> [f64; W],
     ) -> usize {
         let width = self.columns();
         let load = |lane: usize| -> [f64; W] {
@@ -166,10 +152,9 @@ impl MomentLanes {
         } else {
             ([0.0; W], [0.0; W])
         };
-        let mut taken = places.len();
-        for (k, place) in places.iter().enumerate() {
-            let i = *place as usize;
-            let x: [f64; W] = std::array::from_fn(|j| columns[j][i]);
+        let mut taken = rows;
+        for k in 0..rows {
+            let x = row(k);
             let mut inside = true;
             for j in 0..W {
                 inside &= x[j].abs() <= limit[j];
@@ -226,10 +211,9 @@ impl MomentLanes {
                 odd.negative_infinite += 1;
             }
         } else if self.is_settled(column, rows) && x.abs() <= self.block[LIMIT * self.columns() + column] {
-            let values = [x];
             match self.order {
-                Order::Second => self.push_settled::<1, false>(column, &[&values], &[0]),
-                Order::Fourth => self.push_settled::<1, true>(column, &[&values], &[0]),
+                Order::Second => self.push_settled::<1, false>(column, 1, |_| [x]),
+                Order::Fourth => self.push_settled::<1, true>(column, 1, |_| [x]),
             };
         } else {
             let mut run = self.run(column, rows);
@@ -304,6 +288,7 @@ impl MomentLanes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::summary::rows::{Chosen, Packed, group_columns};
     use proptest::prelude::*;
 
     fn value() -> impl Strategy<Value = f64> {
@@ -319,6 +304,19 @@ mod tests {
         ]
     }
 
+    fn packed(rows: &[Vec<f64>], columns: usize) -> Vec<Vec<f64>> {
+        let width = group_columns(columns);
+        let value = |row: &Vec<f64>, c: usize| if c < columns { row[c] } else { 0.0 };
+        let group = |first: usize| {
+            rows.iter()
+                .flat_map(move |row| (first..first + width).map(move |c| value(row, c)))
+        };
+        (0..columns)
+            .step_by(width)
+            .map(|first| group(first).collect())
+            .collect()
+    }
+
     proptest! {
         /// Against the state of one column, one value at a time, for any number of columns and any cutting.
         #[test]
@@ -330,15 +328,21 @@ mod tests {
         ) {
             let order = if fourth { Order::Fourth } else { Order::Second };
             let table: Vec<Vec<f64>> = (0..columns).map(|c| rows.iter().map(|row| row[c]).collect()).collect();
+            let packed = packed(&rows, columns);
+            let groups: Vec<&[f64]> = packed.iter().map(Vec::as_slice).collect();
+            let packed = Packed::new(&groups, rows.len(), columns, None);
             let slices: Vec<&[f64]> = table.iter().map(Vec::as_slice).collect();
-            let mut state = MomentLanes::new(columns, order);
             let places: Vec<u32> = (0..rows.len() as u32).collect();
+            let chosen = Chosen { columns: &slices, time_ns: None, places: &places };
+            let (mut state, mut other) = (MomentLanes::new(columns, order), MomentLanes::new(columns, order));
             let (mut at, mut cut) = (0, cuts.iter().cycle());
             while at < rows.len() {
                 let next = rows.len().min(at + cut.next().unwrap());
-                state.push_rows(at as u64, &slices, &places[at..next]);
+                state.push_rows(at as u64, packed.slice(at..next));
+                other.push_rows(at as u64, chosen.slice(at..next));
                 at = next;
             }
+            prop_assert_eq!(&state, &other);
             let bits = |m: &Moments| {
                 let floats = [m.min, m.max, m.sum.hi, m.sum.lo, m.m2, m.m3, m.m4].map(f64::to_bits);
                 (floats, m.count, m.missing, m.positive_infinite, m.negative_infinite, m.scale)
