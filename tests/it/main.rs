@@ -137,4 +137,5 @@ mod support;
 mod terminal;
 #[cfg(feature = "cli")]
 mod times;
+mod wide_rows;
 mod window_model;
