@@ -15,7 +15,7 @@ use crate::cells::Block;
 use crate::error::{Error, Result};
 use crate::spec::{GROUPED_LEAF_ROWS, LEAF_ROWS};
 use crate::summary::differences::{Edge, Step, step};
-use crate::summary::rows::{Chosen, Packed, Rows, group_columns};
+use crate::summary::rows::{Chosen, GROUP_COLUMNS, Packed, Rows};
 use crate::summary::{Differences, LeafRun, Merge, Moments, Order, Quantiles, RegressionMoments, Room, Shape, Summary};
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
@@ -34,7 +34,7 @@ const LEAVES_IN_A_ROW: usize = 16;
 const GROUPED_VALUES_PER_TASK: usize = 32_768;
 /// Columns from which on rows are packed. To read a value of a row that is far from the one before costs a line of the
 /// cache, and so does a copy: with co-moments of 32 columns it made no difference, with moments alone it was slower, and
-/// with co-moments of 64 it was a third faster (measured on an EPYC with 1 MiB of second-level cache).
+/// with co-moments of 64 it was 1.3 times as fast (measured on an EPYC with 1 MiB of second-level cache).
 const PACKED_COLUMNS_MIN: usize = 48;
 
 /// Reduces on the CPU.
@@ -301,7 +301,7 @@ fn reduce_grouped(work: &Work) -> Vec<Partial> {
     let groups = pack(columns, places, parallel);
     let groups: Vec<&[f64]> = groups.iter().map(Vec::as_slice).collect();
     let times = time_ns.map(|times| (times, places));
-    reduce_rows(work, Packed::new(&groups, places.len(), columns.len(), times), parallel)
+    reduce_rows(work, Packed::new(&groups, places.len(), times), parallel)
 }
 
 /// The rows of a work in the order of its blocks.
@@ -396,24 +396,18 @@ fn tasks(blocks: &[Block], columns: usize) -> Vec<Range<usize>> {
 /// Rows at these places, in this order, as the groups of [`Packed`]. What is read here and there for a group is small
 /// enough to stay near.
 fn pack(columns: &[Column], places: &[u32], parallel: bool) -> Vec<Vec<f64>> {
-    let width = group_columns(columns.len());
-    let pack = |columns: &[Column]| match width {
-        1 => pack_group::<1>(columns, places),
-        2 => pack_group::<2>(columns, places),
-        4 => pack_group::<4>(columns, places),
-        _ => pack_group::<8>(columns, places),
-    };
+    let pack = |columns: &[Column]| pack_group(columns, places);
     match parallel {
-        true => columns.par_chunks(width).map(pack).collect(),
-        false => columns.chunks(width).map(pack).collect(),
+        true => columns.par_chunks(GROUP_COLUMNS).map(pack).collect(),
+        false => columns.chunks(GROUP_COLUMNS).map(pack).collect(),
     }
 }
 
-/// A group of up to `W` columns, with zeros where there are fewer.
-fn pack_group<const W: usize>(columns: &[Column], places: &[u32]) -> Vec<f64> {
+/// The columns of a group, with zeros where there are fewer.
+fn pack_group(columns: &[Column], places: &[u32]) -> Vec<f64> {
     let dense: Vec<Cow<'_, [f64]>> = columns.iter().map(dense).collect();
     let dense: Vec<&[f64]> = dense.iter().map(AsRef::as_ref).collect();
-    let rows: Vec<[f64; W]> = match <[&[f64]; W]>::try_from(&dense[..]) {
+    let rows: Vec<[f64; GROUP_COLUMNS]> = match <[&[f64]; GROUP_COLUMNS]>::try_from(&dense[..]) {
         Ok(columns) => {
             let row = |place: &u32| columns.map(|column| column[*place as usize]);
             places.iter().map(row).collect()

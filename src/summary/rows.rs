@@ -6,13 +6,8 @@
 
 use std::ops::Range;
 
-/// Columns of a group at most: an AVX-512 register, and a line of the cache.
-const GROUP_COLUMNS: usize = 8;
-
-/// Columns of a group where there are so many columns: a power of two.
-pub fn group_columns(columns: usize) -> usize {
-    columns.clamp(1, GROUP_COLUMNS).next_power_of_two()
-}
+/// Columns whose values [`Packed`] has side by side: an AVX-512 register, and a line of the cache.
+pub const GROUP_COLUMNS: usize = 8;
 
 /// Rows to be taken one after another.
 pub trait Rows: Copy {
@@ -25,8 +20,8 @@ pub trait Rows: Copy {
     /// The value of a column in a row.
     fn value(&self, row: usize, column: usize) -> f64;
 
-    /// By row, the values of the `W` columns from `first` on; `W` is a power of two up to [`group_columns`], and `first`
-    /// a multiple of it.
+    /// By row, the values of the `W` columns from `first` on; `W` is a power of two up to [`GROUP_COLUMNS`], and
+    /// `first` a multiple of it.
     fn several<const W: usize>(&self, first: usize) -> impl Fn(usize) -> [f64; W];
 
     /// The first values of a row, as many as there are places for.
@@ -87,12 +82,10 @@ impl Rows for Chosen<'_> {
     }
 }
 
-/// Rows whose values lie side by side: column c of row r is `groups[c / g][r * g + c % g]`, g being [`group_columns`].
+/// Rows whose values lie side by side: column c of row r is `groups[c / 8][r * 8 + c % 8]`, 8 being [`GROUP_COLUMNS`].
 #[derive(Debug, Clone, Copy)]
 pub struct Packed<'a> {
     groups: &'a [&'a [f64]],
-    /// Columns of a group, as a power of two.
-    shift: u32,
     first: usize,
     count: usize,
     /// Times in nanoseconds since 1970, and by row which of them it has.
@@ -100,11 +93,10 @@ pub struct Packed<'a> {
 }
 
 impl<'a> Packed<'a> {
-    /// Rows of so many columns. Row r has the time `times.0[times.1[r]]`.
-    pub fn new(groups: &'a [&'a [f64]], count: usize, columns: usize, times: Option<(&'a [i64], &'a [u32])>) -> Self {
+    /// So many rows. Row r has the time `times.0[times.1[r]]`.
+    pub fn new(groups: &'a [&'a [f64]], count: usize, times: Option<(&'a [i64], &'a [u32])>) -> Self {
         Self {
             groups,
-            shift: group_columns(columns).trailing_zeros(),
             first: 0,
             count,
             times,
@@ -134,10 +126,10 @@ impl Rows for Packed<'_> {
 
     #[inline(always)]
     fn several<const W: usize>(&self, first: usize) -> impl Fn(usize) -> [f64; W] {
-        let group = self.groups[first >> self.shift];
-        let within = first & ((1 << self.shift) - 1);
+        let group = self.groups[first / GROUP_COLUMNS];
+        let within = first % GROUP_COLUMNS;
         move |row| {
-            let place = ((self.first + row) << self.shift) + within;
+            let place = (self.first + row) * GROUP_COLUMNS + within;
             let values = &group[place..place + W];
             std::array::from_fn(|j| values[j])
         }
@@ -145,8 +137,8 @@ impl Rows for Packed<'_> {
 
     #[inline(always)]
     fn copy_row(&self, row: usize, to: &mut [f64]) {
-        let place = (self.first + row) << self.shift;
-        for (values, to) in self.groups.iter().zip(to.chunks_mut(1 << self.shift)) {
+        let place = (self.first + row) * GROUP_COLUMNS;
+        for (values, to) in self.groups.iter().zip(to.chunks_mut(GROUP_COLUMNS)) {
             to.copy_from_slice(&values[place..place + to.len()]);
         }
     }

@@ -288,7 +288,7 @@ impl MomentLanes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::summary::rows::{Chosen, Packed, group_columns};
+    use crate::summary::rows::{Chosen, GROUP_COLUMNS, Packed};
     use proptest::prelude::*;
 
     fn value() -> impl Strategy<Value = f64> {
@@ -305,16 +305,12 @@ mod tests {
     }
 
     fn packed(rows: &[Vec<f64>], columns: usize) -> Vec<Vec<f64>> {
-        let width = group_columns(columns);
         let value = |row: &Vec<f64>, c: usize| if c < columns { row[c] } else { 0.0 };
         let group = |first: usize| {
-            rows.iter()
-                .flat_map(move |row| (first..first + width).map(move |c| value(row, c)))
+            let row = move |row| (first..first + GROUP_COLUMNS).map(move |c| value(row, c));
+            rows.iter().flat_map(row).collect()
         };
-        (0..columns)
-            .step_by(width)
-            .map(|first| group(first).collect())
-            .collect()
+        (0..columns).step_by(GROUP_COLUMNS).map(group).collect()
     }
 
     proptest! {
@@ -330,7 +326,7 @@ mod tests {
             let table: Vec<Vec<f64>> = (0..columns).map(|c| rows.iter().map(|row| row[c]).collect()).collect();
             let packed = packed(&rows, columns);
             let groups: Vec<&[f64]> = packed.iter().map(Vec::as_slice).collect();
-            let packed = Packed::new(&groups, rows.len(), columns, None);
+            let packed = Packed::new(&groups, rows.len(), None);
             let slices: Vec<&[f64]> = table.iter().map(Vec::as_slice).collect();
             let places: Vec<u32> = (0..rows.len() as u32).collect();
             let chosen = Chosen { columns: &slices, time_ns: None, places: &places };
