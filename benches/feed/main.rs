@@ -87,10 +87,14 @@ fn main() -> Result<(), String> {
                 continue;
             }
             eprintln!("{}{}", case.name, if half { ", half rate" } else { "" });
-            let runs = (0..arguments.runs)
-                .map(|_| measure(case, arguments.rows, rate))
-                .collect();
-            let measured = Measured::of(case.name, half, runs);
+            let (runs, shares) = match case.checkpoint {
+                Some(_) => in_turn(case, &arguments),
+                None => {
+                    let runs = (0..arguments.runs).map(|_| measure(case, arguments.rows, rate));
+                    (runs.collect(), Vec::new())
+                }
+            };
+            let measured = Measured::of(case.name, half, runs, shares);
             rate = measured.rows_per_second().map(|rows| rows / 2.0);
             results.cases.push(measured);
         }
@@ -103,6 +107,33 @@ fn main() -> Result<(), String> {
         true => Ok(()),
         false => Err("some results are wrong".into()),
     }
+}
+
+/// The runs of a case with checkpoints, each beside one without, and their shares of its rate. One behind the other,
+/// because the machine's speed is not the same from minute to minute; either is first as often.
+fn in_turn(case: &Case, arguments: &Arguments) -> (Vec<Result<outcome::Run, String>>, Vec<f64>) {
+    let without = Case {
+        checkpoint: None,
+        ..*case
+    };
+    let (mut runs, mut shares) = (Vec::new(), Vec::new());
+    for pair in 0..arguments.runs {
+        let (with, plain) = if pair % 2 == 0 {
+            let with = measure(case, arguments.rows, None);
+            (with, measure(&without, arguments.rows, None))
+        } else {
+            let plain = measure(&without, arguments.rows, None);
+            (measure(case, arguments.rows, None), plain)
+        };
+        match (&with, plain) {
+            (Ok(with), Ok(plain)) => shares.push(with.rows_per_second / plain.rows_per_second),
+            // What was wrong with the other is told where it stands.
+            (_, Err(why)) => runs.push(Err(format!("without checkpoints: {why}"))),
+            (Err(_), Ok(_)) => {}
+        }
+        runs.push(with);
+    }
+    (runs, shares)
 }
 
 /// One run of a case.

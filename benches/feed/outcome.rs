@@ -30,6 +30,8 @@ pub(crate) struct Measured {
     runs: Vec<Run>,
     /// What was wrong with a run.
     wrong: Vec<String>,
+    /// The rate of a run with checkpoints over that of one without, pair by pair.
+    shares: Vec<f64>,
 }
 
 /// What is possible without an engine, or without a socket.
@@ -63,7 +65,7 @@ fn quantile(values: &mut [f64], share: f64) -> f64 {
 }
 
 impl Measured {
-    pub(crate) fn of(name: &str, half: bool, runs: Vec<Result<Run, String>>) -> Self {
+    pub(crate) fn of(name: &str, half: bool, runs: Vec<Result<Run, String>>, shares: Vec<f64>) -> Self {
         let (mut right, mut wrong) = (Vec::new(), Vec::new());
         for run in runs {
             match run {
@@ -83,6 +85,7 @@ impl Measured {
             half,
             runs: right,
             wrong,
+            shares,
         }
     }
 
@@ -120,6 +123,7 @@ impl Measured {
             "last_row_to_report_ms": {"p50": self.time_ms(0.5), "p99": self.time_ms(0.99)},
             "peak_bytes": self.peak_bytes(), "reports": first.map(|run| run.reports),
             "worst_relative_error": self.worst_error(), "wrong": self.wrong,
+            "shares_of_the_rate_without_checkpoints": self.shares,
         })
     }
 }
@@ -189,6 +193,16 @@ impl Results {
                 "| *{}* | {:.2} | | | | |",
                 floor.name,
                 floor.rows_per_second / 1e6
+            ));
+        }
+        for case in self.cases.iter().filter(|case| !case.shares.is_empty()) {
+            let shares: Vec<String> = case.shares.iter().map(|share| format!("{share:.3}")).collect();
+            line(format!(
+                "\n{}: {:.3} of the rate without, the median of {} pairs in turn ({}).",
+                case.name,
+                median(&mut case.shares.clone()),
+                shares.len(),
+                shares.join(", ")
             ));
         }
         text
