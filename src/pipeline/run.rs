@@ -232,7 +232,7 @@ impl<'a> Run<'a> {
         let mut open = self.feeds.len();
         while open > 0 {
             let now = Instant::now();
-            let due = self.feeds.iter().filter_map(Feed::due).min();
+            let due = self.feeds.iter().filter_map(|feed| feed.due(heard.is_empty())).min();
             let wait = due.map_or(TICK, |due| due.saturating_duration_since(now).min(TICK));
             match heard.recv_timeout(wait) {
                 Ok((number, Said::Rows(rows, position))) => {
@@ -269,7 +269,7 @@ impl<'a> Run<'a> {
             self.clock.look(now);
             let known = self.clock.taken(heard.len());
             for number in 0..self.feeds.len() {
-                if self.feeds[number].due().is_some_and(|due| due <= now) {
+                if self.feeds[number].due(heard.is_empty()).is_some_and(|due| due <= now) {
                     self.reduce(number, say)?;
                 }
                 if closes_by_the_clock(config) && !self.feeds[number].ended {
@@ -303,7 +303,7 @@ impl<'a> Run<'a> {
     /// Goes on with the clock for silence. Rows that wait are none.
     fn pass(&mut self, number: usize, known: Known, say: &mut dyn FnMut(&str)) -> Result<()> {
         let clock_ns = match known {
-            Known::Now(ns) if self.feeds[number].due().is_none() => ns,
+            Known::Now(ns) if self.feeds[number].due(false).is_none() => ns,
             Known::Then(ns) => {
                 self.reduce(number, say)?;
                 ns

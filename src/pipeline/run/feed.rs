@@ -30,6 +30,9 @@ const REPORTS_AT_ONCE: usize = 4096;
 /// A batch of at least this part of a micro-batch is not made to wait for more.
 const LARGE_PART: usize = 8;
 
+/// The same where nothing else is there to do: waiting would only make its reports later.
+const LARGE_PART_IDLE: usize = 32;
+
 /// One feed.
 pub(super) struct Feed {
     asked: Asked,
@@ -200,9 +203,10 @@ impl Feed {
         &self.asked
     }
 
-    /// When the rows that wait have waited long enough; `None` where none do.
-    pub(super) fn due(&self) -> Option<Instant> {
-        let large = self.pending.rows * LARGE_PART >= self.batch_rows;
+    /// When the rows that wait have waited long enough; `None` where none do. `idle` says that no others have arrived.
+    pub(super) fn due(&self, idle: bool) -> Option<Instant> {
+        let part = if idle { LARGE_PART_IDLE } else { LARGE_PART };
+        let large = self.pending.rows * part >= self.batch_rows;
         let since = self.pending.since?;
         Some(if large { since } else { since + self.batch_delay })
     }
