@@ -231,8 +231,14 @@ impl Decoder {
         self.input = Input::default();
         self.input.jump(offset);
         self.refusal = Some(error);
+        // Lines before it that were given up and not yet told.
+        let mut rejected = match &mut self.form {
+            Form::Text(text) => text.take_rejected(),
+            Form::Binary(_) | Form::Arrow(_) => Rejected::default(),
+        };
+        rejected.push(bad);
         let schema = self.schema.get().cloned().unwrap_or_else(|| Arc::new(Schema::empty()));
-        (RecordBatch::new_empty(schema), bad.into())
+        (RecordBatch::new_empty(schema), rejected)
     }
 
     /// Whether nothing more is decoded, whatever comes: the error says why.

@@ -201,6 +201,22 @@ fn a_line_that_is_too_long_is_one_bad_row() {
 }
 
 #[test]
+fn a_bad_row_before_the_end_of_an_input_is_told_too() {
+    // A line that is too long behind a header that lacks a column, and before what is no row at all.
+    let mut options = wire(WireFormat::Csv);
+    options.line_bytes_max = 5;
+    options.wanted = Some(strings(&["z"]));
+    let given = at_every_cut(&options, b"a,b\n123456789\n1,2\n", true);
+    assert_eq!(given.bad.iter().map(|bad| bad.0).collect::<Vec<_>>(), [2, 1]);
+    assert!(given.error.unwrap().contains("no column `z`"));
+    let mut options = wire(WireFormat::Ndjson);
+    options.line_bytes_max = 5;
+    let given = at_every_cut(&options, b"123456789\n[1]\n", true);
+    assert_eq!(given.bad.iter().map(|bad| bad.0).collect::<Vec<_>>(), [1, 2]);
+    assert!(given.error.unwrap().contains("begins with `[`"));
+}
+
+#[test]
 fn a_line_of_a_gigabyte_takes_no_memory() {
     let mut options = wire(WireFormat::Csv);
     options.line_bytes_max = 1 << 16;

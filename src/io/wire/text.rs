@@ -435,12 +435,17 @@ impl Text {
         });
     }
 
+    /// The bad rows that are still to be told.
+    pub(super) fn take_rejected(&mut self) -> Rejected {
+        std::mem::take(&mut self.rejected)
+    }
+
     fn only_rejected(&mut self) -> Option<Decoded> {
         if self.rejected.is_empty() {
             return None;
         }
         let schema = self.schema().unwrap_or_else(|| Arc::new(Schema::empty()));
-        Some((RecordBatch::new_empty(schema), std::mem::take(&mut self.rejected)))
+        Some((RecordBatch::new_empty(schema), self.take_rejected()))
     }
 
     /// The columns are not those that are wanted.

@@ -110,6 +110,9 @@ impl<R: Real> ProductRun<R> {
     #[inline(always)]
     pub fn push_rows(&mut self, rows: usize, copy: impl Fn(usize, &mut [f64]), room: &mut ProductRoom<R>) {
         let d = self.present.len();
+        if d == 0 {
+            return;
+        }
         let ProductRoom { values, deviations } = room;
         values.resize(d * ROWS_TOGETHER, 0.0);
         let mut at = 0;
@@ -308,7 +311,7 @@ mod tests {
         #[test]
         fn rows_together_are_rows_one_after_another(
             rows in prop::collection::vec(prop::collection::vec(value(), 37), 1..70),
-            d in 1usize..=37,
+            d in 0usize..=37,
             cuts in prop::collection::vec(1usize..40, 1..6),
         ) {
             prop_assert!(same::<f64>(&rows, d, &cuts));
