@@ -1,7 +1,7 @@
 """Every engine, every task: accuracy, then times in turn, then a table, a document and a chart.
 
-    tasks                  what `scripts/peers/run` runs
-    tasks render FILE.json the table and the chart of a document again
+tasks                  what `scripts/peers/run` runs
+tasks render FILE.json the table and the chart of a document again
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Digits of the standard deviation, where the mean is large beside it: every engine and way, before anything is timed."""
+"""Digits of the standard deviation where the mean is large beside it, of every engine and way."""
 
 import data
 import exact

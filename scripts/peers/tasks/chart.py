@@ -1,5 +1,5 @@
-"""The chart: one bar a task, from 1 (as quick as the best right peer) to the right where Millstream is ahead, to the left
-where it is behind, on a logarithmic scale."""
+"""The chart: one bar a task, from 1 (as quick as the best right peer) to the right where Millstream is ahead, to the
+left where it is behind, on a logarithmic scale."""
 
 import html
 import math
@@ -12,7 +12,8 @@ STYLE = """
 svg { font: 12px system-ui, sans-serif; }
 .ground { fill: #ffffff; } text { fill: #1f2328; } .quiet { fill: #59636e; }
 .grid { stroke: #d1d9e0; } .one { stroke: #1f2328; }
-.ahead { fill: #1a7f5a; } .short { fill: #7fbf9f; } .behind { fill: #c4501b; } .mark { stroke: #1f2328; stroke-width: 2; }
+.ahead { fill: #1a7f5a; } .short { fill: #7fbf9f; } .behind { fill: #c4501b; }
+.mark { stroke: #1f2328; stroke-width: 2; }
 @media (prefers-color-scheme: dark) {
   .ground { fill: #0d1117; } text { fill: #f0f6fc; } .quiet { fill: #9198a1; }
   .grid { stroke: #3d444d; } .one { stroke: #f0f6fc; }
@@ -37,7 +38,8 @@ def svg(document):
         return f'<text x="{at:.1f}" y="{y:.1f}" text-anchor="{anchor}"{of_kind}>{html.escape(words)}</text>'
 
     def bar(start, end, y, kind, tall=ROW - 6):
-        return f'<rect class="{kind}" x="{min(start, end):.1f}" y="{y:.1f}" width="{abs(end - start):.1f}" height="{tall}"/>'
+        left, wide = min(start, end), abs(end - start)
+        return f'<rect class="{kind}" x="{left:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{tall}"/>'
 
     def rule(at, y1, y2, kind):
         return f'<line class="{kind}" x1="{at:.1f}" x2="{at:.1f}" y1="{y1:.1f}" y2="{y2:.1f}"/>'
@@ -74,7 +76,9 @@ def svg(document):
         beyond = max(x(ratio), x(task["clearly_ahead"]) if ratio < task["clearly_ahead"] else 0, x(1))
         out.append(text(beyond + 6, y + ROW / 2 + 4, f"{ratio:.2g}×" if ratio < 10 else f"{ratio:.0f}×"))
     facts = document["machine"]
-    words = f"{facts['cpu']}, {facts['cores']} cores, {document['date'][:10]}, medians of {document['runs']} rounds in turn"
+    words = (
+        f"{facts['cpu']}, {facts['cores']} cores, {document['date'][:10]}, medians of {document['runs']} rounds in turn"
+    )
     if document["rows_share"] != 1:
         words += f"; a trial with a {document['rows_share']}th of the rows"
     out += [text(12, height - 8, words, kind="quiet"), "</svg>"]

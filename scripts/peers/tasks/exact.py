@@ -142,7 +142,9 @@ def coefficients(path, dtype, rows, d):
         wide = read(path, dtype, rows, d + 1).astype(numpy.longdouble)
         means = wide.sum(axis=1) / rows
         wide -= means[:, None]
-        products = numpy.array([[(wide[i] * wide[j]).sum() if j <= i else 0 for j in range(d + 1)] for i in range(d + 1)])
+        products = numpy.array(
+            [[(wide[i] * wide[j]).sum() if j <= i else 0 for j in range(d + 1)] for i in range(d + 1)]
+        )
         products = products + numpy.tril(products, -1).T
         slopes = solve(products[:d, :d], products[:d, d])
         return {"coefficients": [float(means[d] - (slopes * means[:d]).sum()), *(float(s) for s in slopes)]}

@@ -2,7 +2,13 @@
 
 import statistics
 
-NAMES = {"onedal": "oneDAL", "sklearn": "scikit-learn", "mkl": "MKL", "millstream": "Millstream", "command": "Millstream"}
+NAMES = {
+    "onedal": "oneDAL",
+    "sklearn": "scikit-learn",
+    "mkl": "MKL",
+    "millstream": "Millstream",
+    "command": "Millstream",
+}
 
 
 def label(engine):
@@ -38,12 +44,17 @@ def duration(seconds):
     return f"{seconds * 1e9:#.3g}".rstrip(".") + " ns"
 
 
+def reason(result):
+    """Why there is no time, as it may stand in a table."""
+    return result.get("failed", "not measured").replace("|", "/")
+
+
 def cell(result):
     """The time of one engine in a line of the summary."""
     if result is None:
         return "–"
     if not result["seconds"]:
-        return result.get("failed", "not measured")
+        return reason(result)
     wrong = " **wrong**" if result.get("right") is False else ""
     return duration(median(result)) + wrong
 
@@ -85,7 +96,7 @@ def accuracy_lines(lines):
     for entry in lines:
         digits = [entry["digits"].get(s) for s in sets]
         if all(d is None for d in digits):
-            cells = [f"not measured: {entry.get('failed', 'no answer')}"] + [""] * (len(sets) - 1)
+            cells = [reason(entry)] + [""] * (len(sets) - 1)
         else:
             cells = ["–" if d is None else f"{d:.1f}" for d in digits]
         name = f"{label(entry['engine'])} {entry.get('version', '')}".strip()
@@ -97,7 +108,8 @@ def detail_lines(task):
     yield f"### {task['title']}"
     yield ""
     threads = task["threads"]
-    yield f"{task['rows']:,} rows, {threads} thread{'s' if threads > 1 else ''}; right is {task['right_digits']:g} digits."
+    plural = "s" if threads > 1 else ""
+    yield f"{task['rows']:,} rows, {threads} thread{plural}; right is {task['right_digits']:g} digits."
     if task["remark"]:
         yield task["remark"] + "."
     yield ""
@@ -112,7 +124,7 @@ def detail_lines(task):
             time = f"{duration(median(r))} ({duration(min(r['seconds']))}–{duration(max(r['seconds']))})"
             remark = "wrong" if r.get("right") is False else ""
         else:
-            time, remark = "–", f"not measured: {r.get('failed', 'no run')}"
+            time, remark = "–", reason(r)
         digits = f"{r['digits']:.1f}" if r.get("digits") is not None and not limit else "–"
         cells = [name, r.get("layout", "–"), time, *steps, digits, remark]
         yield f"| {' | '.join(cells)} |"
@@ -123,12 +135,19 @@ def page(document, picture):
     """The whole text."""
     facts = document["machine"]
     out = ["# Millstream beside other engines", ""]
-    out += [f"{facts['cpu']}, {facts['cores']} cores; {facts['system']}; python {document['python']}; {document['date']}", ""]
+    out += [
+        f"{facts['cpu']}, {facts['cores']} cores; {facts['system']}; python {document['python']}; {document['date']}",
+        "",
+    ]
     share = document["rows_share"]
-    out += [f"`{document['command']}` at {document['commit']}{f', rows divided by {share}: a trial' if share != 1 else ''}. "
-            f"Each engine is a process of its own and holds the data in its own layout; they are called in turn, and the "
-            f"medians of {document['runs']} rounds count. The ratio is the time of the quickest right peer to Millstream's. "
-            "A time whose answer has too few right digits is marked wrong and compared with nothing.", ""]
+    trial = f", rows divided by {share}: a trial" if share != 1 else ""
+    out += [
+        f"`{document['command']}` at {document['commit']}{trial}. Each engine is a process of its own and holds the "
+        f"data in its own layout; they are called in turn, and the medians of {document['runs']} rounds count. "
+        "The ratio is the time of the quickest right peer to Millstream's. "
+        "A time whose answer has too few right digits is marked wrong and compared with nothing.",
+        "",
+    ]
     out += [f"![Ratios of the best right peer's time to Millstream's]({picture})", ""]
     if document["accuracy"]:
         out += ["## Digits of the standard deviation", "", *accuracy_lines(document["accuracy"]), ""]

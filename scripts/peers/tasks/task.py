@@ -8,9 +8,9 @@ from collections.abc import Callable
 ROWS_SHARE = int(os.environ.get("ROWS_SHARE", 1))
 THREADS = int(os.environ.get("THREADS", os.cpu_count()))
 
-# Digits that a right answer has. The columns reach mean / sd = 100. Rows of f32 hold 7.2 digits: two go with the mean, one
-# with sums in their own format. Rows of f64 hold 15.9: a one-pass formula, which loses the square of mean / sd, may pass,
-# and as much as two more may go with its sums.
+# Digits that a right answer has. The columns reach mean / sd = 100. Rows of f32 hold 7.2 digits: two go with the mean,
+# one with sums in their own format. Rows of f64 hold 15.9: a one-pass formula, which loses the square of mean / sd, may
+# pass, and as much as two more may go with its sums.
 RIGHT_F32 = 4.0
 RIGHT_F64 = 9.0
 

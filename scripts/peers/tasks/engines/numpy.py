@@ -18,12 +18,16 @@ def moments_rows(data):
 
 def moments_columns(data):
     columns = list(data.named().values())
-    return Prepared("columns (1-D arrays)", lambda: ([c.mean() for c in columns], [c.var(ddof=1) for c in columns]), pair)
+    return Prepared(
+        "columns (1-D arrays)", lambda: ([c.mean() for c in columns], [c.var(ddof=1) for c in columns]), pair
+    )
 
 
 def covariance(data):
     x = data.by_column()
-    return Prepared("columns (C order, rowvar)", lambda: numpy.cov(x, dtype=x.dtype), lambda found: {"covariance": found})
+    return Prepared(
+        "columns (C order, rowvar)", lambda: numpy.cov(x, dtype=x.dtype), lambda found: {"covariance": found}
+    )
 
 
 def shifted(batch, state):

@@ -1,4 +1,4 @@
-"""oneDAL through daal4py, its thinnest wrapper in python; running results are its incremental (streaming) algorithms."""
+"""oneDAL through daal4py, its thinnest wrapper in python; running results are its incremental algorithms."""
 
 import importlib.metadata
 
@@ -41,7 +41,9 @@ def streamed(data, algorithm, answer):
     def step(state, batch):
         state.compute(batch)
 
-    return Stream(ROWS, data.batches_by_row(), lambda: algorithm(data, streaming=True), step, lambda s: s.finalize(), answer)
+    return Stream(
+        ROWS, data.batches_by_row(), lambda: algorithm(data, streaming=True), step, lambda s: s.finalize(), answer
+    )
 
 
 def moments_rows(data):

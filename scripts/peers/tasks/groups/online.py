@@ -34,4 +34,6 @@ def tasks():
     """In the order of the table."""
     yield task(1, "variance", "online_variance", "mean and variance of 1 value", exact.moments, exact.moments_digits)
     yield task(8, "moments", "online_moments", "mean and variance of 8 values", exact.moments, exact.moments_digits)
-    yield task(2, "covariance", "online_covariance", "covariance of 2 values", exact.covariance, exact.covariance_digits)
+    yield task(
+        2, "covariance", "online_covariance", "covariance of 2 values", exact.covariance, exact.covariance_digits
+    )
