@@ -68,13 +68,12 @@ def svg(document):
         out.append(rule(x(task["clearly_ahead"]), y + 1, y + ROW - 1, "mark"))
         ratio = task["ratio"]
         if ratio is None:
-            out.append(text(x(1) + 6, y + ROW / 2 + 4, "not measured", kind="quiet"))
+            out.append(text(WIDTH - 12, y + ROW / 2 + 4, "not yet", "end", "quiet"))
             continue
         kind = "ahead" if ratio >= task["clearly_ahead"] else ("short" if ratio >= 1 else "behind")
         # The mark stays in sight before the bar.
         out.insert(-1, bar(x(1), x(ratio), y + 3, kind))
-        beyond = max(x(ratio), x(task["clearly_ahead"]) if ratio < task["clearly_ahead"] else 0, x(1))
-        out.append(text(beyond + 6, y + ROW / 2 + 4, f"{ratio:.2g}×" if ratio < 10 else f"{ratio:.0f}×"))
+        out.append(text(WIDTH - 12, y + ROW / 2 + 4, f"{ratio:.2f}×" if ratio < 10 else f"{ratio:.0f}×", "end"))
     facts = document["machine"]
     words = (
         f"{facts['cpu']}, {facts['cores']} cores, {document['date'][:10]}, medians of {document['runs']} rounds in turn"

@@ -120,6 +120,12 @@ def keyed(rows, keys):
     return key_path, value_path
 
 
+def column(path, dtype, rows, j):
+    """One column, in memory of its own."""
+    dtype = numpy.dtype(DTYPES[dtype])
+    return numpy.fromfile(path, dtype=dtype, count=rows, offset=j * rows * dtype.itemsize)
+
+
 def read(path, dtype, rows, d):
     """d × rows: a row of the array is a column of the data."""
     return numpy.fromfile(path, dtype=DTYPES[dtype]).reshape(d, rows)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy
 
-from data import read
+from data import column, read
 
 
 @dataclasses.dataclass
@@ -61,7 +61,8 @@ class Data:
 
     def named(self):
         """Contiguous columns by name, each in memory of its own."""
-        return {name: column.copy() for name, column in zip(self.names(), self.by_column())}
+        path = self.files["columns"]
+        return {name: column(path, self.dtype, self.rows_count, j) for j, name in enumerate(self.names())}
 
     def batches_by_row(self):
         """Contiguous batches of rows."""

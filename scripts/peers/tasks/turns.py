@@ -21,6 +21,9 @@ PATIENCE_S = 300
 # Between two turns: threads of an engine that wait in a loop for more work (OpenMP's do for 0.2 s) are asleep then.
 PAUSE_S = 0.25
 
+# Engines that load at the same time: while they convert, they hold the data two or three times.
+LOADING_AT_ONCE = 2
+
 THREAD_VARIABLES = [
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -112,16 +115,19 @@ class Worker:
 
 
 def loaded(task, task_file, results):
-    """The workers that hold the data, by engine; of the others the result says why not. All load at the same time."""
-    workers = {}
-    for result in results:
+    """The workers that hold the data, by engine; of the others the result says why not."""
+    workers, loading = {}, []
+    for result in [*results, *[None] * LOADING_AT_ONCE]:
+        if len(loading) == LOADING_AT_ONCE or (result is None and loading):
+            first = loading.pop(0)
+            attempt(first, workers[first["engine"]], lambda r, w: r.update(w.ready()))
+        if result is None:
+            continue
         try:
             workers[result["engine"]] = Worker(result["engine"], task_file, task.threads)
+            loading.append(result)
         except Failed as failed:
             result["failed"] = str(failed)
-    for result in results:
-        if worker := workers.get(result["engine"]):
-            attempt(result, worker, lambda r, w: r.update(w.ready()))
     return workers
 
 
