@@ -91,7 +91,8 @@ fn turn(prepared: &mut Prepared) -> Result<Value> {
     }
     let calls = seconds.len();
     let mut answer = json!({ "seconds": percentile(&mut seconds, 0.5), "calls": calls });
-    if !steps.is_empty() {
+    // A call of one step has told its time already.
+    if steps.len() > calls {
         answer["p50"] = percentile(&mut steps, 0.5).into();
         answer["p99"] = percentile(&mut steps, 0.99).into();
     }

@@ -50,6 +50,15 @@ def all_tasks():
         yield from importlib.import_module(f"groups.{group}").tasks()
 
 
+def trial():
+    """Why it is no result to write down, or nothing where it is one."""
+    if ROWS_SHARE != 1:
+        return f"a trial with rows divided by {ROWS_SHARE}"
+    if RUNS < RUNS_MIN:
+        return "a trial of few rounds"
+    return "a part" if TASKS or ENGINES else ""
+
+
 def measure_accuracy():
     """One line an engine and way, with digits by set."""
     lines = []
@@ -121,7 +130,7 @@ def main():
         "machine": machine,
         "python": platform.python_version(),
         "commit": provenance.commit(),
-        "rows_share": ROWS_SHARE,
+        "trial": trial(),
         "runs": RUNS,
         "threads": THREADS,
         "accuracy": measure_accuracy() if not TASKS or "accuracy" in TASKS else [],
@@ -134,14 +143,14 @@ def main():
         written(document, data.FOLDER, "result")
     written(document, data.FOLDER, "result")
     print(table.page(document, "result.svg"))
-    if not TASKS and not ENGINES and ROWS_SHARE == 1 and RUNS >= RUNS_MIN:
+    if not document["trial"]:
         folder = pathlib.Path("benches/results")
         name = f"{document['date'][:10]}-{provenance.slug(machine)}"
         written(document, folder, name)
         shutil.copy(folder / f"{name}.svg", README_CHART)
         print(f"written to {folder}/{name}.json, .md and .svg, and to {README_CHART}", file=sys.stderr)
     else:
-        print(f"a part or a trial: it lies in {data.FOLDER}/result.{{json,md,svg}} only", file=sys.stderr)
+        print(f"{document['trial']}: it lies in {data.FOLDER}/result.{{json,md,svg}} only", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ left where it is behind, on a logarithmic scale."""
 import html
 import math
 
-WIDTH, TITLES, RIGHT, ROW, TOP, BOTTOM = 900, 370, 70, 20, 58, 34
+WIDTH, TITLES, RIGHT, ROW, TOP, BOTTOM = 900, 340, 70, 20, 58, 48
 # The scale goes at least from and to these ratios.
 LEAST, MOST = 0.5, 8
 
@@ -78,7 +78,7 @@ def svg(document):
     words = (
         f"{facts['cpu']}, {facts['cores']} cores, {document['date'][:10]}, medians of {document['runs']} rounds in turn"
     )
-    if document["rows_share"] != 1:
-        words += f"; a trial with a {document['rows_share']}th of the rows"
+    if document["trial"]:
+        words += f"; {document['trial']}"
     out += [text(12, height - 8, words, kind="quiet"), "</svg>"]
     return "\n".join(out) + "\n"

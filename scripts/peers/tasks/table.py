@@ -139,8 +139,7 @@ def page(document, picture):
         f"{facts['cpu']}, {facts['cores']} cores; {facts['system']}; python {document['python']}; {document['date']}",
         "",
     ]
-    share = document["rows_share"]
-    trial = f", rows divided by {share}: a trial" if share != 1 else ""
+    trial = f" ({document['trial']})" if document["trial"] else ""
     out += [
         f"`{document['command']}` at {document['commit']}{trial}. Each engine is a process of its own and holds the "
         f"data in its own layout; they are called in turn, and the medians of {document['runs']} rounds count. "

@@ -47,7 +47,7 @@ def task(full, form, codec, group, peers, ahead):
         raw, path = written(n, form, codec)
         return {"file": path}, exact.moments(raw, "f64", n, COLUMNS)
 
-    title = f"{form}{f' ({codec})' if codec else ''} to means and variances, {size(full)} × {COLUMNS}"
+    title = f"{form}{f' ({codec})' if codec else ''} to moments, {size(full)} × {COLUMNS}"
     if group == "command":
         title = f"command line, {title}"
     return Task(
@@ -62,7 +62,7 @@ def task(full, form, codec, group, peers, ahead):
         digits=exact.moments_digits,
         rows=n,
         columns=COLUMNS,
-        remark="Millstream, datamash and miller: the whole process; the others: the query alone",
+        remark="Mean and variance of every column. Millstream, datamash and miller: the whole process; the others: the query alone",
     )
 
 

@@ -8,6 +8,7 @@ from task import Task, rows, size
 
 WINDOW_KEYS = 100
 WINDOWS = 100
+REMARK = "Count, mean and variance of one value column"
 
 
 def by_key(keys, peers, ahead):
@@ -22,7 +23,7 @@ def by_key(keys, peers, ahead):
     return Task(
         name=f"group-{size(keys)}",
         group="groups",
-        title=f"count, mean, variance by {size(keys)} keys, {size(full)} rows",
+        title=f"groups by {size(keys)} keys, {size(full)} rows",
         kind="group",
         peers=peers,
         ours=("millstream",),
@@ -32,6 +33,7 @@ def by_key(keys, peers, ahead):
         rows=n,
         columns=1,
         parameters={"keys": keys},
+        remark=REMARK,
     )
 
 
@@ -54,7 +56,7 @@ def by_window():
     return Task(
         name="windows",
         group="groups",
-        title=f"count, mean, variance by 1 s windows and {WINDOW_KEYS} keys, {size(full)} rows",
+        title=f"windows of 1 s by {WINDOW_KEYS} keys, {size(full)} rows",
         kind="windows",
         peers=("duckdb", "polars", "pandas"),
         ours=("millstream",),
@@ -64,6 +66,7 @@ def by_window():
         rows=n,
         columns=1,
         parameters={"keys": WINDOW_KEYS},
+        remark=REMARK,
     )
 
 

@@ -17,7 +17,7 @@ def task(d, statistic, kind, title, reference, digits):
     return Task(
         name=f"online-{statistic}",
         group="online",
-        title=f"one row at a time, {title}, {size(full)} rows",
+        title=f"row at a time, {title}",
         kind=kind,
         peers=("river",),
         ours=("millstream",),
