@@ -18,6 +18,11 @@ import sys
 import threading
 import time
 
+HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+import provenance
+
 ROWS = int(os.environ.get("ROWS", 5_000_000))
 RUNS = int(os.environ.get("RUNS", 7))
 COLUMNS = [f"c{i}" for i in range(8)]
@@ -27,7 +32,6 @@ WINDOWS = 20
 AGREEMENT = 1e-9
 FOLDER = pathlib.Path("target/peers")
 MILLSTREAM = os.environ.get("MILLSTREAM", "target/release/millstream")
-HERE = pathlib.Path(__file__).parent
 PATIENCE_S = 900
 
 # (engine, form of the input, share of the rows, environment)
@@ -286,17 +290,6 @@ def version(engine, environment):
     return found.stdout.strip() if found.returncode == 0 else None
 
 
-def machine():
-    model = platform.processor() or platform.machine()
-    cpuinfo = pathlib.Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                model = line.split(":", 1)[1].strip()
-                break
-    return {"cpu": model, "cores": os.cpu_count(), "system": platform.platform()}
-
-
 def measure(result, round_number):
     """One run, and in the first round the hard law too."""
     engine, form, environment, rows = result["engine"], result["form"], result["environment"], result["rows"]
@@ -364,14 +357,13 @@ def main():
             if "failed" not in result:
                 print(f"round {round_number}: {result['engine']} {result['form']}", file=sys.stderr)
                 measure(result, round_number)
-    describe = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True)
     facts = {
         "task": "a feed to means and variances by window and key",
         "command": f"ROWS={ROWS} RUNS={RUNS} scripts/peers/feed/run",
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "machine": machine(),
+        "date": provenance.now(),
+        "machine": provenance.machine(),
         "python": platform.python_version(),
-        "commit": describe.stdout.strip(),
+        "commit": provenance.commit(),
         "engines": results,
     }
     text = "\n".join(table(results, facts)) + "\n"

@@ -1,0 +1,1 @@
+"""The tasks of the table, one file a group of them."""
