@@ -16,7 +16,7 @@ use crate::units;
 use clap::{ArgGroup, Args, ValueEnum};
 use std::path::{Path, PathBuf};
 
-/// Rows with columns made from them: differences, gradients, rolling statistics, or the predictions of a saved model
+/// Rows with columns made from them: differences, rolling statistics, predictions, ...
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 #[command(group = ArgGroup::new("what").multiple(true).required(true)
