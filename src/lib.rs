@@ -119,6 +119,7 @@ pub mod regression;
 pub mod report;
 pub mod spec;
 pub mod summary;
+pub mod transform;
 pub mod units;
 mod window;
 

@@ -10,10 +10,12 @@ mod predict;
 mod quarantine;
 mod run;
 mod sample;
+mod transform;
 mod workload;
 
 pub use predict::{Predict, Predicted, predict};
 pub use run::{Counts, Ended, check_alerts, check_environment, run};
+pub use transform::{Transformation, Transformed, transform};
 pub use workload::workload;
 
 use crate::backend::Backend;

@@ -68,6 +68,27 @@ pub fn duration_ns(text: &str) -> Result<i64> {
     if total > 0 { Ok(total) } else { Err(wrong()) }
 }
 
+/// A duration as [`duration_ns`] reads it, in as few letters as can be: `1h30m`, `250ms`.
+///
+/// ```
+/// assert_eq!(millstream::units::duration_text(90_000_000_000), "1m30s");
+/// ```
+pub fn duration_text(ns: i64) -> String {
+    let mut text = String::new();
+    let mut rest = ns;
+    for (unit, length) in TIME_UNITS.iter().rev().filter(|(unit, _)| *unit != "µs") {
+        let whole = rest / length;
+        if whole > 0 {
+            text.push_str(&format!("{whole}{unit}"));
+            rest -= whole * length;
+        }
+    }
+    match text.is_empty() {
+        true => format!("{ns}ns"),
+        false => text,
+    }
+}
+
 /// A window from its size and slide: durations, or numbers of rows such as `1000 rows`.
 ///
 /// # Errors

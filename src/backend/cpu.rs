@@ -8,6 +8,8 @@
 mod loss;
 mod moments;
 mod products;
+pub(crate) mod rolling;
+pub(crate) mod steps;
 
 use super::{Backend, Partial, Tolerance, Work};
 use crate::batch::{Column, Values};

@@ -145,11 +145,22 @@ const STATISTICS: &str = "Statistics";
 const WRITING: &str = "Writing";
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Unit {
+pub(super) enum Unit {
     S,
     Ms,
     Us,
     Ns,
+}
+
+impl Unit {
+    pub(super) fn unit(self) -> TimeUnit {
+        match self {
+            Self::S => TimeUnit::Seconds,
+            Self::Ms => TimeUnit::Milliseconds,
+            Self::Us => TimeUnit::Microseconds,
+            Self::Ns => TimeUnit::Nanoseconds,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -171,7 +182,7 @@ pub(super) enum Statistic {
 const QUARTILES: [f64; 3] = [0.25, 0.5, 0.75];
 
 /// A value that may begin with `-`, as expressions do, but is no option whose neighbour forgot its value.
-fn value(text: &str) -> Result<String, String> {
+pub(super) fn value(text: &str) -> Result<String, String> {
     let short = text
         .strip_prefix('-')
         .filter(|rest| rest.chars().all(|c| "ohV".contains(c)));
@@ -343,12 +354,7 @@ impl Arguments {
     }
 
     fn read_options(&self, query: &Query) -> ReadOptions {
-        let unit = match self.time_unit {
-            Unit::S => TimeUnit::Seconds,
-            Unit::Ms => TimeUnit::Milliseconds,
-            Unit::Us => TimeUnit::Microseconds,
-            Unit::Ns => TimeUnit::Nanoseconds,
-        };
+        let unit = self.time_unit.unit();
         // Columns that are named as numbers are read as numbers, though text stands in them.
         let spec = &query.spec;
         let mut numeric = spec.columns.clone().unwrap_or_default();

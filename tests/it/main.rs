@@ -108,6 +108,8 @@ mod refusals;
 #[cfg(feature = "cli")]
 mod report_forms;
 mod resident_rows;
+mod rolling;
+mod row_by_row;
 #[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
 mod run_faults;
 #[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
@@ -137,5 +139,7 @@ mod support;
 mod terminal;
 #[cfg(feature = "cli")]
 mod times;
+#[cfg(feature = "cli")]
+mod transforming;
 mod wide_rows;
 mod window_model;
