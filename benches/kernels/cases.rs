@@ -1,0 +1,469 @@
+//! Kernels and shapes: rows made of whole numbers, what is asked of them, and the answer in whole-number arithmetic.
+//!
+//! Sums of the numbers here are whole and far below 2^53·2^64, so `i128` has them exactly and a right answer differs by
+//! the roundings of a few divisions; [`CLOSE`] is a thousand of those. Nothing of the engine takes part in the answers.
+
+use arrow::array::{ArrayRef, Int64Array};
+use millstream::batch::{Column, Values};
+use millstream::spec::{ModelSpec, Precision, Window};
+use millstream::{Batch, Engine, Report, Spec};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Relative to the greatest expected number of a case.
+const CLOSE: f64 = 1000.0 * f64::EPSILON;
+
+/// What f32 products, summed in f64, keep (`Precision::Fast`).
+const CLOSE_FAST: f64 = 1e-6;
+
+/// Numbers that a case computes, in an order that its expectation has too.
+pub(crate) type Numbers = Vec<f64>;
+
+/// One kernel on one shape.
+pub(crate) struct Case {
+    pub(crate) name: String,
+    /// Values that are read.
+    pub(crate) values: u64,
+    pub(crate) run: Box<dyn FnMut() -> Numbers>,
+    expected: Numbers,
+    /// By how much a number may differ, relative to the greatest of all.
+    close: f64,
+}
+
+impl Case {
+    /// Runs it once; a wrong answer is an error.
+    pub(crate) fn verify(&mut self) -> Result<(), String> {
+        let got = (self.run)();
+        let scale = self.expected.iter().fold(0.0f64, |scale, x| scale.max(x.abs()));
+        if got.len() != self.expected.len() {
+            return Err(format!(
+                "{}: {} numbers, not {}",
+                self.name,
+                got.len(),
+                self.expected.len()
+            ));
+        }
+        let wrong = |(a, b): &(&f64, &f64)| (**a - **b).abs() > self.close * scale || a.is_nan();
+        match got.iter().zip(&self.expected).find(wrong) {
+            Some((got, expected)) => Err(format!("{}: {got} instead of {expected}", self.name)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whole numbers around 1000.
+struct Table {
+    columns: Vec<Vec<i64>>,
+}
+
+impl Table {
+    fn new(rows: usize, columns: usize) -> Self {
+        let mut state = 0x9e37_79b9_7f4a_7c15u64;
+        let mut draw = || {
+            // Knuth's linear congruential generator; its high bits.
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 54) as i64 + 488
+        };
+        let mut table = Self {
+            columns: vec![Vec::with_capacity(rows); columns],
+        };
+        for _ in 0..rows {
+            table.columns.iter_mut().for_each(|column| column.push(draw()));
+        }
+        table
+    }
+
+    fn rows(&self) -> usize {
+        self.columns[0].len()
+    }
+
+    fn values(&self) -> u64 {
+        (self.rows() * self.columns.len()) as u64
+    }
+
+    /// As a batch of one type; `missing` says which values are not there.
+    fn batch(&self, single: bool, missing: impl Fn(usize) -> bool) -> Batch {
+        let column = |values: &Vec<i64>| Column {
+            values: if single {
+                let value = |(i, x): (usize, &i64)| if missing(i) { f32::NAN } else { *x as f32 };
+                Values::F32(values.iter().enumerate().map(value).collect())
+            } else {
+                let value = |(i, x): (usize, &i64)| if missing(i) { f64::NAN } else { *x as f64 };
+                Values::F64(values.iter().enumerate().map(value).collect())
+            },
+            nulls: None,
+        };
+        let columns = self.columns.iter().enumerate();
+        let columns = columns.map(|(i, values)| (format!("c{i}"), column(values)));
+        Batch::new(self.rows(), columns.collect()).expect("equally long columns")
+    }
+
+    /// Mean and variance of every column over the rows that `takes` allows.
+    fn moments(&self, takes: impl Fn(usize) -> bool) -> Numbers {
+        let of = |values: &Vec<i64>| {
+            let taken = || {
+                values
+                    .iter()
+                    .enumerate()
+                    .filter(|(i, _)| takes(*i))
+                    .map(|(_, x)| i128::from(*x))
+            };
+            let (n, sum) = (taken().count() as i128, taken().sum::<i128>());
+            let squares = taken().map(|x| x * x).sum::<i128>();
+            [
+                sum as f64 / n as f64,
+                (n * squares - sum * sum) as f64 / (n * (n - 1)) as f64,
+            ]
+        };
+        self.columns.iter().flat_map(of).collect()
+    }
+
+    /// The upper triangle of the covariances, by rows.
+    fn covariances(&self) -> Numbers {
+        let n = self.rows() as i128;
+        let sums: Vec<i128> = self
+            .columns
+            .iter()
+            .map(|c| c.iter().map(|x| i128::from(*x)).sum())
+            .collect();
+        let mut found = Vec::new();
+        for (i, a) in self.columns.iter().enumerate() {
+            for (j, b) in self.columns.iter().enumerate().skip(i) {
+                let products: i64 = a.iter().zip(b).map(|(x, y)| x * y).sum();
+                let cross = n * i128::from(products) - sums[i] * sums[j];
+                found.push(cross as f64 / (n * (n - 1)) as f64);
+            }
+        }
+        found
+    }
+}
+
+fn moments_of(report: &Report) -> Numbers {
+    let columns = report.groups.iter().flat_map(|group| group.columns.values());
+    columns
+        .flat_map(|c| [c.mean.unwrap_or(f64::NAN), c.variance.unwrap_or(f64::NAN)])
+        .collect()
+}
+
+fn covariances_of(report: &Report) -> Numbers {
+    let Some(covariance) = &report.groups[0].covariance else {
+        return Vec::new();
+    };
+    let rows = covariance.matrix.iter().enumerate();
+    rows.flat_map(|(i, row)| row[i..].iter().map(|x| x.unwrap_or(f64::NAN)))
+        .collect()
+}
+
+fn analyze(spec: &Spec, batch: &Batch) -> Report {
+    let report = Engine::new(spec.clone()).and_then(|mut engine| engine.analyze(batch));
+    report.expect("a report")
+}
+
+/// Adds cases over about so many values each.
+type Make = fn(usize, &mut Vec<Case>);
+
+/// Every case whose name begins so, over about so many values each.
+pub(crate) fn all(values: usize, beginning: &str) -> Vec<Case> {
+    let kinds: [(&[&str], Make); 6] = [
+        (&["moments"], columns),
+        (&["covariance"], matrices),
+        (&["least squares"], regressions),
+        (&["differences", "quantiles"], rows_between),
+        (&["loss"], losses),
+        (&["groups"], groups),
+    ];
+    let mut cases = Vec::new();
+    for (names, make) in kinds {
+        // What nobody asks for is not made: under valgrind that takes longer than what is counted.
+        if names
+            .iter()
+            .any(|name| beginning.starts_with(name) || name.starts_with(beginning))
+        {
+            make(values, &mut cases);
+        }
+    }
+    cases.retain(|case| case.name.starts_with(beginning));
+    cases
+}
+
+fn columns(values: usize, cases: &mut Vec<Case>) {
+    const COLUMNS: usize = 8;
+    let table = Table::new(values / COLUMNS, COLUMNS);
+    let mut add = |name: &str, spec: Spec, batch: Batch, expected: Numbers| {
+        cases.push(Case {
+            name: format!("moments/{name}"),
+            values: table.values(),
+            run: Box::new(move || moments_of(&analyze(&spec, &batch))),
+            expected,
+            close: CLOSE,
+        });
+    };
+    let two = || Spec::new().mean_and_variance();
+    let all = table.moments(|_| true);
+    add(
+        "mean and variance, f64",
+        two(),
+        table.batch(false, |_| false),
+        all.clone(),
+    );
+    add(
+        "mean and variance, f32",
+        two(),
+        table.batch(true, |_| false),
+        all.clone(),
+    );
+    add(
+        "four moments, f64",
+        Spec::new(),
+        table.batch(false, |_| false),
+        all.clone(),
+    );
+    add("four moments, f32", Spec::new(), table.batch(true, |_| false), all);
+    let missing = |i: usize| i % 97 == 13;
+    let present = table.moments(|i| !missing(i));
+    add(
+        "mean and variance, f64, 1 % missing",
+        two(),
+        table.batch(false, missing),
+        present,
+    );
+
+    // Rows that keep arriving, ten thousand at a time.
+    let (batch, expected) = (table.batch(false, |_| false), table.moments(|_| true));
+    cases.push(Case {
+        name: "moments/mean and variance, f64, micro-batches".into(),
+        values: table.values(),
+        run: Box::new(move || {
+            let mut engine = Engine::new(Spec::new().mean_and_variance()).expect("an engine");
+            for first in (0..batch.rows()).step_by(10_000) {
+                let part = batch.slice(first, 10_000.min(batch.rows() - first));
+                engine.push(&part).expect("rows that fit");
+            }
+            moments_of(&engine.finish().expect("a report"))
+        }),
+        expected,
+        close: CLOSE,
+    });
+}
+
+fn matrices(values: usize, cases: &mut Vec<Case>) {
+    for columns in [2, 8, 16, 64, 256] {
+        // As many operations as 16 columns take, and more rows than columns.
+        let table = Table::new((16 * values / (columns * columns)).max(4 * columns), columns);
+        for (single, fast) in [(false, false), (true, false), (true, true)] {
+            // The precision matters where products are most of the work.
+            if fast && columns < 64 {
+                continue;
+            }
+            let batch = table.batch(single, |_| false);
+            let spec = Spec::new().mean_and_variance().covariance();
+            let (spec, close) = if fast {
+                (spec.precision(Precision::Fast), CLOSE_FAST)
+            } else {
+                (spec, CLOSE)
+            };
+            cases.push(Case {
+                name: format!(
+                    "covariance/{columns} columns, {}{}",
+                    if single { "f32" } else { "f64" },
+                    if fast { ", fast" } else { "" }
+                ),
+                values: table.values(),
+                run: Box::new(move || covariances_of(&analyze(&spec, &batch))),
+                expected: table.covariances(),
+                close,
+            });
+        }
+    }
+}
+
+fn regressions(values: usize, cases: &mut Vec<Case>) {
+    // y = 3 + c0 − 2 c1 + 4 c2 …, without noise: the coefficients are known.
+    let mut table = Table::new(values / 8, 8);
+    let weights = [1, -2, 4, 1, -3, 2, 1, -1];
+    let target = |row: usize| 3 + table.columns.iter().zip(weights).map(|(c, w)| c[row] * w).sum::<i64>();
+    let target: Vec<i64> = (0..table.rows()).map(target).collect();
+    table.columns.push(target);
+    for precision in [Precision::Exact, Precision::Fast] {
+        let terms: Vec<String> = (0..8).map(|i| format!("c{i}")).collect();
+        let terms: Vec<&str> = terms.iter().map(String::as_str).collect();
+        let spec = Spec::new()
+            .mean_and_variance()
+            .regression("c8", &terms)
+            .precision(precision);
+        let batch = table.batch(false, |_| false);
+        let exact = precision == Precision::Exact;
+        cases.push(Case {
+            name: format!("least squares/8 terms, f64{}", if exact { "" } else { ", fast" }),
+            values: table.values(),
+            run: Box::new(move || {
+                let report = analyze(&spec, &batch);
+                let fit = report.groups[0].regression.as_ref().expect("a regression");
+                fit.coefficients.iter().map(|c| c.unwrap_or(f64::NAN)).collect()
+            }),
+            expected: [3].into_iter().chain(weights).map(|w| w as f64).collect(),
+            // Values around 1000 with a deviation of 295: the intercept loses what the condition costs.
+            close: if exact { CLOSE } else { 1e-10 },
+        });
+    }
+}
+
+fn rows_between(values: usize, cases: &mut Vec<Case>) {
+    const COLUMNS: usize = 4;
+    let table = Table::new(values / COLUMNS, COLUMNS);
+    let steps = Table {
+        columns: table
+            .columns
+            .iter()
+            .map(|c| c.windows(2).map(|w| w[1] - w[0]).collect())
+            .collect(),
+    };
+    let (batch, spec) = (
+        table.batch(false, |_| false),
+        Spec::new().mean_and_variance().differences(),
+    );
+    cases.push(Case {
+        name: "differences/f64".into(),
+        values: table.values(),
+        run: Box::new(move || {
+            let report = analyze(&spec, &batch);
+            let differences = report.groups[0].differences.as_ref().expect("differences");
+            let of = |d: &millstream::report::DifferenceReport| [d.mean, d.variance];
+            differences
+                .values()
+                .iter()
+                .flat_map(of)
+                .map(|x| x.unwrap_or(f64::NAN))
+                .collect()
+        }),
+        expected: steps.moments(|_| true),
+        close: CLOSE,
+    });
+
+    let batch = table.batch(false, |_| false);
+    let spec = Spec::new().mean_and_variance().quantiles(&[0.01, 0.5, 0.99]);
+    let quantiles = |values: &Vec<i64>| {
+        let mut sorted = values.clone();
+        sorted.sort_unstable();
+        [0.01, 0.5, 0.99].map(|p| sorted[(p * (sorted.len() - 1) as f64).round() as usize] as f64)
+    };
+    cases.push(Case {
+        name: "quantiles/f64".into(),
+        values: table.values(),
+        run: Box::new(move || {
+            let report = analyze(&spec, &batch);
+            let columns = report.groups[0].columns.values();
+            let of = |c: &millstream::report::ColumnReport| {
+                let quantiles = c.quantiles.as_ref().map(|q| q.values().to_vec()).unwrap_or_default();
+                quantiles
+                    .into_iter()
+                    .map(|x| x.unwrap_or(f64::NAN))
+                    .collect::<Vec<f64>>()
+            };
+            columns.iter().flat_map(of).collect()
+        }),
+        expected: table.columns.iter().flat_map(quantiles).collect(),
+        // What the sketch promises.
+        close: 0.01,
+    });
+}
+
+fn losses(values: usize, cases: &mut Vec<Case>) {
+    const TERMS: usize = 15;
+    let table = Table::new(values / (TERMS + 1), TERMS + 1);
+    let terms: Vec<String> = (0..TERMS).map(|i| format!("c{i}")).collect();
+    let terms: Vec<&str> = terms.iter().map(String::as_str).collect();
+    // Whole weights keep z whole, so the sums of the linear loss are exact.
+    let weights: Vec<i64> = (0..=TERMS as i64).map(|i| i % 5 - 2).collect();
+    let mut sums = vec![0i128; TERMS + 2];
+    for row in 0..table.rows() {
+        let x = |i: usize| table.columns[i][row];
+        let z = weights[0] + (0..TERMS).map(|i| weights[i + 1] * x(i)).sum::<i64>();
+        let residual = i128::from(z - x(TERMS));
+        sums[0] += residual * residual;
+        sums[1] += residual;
+        for i in 0..TERMS {
+            sums[i + 2] += residual * i128::from(x(i));
+        }
+    }
+    let mut expected: Numbers = sums.iter().map(|sum| *sum as f64).collect();
+    expected[0] /= 2.0;
+    for single in [false, true] {
+        let model = ModelSpec::linear(format!("c{TERMS}"), &terms);
+        let weights: Vec<f64> = weights.iter().map(|w| *w as f64).collect();
+        let mut engine = Engine::new(Spec::new()).expect("an engine");
+        let resident = engine.upload(&table.batch(single, |_| false)).expect("rows that fit");
+        cases.push(Case {
+            name: format!("loss/linear, 15 terms, {}", if single { "f32" } else { "f64" }),
+            values: table.values(),
+            run: Box::new(move || {
+                let loss = engine.loss(&resident, &model, &weights).expect("a loss");
+                [loss.loss].into_iter().chain(loss.gradient).collect()
+            }),
+            expected: expected.clone(),
+            close: CLOSE,
+        });
+    }
+}
+
+fn groups(values: usize, cases: &mut Vec<Case>) {
+    const COLUMNS: usize = 4;
+    let table = Table::new(values / COLUMNS, COLUMNS);
+    // Reports come in the order of their windows, those of a window in the order of their keys.
+    let rows = table.rows() as i64;
+    let by_group = |group: &dyn Fn(i64) -> i64| -> Numbers {
+        let mut rows_of: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+        (0..rows).for_each(|i| rows_of.entry(group(i)).or_default().push(i as usize));
+        let taken = |rows: &Vec<usize>| Table {
+            columns: table
+                .columns
+                .iter()
+                .map(|c| rows.iter().map(|i| c[*i]).collect())
+                .collect(),
+        };
+        rows_of
+            .values()
+            .flat_map(|rows| taken(rows).moments(|_| true))
+            .collect()
+    };
+    for (name, keys) in [("100 keys", 100), ("many keys", rows / 16)] {
+        // Each key's rows lie apart, as those of a feed do.
+        let key = move |i: i64| i * 7919 % keys;
+        let array: ArrayRef = Arc::new((0..rows).map(key).collect::<Int64Array>());
+        let batch = table
+            .batch(false, |_| false)
+            .with_keys(vec![("key".into(), array)])
+            .expect("a key a row");
+        let spec = Spec::new().mean_and_variance().by(["key"]);
+        cases.push(Case {
+            name: format!("groups/{name}"),
+            values: table.values(),
+            run: Box::new(move || moments_of(&analyze(&spec, &batch))),
+            expected: by_group(&key),
+            close: CLOSE,
+        });
+    }
+    const WINDOWS: i64 = 4;
+    let (key, window) = (|i: i64| i * 7919 % 100, move |i: i64| i * WINDOWS / rows);
+    let times = (0..rows).map(|i| i * WINDOWS * 1_000_000_000 / rows).collect();
+    let array: ArrayRef = Arc::new((0..rows).map(key).collect::<Int64Array>());
+    let batch = table
+        .batch(false, |_| false)
+        .with_keys(vec![("key".into(), array)])
+        .expect("a key a row");
+    let batch = batch.with_time_ns(times).expect("a time a row");
+    let spec = Spec::new()
+        .mean_and_variance()
+        .by(["key"])
+        .window(Window::tumbling(Duration::from_secs(1)));
+    cases.push(Case {
+        name: "groups/100 keys, windows of 1 s".into(),
+        values: table.values(),
+        run: Box::new(move || moments_of(&analyze(&spec, &batch))),
+        expected: by_group(&|i| window(i) * 100 + key(i)),
+        close: CLOSE,
+    });
+}
