@@ -4,6 +4,9 @@
 //! elements (operations) per second, so that rates compare directly. Each result is verified against plain two-pass
 //! sums.
 
+#[path = "yardsticks/product.rs"]
+mod yardstick;
+
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use millstream::{Batch, Engine, Spec};
 use std::hint::black_box;
@@ -54,7 +57,7 @@ fn comoments(criterion: &mut Criterion) {
         let mut product = vec![0.0f64; d * d];
         group.throughput(Throughput::Elements((2 * rows * d * d) as u64));
         group.bench_function(BenchmarkId::new("gemm", rows), |b| {
-            b.iter(|| matrix_product(black_box(&x), &mut product, rows, d));
+            b.iter(|| yardstick::multiply(black_box(&x), &mut product, rows, d));
         });
         group.throughput(Throughput::Elements((rows * d * (d + 1)) as u64));
         let spec = Spec {
@@ -65,37 +68,6 @@ fn comoments(criterion: &mut Criterion) {
             b.iter(|| Engine::new(spec.clone()).and_then(|mut e| e.analyze(black_box(&batch))));
         });
         group.finish();
-    }
-}
-
-fn matrix_product(x: &[f64], out: &mut [f64], rows: usize, d: usize) {
-    assert!(x.len() == rows * d && out.len() == d * d);
-    let (rows_stride, columns_stride) = (1, rows as isize);
-    // SAFETY: the strides describe a rows × d matrix in column-major order that lies within `x`, its transpose, and a d
-    // × d matrix that lies within `out`; the lengths are asserted above.
-    #[expect(unsafe_code, reason = "the yardstick is a crate with a pointer interface")]
-    unsafe {
-        gemm::gemm(
-            d,
-            d,
-            rows,
-            out.as_mut_ptr(),
-            d as isize,
-            1,
-            false,
-            x.as_ptr(),
-            rows_stride,
-            columns_stride,
-            x.as_ptr(),
-            columns_stride,
-            rows_stride,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::Rayon(0),
-        );
     }
 }
 

@@ -4,6 +4,7 @@
 
 use crate::prepared::{Found, Prepared};
 use crate::task::{Number, Task};
+use crate::yardstick::{Factor, multiply};
 use millstream::{Error, Result};
 use pulp::Arch;
 use rayon::prelude::*;
@@ -58,20 +59,7 @@ fn sum<T: Copy + AddAssign + Default>(values: &[T]) -> T {
     })
 }
 
-/// A number that the matrix product takes.
-trait Factor: Number + Default + 'static {
-    const ONE: Self;
-}
-
-impl Factor for f32 {
-    const ONE: Self = 1.0;
-}
-
-impl Factor for f64 {
-    const ONE: Self = 1.0;
-}
-
-fn product<T: Factor>(task: &Task) -> Result<Prepared> {
+fn product<T: Factor + Number>(task: &Task) -> Result<Prepared> {
     let (rows, d) = (task.rows, task.columns);
     let x: Vec<T> = task.arrays::<T>("columns")?.into_iter().flatten().collect();
     let mut out = vec![T::default(); d * d];
@@ -81,36 +69,4 @@ fn product<T: Factor>(task: &Task) -> Result<Prepared> {
     });
     prepared.share = (d + 1) as f64 / (2 * d) as f64;
     Ok(prepared)
-}
-
-/// XᵀX of a column-major matrix of `rows` × `d`.
-fn multiply<T: Factor>(x: &[T], out: &mut [T], rows: usize, d: usize) {
-    assert!(x.len() == rows * d && out.len() == d * d);
-    let (row, column) = (1, rows as isize);
-    // SAFETY: the strides describe a rows × d matrix in column-major order that lies within `x`, its transpose, and a
-    // d × d matrix that lies within `out`; the lengths are asserted above.
-    #[expect(unsafe_code, reason = "the yardstick is a crate with a pointer interface")]
-    unsafe {
-        gemm::gemm(
-            d,
-            d,
-            rows,
-            out.as_mut_ptr(),
-            d as isize,
-            1,
-            false,
-            x.as_ptr(),
-            row,
-            column,
-            x.as_ptr(),
-            column,
-            row,
-            T::default(),
-            T::ONE,
-            false,
-            false,
-            false,
-            gemm::Parallelism::Rayon(0),
-        );
-    }
 }

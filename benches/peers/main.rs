@@ -13,6 +13,8 @@ mod matrix;
 mod model;
 mod prepared;
 mod task;
+#[path = "../yardsticks/product.rs"]
+mod yardstick;
 
 use millstream::{Error, Precision, Result};
 use prepared::Prepared;

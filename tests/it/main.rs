@@ -109,6 +109,7 @@ mod refusals;
 mod report_forms;
 mod resident_rows;
 mod rolling;
+mod rolling_bits;
 mod row_by_row;
 #[cfg(all(unix, feature = "cli", feature = "net", feature = "sqlite"))]
 mod run_faults;

@@ -69,6 +69,25 @@ pub(crate) trait Group: Send + Sync {
     fn whole<R: Rows<Row = Self::Row>>(&self, rows: R, n: usize, windows: Windows, outs: &mut [&mut [f64]]) -> bool;
     /// A new state of the same statistics.
     fn fresh(&self) -> Self;
+    /// Writes the results of the windows of a block, which begins at row `at`, one row after another: where values are
+    /// missing, infinite or too far apart for their squares.
+    fn one_by_one<R: Rows<Row = Self::Row>>(
+        &self,
+        rows: R,
+        n: usize,
+        windows: Windows,
+        outs: &mut [&mut [f64]],
+        at: usize,
+    ) where
+        Self: Sized,
+    {
+        let mut group = self.fresh();
+        let windows_here = n.min(rows.len() + 1 - n - at);
+        group.load(0, (at..at + n - 1).map(|i| rows.get(i)));
+        for j in 0..windows_here {
+            group.push(rows.get(at + n - 1 + j), j as u64, windows, outs, at + j);
+        }
+    }
 }
 
 /// Rolling statistics of a sequence of rows that come in pieces.

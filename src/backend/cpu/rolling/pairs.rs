@@ -74,12 +74,7 @@ impl Group for Pair {
             },
         );
         for at in &unclean {
-            let mut group = self.fresh();
-            let windows_here = n.min(rows.len() + 1 - n - at);
-            group.load(0, (*at..at + n - 1).map(|i| rows.get(i)));
-            for j in 0..windows_here {
-                group.push(rows.get(at + n - 1 + j), j as u64, windows, outs, at + j);
-            }
+            self.one_by_one(rows, n, windows, outs, *at);
         }
         unclean.is_empty() && !correlations && n > windows.ddof as usize
     }

@@ -127,14 +127,8 @@ impl Group for Single {
         }
         unclean.sort_unstable();
         unclean.dedup();
-        // One row after another where values are missing, infinite or too far apart for their squares.
         for at in &unclean {
-            let mut group = self.fresh();
-            let windows_here = n.min(rows.len() + 1 - n - at);
-            group.load(0, (*at..at + n - 1).map(|i| rows.get(i)));
-            for j in 0..windows_here {
-                group.push(rows.get(at + n - 1 + j), j as u64, windows, outs, at + j);
-            }
+            self.one_by_one(rows, n, windows, outs, *at);
         }
         // Without a divisor, or without a spread, there is no result.
         let may_lack = |of: &Of| match of {
