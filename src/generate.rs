@@ -39,7 +39,7 @@ pub use target::Target;
 use crate::error::{Error, Result};
 use crate::io::OutputFile;
 use messages::Messages;
-use pace::Pace;
+use pace::{Pace, pause};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 use target::{Sender, ToEnd, ToFile, ToTcp, ToUdp};
@@ -73,6 +73,9 @@ pub struct Delivery {
     pub header: bool,
     /// Whether all rows are drawn and encoded before the first is sent.
     pub replay: bool,
+    /// How long nothing is done between the drawing of a replay and its sending: a machine whose processor time is
+    /// rationed is then as fast for the sending as for any other.
+    pub rest: Duration,
     /// What servers are told who asks; never printed.
     pub token: Option<String>,
     /// Certificates in PEM that a server's may be signed by, instead of those of the system.
@@ -92,6 +95,7 @@ impl Delivery {
             datagram_bytes: DATAGRAM_BYTES,
             header: true,
             replay: false,
+            rest: Duration::ZERO,
             token: None,
             authorities: None,
             retry: RETRY,
@@ -193,6 +197,7 @@ pub fn generate(options: &Options, delivery: &Delivery, expectation: Option<&mut
             message.shrink_to_fit();
             prepared.push((rows, message));
         }
+        pause(delivery.rest);
     }
     let mut sender = match sender.take() {
         Some(sender) => sender,

@@ -2,7 +2,7 @@
 
 use crate::cases::{Case, Transport};
 use crate::outcome::Run;
-use crate::sender::{self, Feed, MILLSTREAM};
+use crate::sender::{self, Feed, MILLSTREAM, Sending};
 use millstream::generate::verify;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -137,7 +137,7 @@ impl Drop for Engine {
 }
 
 /// A feed over a socket.
-pub(crate) fn socket(case: &Case, rows: u64, rate: Option<f64>, folder: &Path) -> Result<Run, String> {
+pub(crate) fn socket(case: &Case, sending: Sending<'_>, folder: &Path) -> Result<Run, String> {
     let port = free_port()?;
     let mut engine = Engine::start(case, port, folder)?;
     engine.until("listening", |_| is_listening(port))?;
@@ -145,7 +145,7 @@ pub(crate) fn socket(case: &Case, rows: u64, rate: Option<f64>, folder: &Path) -
         Transport::Http => format!("http://127.0.0.1:{port}/rows"),
         _ => format!("tcp://127.0.0.1:{port}"),
     };
-    let mut feed = sender::send(case, rows, rate, &["--to", &url], folder)?;
+    let mut feed = sender::send(case, sending, &["--to", &url], folder)?;
     let last = feed.last_window();
     let closed = feed
         .expected
@@ -179,10 +179,10 @@ pub(crate) fn socket(case: &Case, rows: u64, rate: Option<f64>, folder: &Path) -
     let sent_ns = feed.messages.last().map_or(0, |m| m.taken_ns);
     let reported = feed.windows.get(&last).copied().unwrap_or(0);
     let run = Run {
-        rows,
+        rows: sending.rows,
         seconds: end_ns.saturating_sub(begun_ns) as f64 / 1e9,
         rows_per_second: reported as f64 * 1e9 / end_ns.saturating_sub(begun_ns).max(1) as f64,
-        sent_per_second: rows as f64 * 1e9 / sent_ns.saturating_sub(begun_ns).max(1) as f64,
+        sent_per_second: sending.rows as f64 * 1e9 / sent_ns.saturating_sub(begun_ns).max(1) as f64,
         peak_bytes,
         times_ms,
         ..Run::default()
@@ -191,12 +191,11 @@ pub(crate) fn socket(case: &Case, rows: u64, rate: Option<f64>, folder: &Path) -
 }
 
 /// A csv file from its beginning to its end.
-pub(crate) fn file(case: &Case, rows: u64, folder: &Path) -> Result<Run, String> {
+pub(crate) fn file(case: &Case, sending: Sending<'_>, folder: &Path) -> Result<Run, String> {
     let path = folder.join("feed.csv");
     let feed = sender::send(
         case,
-        rows,
-        None,
+        sending,
         &["-o", path.to_str().ok_or("a path that is no text")?],
         folder,
     )?;
@@ -213,9 +212,9 @@ pub(crate) fn file(case: &Case, rows: u64, folder: &Path) -> Result<Run, String>
     let seconds = begun.elapsed().as_secs_f64();
     let lines = engine.end()?;
     let run = Run {
-        rows,
+        rows: sending.rows,
         seconds,
-        rows_per_second: rows as f64 / seconds,
+        rows_per_second: sending.rows as f64 / seconds,
         peak_bytes,
         ..Run::default()
     };

@@ -5,7 +5,9 @@
 //! ```text
 //! --rows N        rows of a case at most (default 20000000; a case of many columns or of text takes a share)
 //! --runs N        runs a case; the median counts (default 5)
-//! --only A,B      cases whose names begin so
+//! --rest DURATION between the drawing of the rows of a run and their sending (default 4s): where a machine's processor
+//!                 time is rationed, every run then begins with the same
+//! --only A,B      cases whose names begin so, or are so where one is
 //! --output FOLDER where feed-DATE.json and feed-DATE.md go (default benches/results; with --quick nowhere)
 //! --quick         few rows, one run: whether it works at all
 //! ```
@@ -30,12 +32,14 @@ mod sender;
 
 use cases::{CASES, Case};
 use outcome::{Measured, Results};
+use sender::Sending;
 use std::path::PathBuf;
 
 /// What the command line says.
 struct Arguments {
     rows: u64,
     runs: usize,
+    rest: String,
     only: Vec<String>,
     output: Option<PathBuf>,
 }
@@ -47,6 +51,7 @@ fn arguments() -> Result<Arguments, String> {
     let mut arguments = Arguments {
         rows: 20_000_000,
         runs: 5,
+        rest: "4s".into(),
         only: Vec::new(),
         output: Some(PathBuf::from("benches/results")),
     };
@@ -59,9 +64,13 @@ fn arguments() -> Result<Arguments, String> {
             "--bench" => {}
             "--rows" => arguments.rows = number(value()?)?,
             "--runs" => arguments.runs = number(value()?)?.max(1) as usize,
+            "--rest" => arguments.rest = value()?,
             "--only" => arguments.only = value()?.split(',').map(str::to_owned).collect(),
             "--output" => arguments.output = Some(value()?.into()),
-            "--quick" => (arguments.rows, arguments.runs, arguments.output) = (QUICK_ROWS, 1, None),
+            "--quick" => {
+                (arguments.rows, arguments.runs, arguments.output) = (QUICK_ROWS, 1, None);
+                arguments.rest = "0s".into();
+            }
             other => return Err(format!("no option {other}")),
         }
     }
@@ -70,8 +79,16 @@ fn arguments() -> Result<Arguments, String> {
 
 fn main() -> Result<(), String> {
     let arguments = arguments()?;
-    let wanted = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| name.starts_with(only));
-    let mut results = Results::new(arguments.rows, arguments.runs);
+    let exact = |only: &String| CASES.iter().any(|case| case.name == only);
+    let is_meant = |name: &str, only: &String| {
+        if exact(only) {
+            name == only
+        } else {
+            name.starts_with(only.as_str())
+        }
+    };
+    let wanted = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| is_meant(name, only));
+    let mut results = Results::new(arguments.rows, arguments.runs, &arguments.rest);
     if wanted("floor") {
         for format in ["binary", "arrow", "csv"] {
             eprintln!("floor {format}");
@@ -90,7 +107,7 @@ fn main() -> Result<(), String> {
             let (runs, shares) = match case.checkpoint {
                 Some(_) => in_turn(case, &arguments),
                 None => {
-                    let runs = (0..arguments.runs).map(|_| measure(case, arguments.rows, rate));
+                    let runs = (0..arguments.runs).map(|_| measure(case, &arguments, rate));
                     (runs.collect(), Vec::new())
                 }
             };
@@ -119,11 +136,11 @@ fn in_turn(case: &Case, arguments: &Arguments) -> (Vec<Result<outcome::Run, Stri
     let (mut runs, mut shares) = (Vec::new(), Vec::new());
     for pair in 0..arguments.runs {
         let (with, plain) = if pair % 2 == 0 {
-            let with = measure(case, arguments.rows, None);
-            (with, measure(&without, arguments.rows, None))
+            let with = measure(case, arguments, None);
+            (with, measure(&without, arguments, None))
         } else {
-            let plain = measure(&without, arguments.rows, None);
-            (measure(case, arguments.rows, None), plain)
+            let plain = measure(&without, arguments, None);
+            (measure(case, arguments, None), plain)
         };
         match (&with, plain) {
             (Ok(with), Ok(plain)) => shares.push(with.rows_per_second / plain.rows_per_second),
@@ -137,11 +154,15 @@ fn in_turn(case: &Case, arguments: &Arguments) -> (Vec<Result<outcome::Run, Stri
 }
 
 /// One run of a case.
-fn measure(case: &Case, rows: u64, rate: Option<f64>) -> Result<outcome::Run, String> {
+fn measure(case: &Case, arguments: &Arguments, rate: Option<f64>) -> Result<outcome::Run, String> {
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
-    let rows = (rows / case.share).max(case.columns as u64);
+    let sending = Sending {
+        rows: (arguments.rows / case.share).max(case.columns as u64),
+        rate,
+        rest: &arguments.rest,
+    };
     match case.transport {
-        cases::Transport::File => engine::file(case, rows, folder.path()),
-        _ => engine::socket(case, rows, rate, folder.path()),
+        cases::Transport::File => engine::file(case, sending, folder.path()),
+        _ => engine::socket(case, sending, folder.path()),
     }
 }

@@ -47,6 +47,7 @@ pub(crate) struct Floor {
 pub(crate) struct Results {
     rows: u64,
     runs: usize,
+    rest: String,
     pub(crate) floors: Vec<Floor>,
     pub(crate) push: Option<Floor>,
     pub(crate) cases: Vec<Measured>,
@@ -129,10 +130,11 @@ impl Measured {
 }
 
 impl Results {
-    pub(crate) fn new(rows: u64, runs: usize) -> Self {
+    pub(crate) fn new(rows: u64, runs: usize, rest: &str) -> Self {
         Self {
             rows,
             runs,
+            rest: rest.to_owned(),
             floors: Vec::new(),
             push: None,
             cases: Vec::new(),
@@ -148,8 +150,8 @@ impl Results {
 
     fn command(&self) -> String {
         format!(
-            "cargo bench --features full --bench feed -- --rows {} --runs {}",
-            self.rows, self.runs
+            "cargo bench --features full --bench feed -- --rows {} --runs {} --rest {}",
+            self.rows, self.runs, self.rest
         )
     }
 

@@ -17,6 +17,16 @@ pub(crate) struct Message {
     pub(crate) taken_ns: u64,
 }
 
+/// How a feed is sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sending<'a> {
+    pub(crate) rows: u64,
+    /// Rows a second; as many as will go where absent.
+    pub(crate) rate: Option<f64>,
+    /// From the last row that is drawn to the first that is sent.
+    pub(crate) rest: &'a str,
+}
+
 /// What is known of a feed that was sent.
 #[derive(Debug)]
 pub(crate) struct Feed {
@@ -28,9 +38,9 @@ pub(crate) struct Feed {
 }
 
 /// Sends the feed of a case, or writes it to a file; its rows are drawn beforehand.
-pub(crate) fn send(case: &Case, rows: u64, rate: Option<f64>, to: &[&str], folder: &Path) -> Result<Feed, String> {
-    let step = format!("{}ns", step_ns(rows, case.windows));
-    let (columns, keys, rows) = (case.columns.to_string(), KEYS.to_string(), rows.to_string());
+pub(crate) fn send(case: &Case, sending: Sending<'_>, to: &[&str], folder: &Path) -> Result<Feed, String> {
+    let step = format!("{}ns", step_ns(sending.rows, case.windows));
+    let (columns, keys, rows) = (case.columns.to_string(), KEYS.to_string(), sending.rows.to_string());
     let (expected, log) = (folder.join("expected.ndjson"), folder.join("sent.csv"));
     let mut command = Command::new(MILLSTREAM);
     command
@@ -54,7 +64,7 @@ pub(crate) fn send(case: &Case, rows: u64, rate: Option<f64>, to: &[&str], folde
             "--format",
             case.format,
         ])
-        .args(["--window", WINDOW])
+        .args(["--window", WINDOW, "--rest", sending.rest])
         .arg("--expect")
         .arg(&expected)
         .arg("--sent-log")
@@ -63,7 +73,7 @@ pub(crate) fn send(case: &Case, rows: u64, rate: Option<f64>, to: &[&str], folde
     if case.covariance {
         command.arg("--covariance");
     }
-    if let Some(rate) = rate {
+    if let Some(rate) = sending.rate {
         command.args(["--rate", &rate.to_string()]);
     }
     let output = command.stdout(Stdio::null()).stderr(Stdio::piped()).output();

@@ -117,6 +117,15 @@ pub(super) struct Arguments {
     /// Draw and encode all rows before the first is sent
     #[arg(long, help_heading = "Delivery")]
     replay: bool,
+    /// How long to wait between the drawing of a replay and its sending
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "0s",
+        requires = "replay",
+        help_heading = "Delivery"
+    )]
+    rest: String,
     /// Leave out the line of names of csv
     #[arg(long, help_heading = "Delivery")]
     no_header: bool,
@@ -295,6 +304,7 @@ impl Arguments {
             datagram_bytes: self.datagram_bytes,
             header: !self.no_header,
             replay: self.replay,
+            rest: Duration::from_nanos(duration_ns(&self.rest)? as u64),
             token,
             authorities: self.authorities.clone(),
             retry: Duration::from_nanos(duration_ns(&self.retry)? as u64),

@@ -216,11 +216,35 @@ fn a_log_tells_when_rows_went() {
 }
 
 #[test]
+fn a_replay_rests_before_it_goes() {
+    let place = Place::new();
+    let begun = std::time::SystemTime::now();
+    let outcome = place.run(&[
+        "generate",
+        "--rows",
+        "10",
+        "-o",
+        "feed.csv",
+        "--replay",
+        "--rest",
+        "300ms",
+        "--sent-log",
+        "sent.csv",
+    ]);
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    let log = std::fs::read_to_string(place.path("sent.csv")).unwrap();
+    let first = log.lines().nth(1).and_then(|line| line.split(',').nth(1)).unwrap();
+    let went = std::time::UNIX_EPOCH + std::time::Duration::from_nanos(first.parse().unwrap());
+    assert!(went.duration_since(begun).unwrap() >= std::time::Duration::from_millis(300));
+}
+
+#[test]
 fn what_is_asked_wrongly_is_named() {
     let place = Place::new();
     place.write("token", "secret\n");
     for (status, named, options) in [
         (2, "--to", &["--to", "tcp://nowhere"][..]),
+        (2, "--replay", &["--rest", "1s"]),
         (2, "--rows", &["--rows", "five"]),
         (2, "--column `x:width=3`", &["--column", "x:width=3"]),
         (2, "two columns `c`", &["--columns", "c,c"]),
