@@ -2,7 +2,7 @@
 
 use crate::cases::{CASES, KEYS, WINDOWS, step_ns};
 use crate::outcome::{Floor, median};
-use crate::sender;
+use crate::sender::{self, Sending};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type};
 use arrow::ipc::reader::StreamReader;
@@ -23,7 +23,7 @@ const PUSHED_ROWS: u64 = 8_000_000;
 const BATCH_ROWS: usize = 65_536;
 
 /// The feed of a case into a reader that does nothing but add up the columns.
-pub(crate) fn tcp(format: &str, rows: u64) -> Result<Floor, String> {
+pub(crate) fn tcp(format: &str, rows: u64, rest: &str) -> Result<Floor, String> {
     let case = CASES.iter().find(|case| case.name == format).ok_or("no such case")?;
     let rows = rows / case.share;
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
@@ -40,7 +40,12 @@ pub(crate) fn tcp(format: &str, rows: u64) -> Result<Floor, String> {
         };
         Ok((begun.elapsed().as_secs_f64(), rows, sum))
     });
-    let feed = sender::send(case, rows, None, &["--to", &format!("tcp://{address}")], folder.path())?;
+    let sending = Sending {
+        rows,
+        rate: None,
+        rest,
+    };
+    let feed = sender::send(case, sending, &["--to", &format!("tcp://{address}")], folder.path())?;
     let read = reader.join().map_err(|_| "the reader panicked")?;
     let (seconds, read, sum) = read.map_err(|e| e.to_string())?;
     let columns = feed.expected.iter().filter_map(|line| line["columns"].as_object());

@@ -92,7 +92,7 @@ fn main() -> Result<(), String> {
     if wanted("floor") {
         for format in ["binary", "arrow", "csv"] {
             eprintln!("floor {format}");
-            results.floors.push(floor::tcp(format, arguments.rows)?);
+            results.floors.push(floor::tcp(format, arguments.rows, &arguments.rest)?);
         }
         eprintln!("push");
         results.push = Some(floor::push(arguments.rows, arguments.runs)?);
