@@ -7,7 +7,7 @@
 //! --runs N        runs a case; the median counts (default 5)
 //! --rest DURATION between the drawing of the rows of a run and their sending (default 4s): where a machine's processor
 //!                 time is rationed, every run then begins with the same
-//! --only A,B      cases whose names begin so, or are so where one is
+//! --only NAME     the case of this name, or those whose names begin so; may be given more than once
 //! --output FOLDER where feed-DATE.json and feed-DATE.md go (default benches/results; with --quick nowhere)
 //! --quick         few rows, one run: whether it works at all
 //! ```
@@ -65,7 +65,7 @@ fn arguments() -> Result<Arguments, String> {
             "--rows" => arguments.rows = number(value()?)?,
             "--runs" => arguments.runs = number(value()?)?.max(1) as usize,
             "--rest" => arguments.rest = value()?,
-            "--only" => arguments.only = value()?.split(',').map(str::to_owned).collect(),
+            "--only" => arguments.only.push(value()?),
             "--output" => arguments.output = Some(value()?.into()),
             "--quick" => {
                 (arguments.rows, arguments.runs, arguments.output) = (QUICK_ROWS, 1, None);
