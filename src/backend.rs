@@ -138,6 +138,10 @@ pub trait Backend: Send {
     fn carries(&self) -> bool {
         true
     }
+    /// The CPU backend, if this is it: rows of many cells are then reduced where the states of the cells are.
+    fn as_cpu(&self) -> Option<&cpu::Cpu> {
+        None
+    }
     /// Rows of a block, where others than the spec's leaf suit the backend better. With [`Backend::carries`] they stay
     /// the spec's, for the bits' sake.
     fn block_rows(&self, _shape: &Shape) -> Option<usize> {

@@ -4,6 +4,7 @@
 //! block is a run of consecutive rows of one cell that lie in one leaf; leaves are numbered by the rows of the cell
 //! since its beginning, whatever the batches were.
 
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// A run of rows of one cell within one leaf.
@@ -99,6 +100,149 @@ impl Cells {
     }
 }
 
+/// Rows below which they are brought together by one thread: about what another could do in the time that waking it
+/// takes.
+const PARALLEL_ROWS_MIN: usize = 16_384;
+
+/// Rows of a batch brought together by cell, in parts: rows that follow each other, sorted by a thread of its own.
+#[derive(Debug)]
+pub(crate) struct ByCell {
+    parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+struct Part {
+    /// Rows of the batch ordered by cell, stable.
+    order: Vec<u32>,
+    /// By cell: where its rows end in the order.
+    ends: Vec<u32>,
+}
+
+impl ByCell {
+    /// Rows of which this is the cell, below `count`.
+    ///
+    /// # Panics
+    /// If a row's cell is not below `count`.
+    pub(crate) fn new(cell_of_row: &[u32], count: usize) -> Self {
+        Self {
+            parts: by_rows(cell_of_row, |first, cells| Part::new(cells, first, count)),
+        }
+    }
+
+    /// Where the rows of a cell stand in the order of a part.
+    #[inline]
+    pub(crate) fn range(&self, part: usize, cell: u32) -> Range<usize> {
+        self.parts[part].range(cell)
+    }
+
+    /// By part, its rows ordered by cell.
+    pub(crate) fn orders(&self) -> impl Iterator<Item = &[u32]> {
+        self.parts.iter().map(|part| part.order.as_slice())
+    }
+
+    /// How many rows a cell has.
+    #[inline]
+    pub(crate) fn len_of(&self, cell: u32) -> usize {
+        self.parts.iter().map(|part| part.range(cell).len()).sum()
+    }
+
+    /// The rows of a cell in their order, part by part.
+    pub(crate) fn rows_of(&self, cell: u32) -> impl DoubleEndedIterator<Item = &[u32]> {
+        self.parts.iter().map(move |part| &part.order[part.range(cell)])
+    }
+
+    /// The last row of a cell; `None` where it has none.
+    #[inline]
+    pub(crate) fn last_of(&self, cell: u32) -> Option<u32> {
+        self.rows_of(cell).rev().find_map(|rows| rows.last().copied())
+    }
+}
+
+impl Part {
+    fn new(cells: &[u32], first: usize, count: usize) -> Self {
+        let mut ends = vec![0u32; count];
+        cells.iter().for_each(|cell| ends[*cell as usize] += 1);
+        let mut start = 0;
+        for end in &mut ends {
+            start += std::mem::replace(end, start);
+        }
+        // Each is where the next row of the cell goes; behind the last one it is the end.
+        let mut order = vec![0u32; cells.len()];
+        for (row, cell) in (first as u32..).zip(cells) {
+            let place = &mut ends[*cell as usize];
+            order[*place as usize] = row;
+            *place += 1;
+        }
+        Self { order, ends }
+    }
+
+    #[inline]
+    fn range(&self, cell: u32) -> Range<usize> {
+        let cell = cell as usize;
+        let start = if cell == 0 { 0 } else { self.ends[cell - 1] };
+        start as usize..self.ends[cell] as usize
+    }
+}
+
+/// Rows that a task takes, so that there is one a thread; `None` where one thread takes all.
+fn rows_of_task(rows: usize) -> Option<usize> {
+    (rows >= PARALLEL_ROWS_MIN).then(|| rows.div_ceil(rayon::current_num_threads()))
+}
+
+/// What tasks make of rows that follow each other, in their order. A task is given the number of its first row.
+fn by_rows<T: Sync, R: Send>(rows: &[T], make: impl Fn(usize, &[T]) -> R + Sync) -> Vec<R> {
+    match rows_of_task(rows.len()) {
+        Some(length) => {
+            let task = |(k, rows)| make(k * length, rows);
+            rows.par_chunks(length).enumerate().map(task).collect()
+        }
+        None => vec![make(0, rows)],
+    }
+}
+
+/// Fills numbers by row, by tasks that take rows that follow each other; what the tasks return, in the order of their
+/// rows. A task is given the number of its first row.
+pub(crate) fn fill_by_row<T: Sync, R: Send>(
+    from: &[T],
+    numbers: &mut [u32],
+    fill: impl Fn(usize, &[T], &mut [u32]) -> R + Sync,
+) -> Vec<R> {
+    match rows_of_task(from.len()) {
+        Some(length) => {
+            let tasks = numbers.par_chunks_mut(length).zip(from.par_chunks(length));
+            let task = |(k, (numbers, from)): (usize, (&mut [u32], &[T]))| fill(k * length, from, numbers);
+            tasks.enumerate().map(task).collect()
+        }
+        None => vec![fill(0, from, numbers)],
+    }
+}
+
+/// The first and the last of some times; `None` where there are none.
+pub(crate) fn span(times: &[i64]) -> Option<(i64, i64)> {
+    let spans = by_rows(times, |_, times| Some((*times.iter().min()?, *times.iter().max()?)));
+    spans.into_iter().flatten().reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+}
+
+/// By row the number (pane − first) · count + key, for panes of this length and keys below `count`.
+pub(crate) fn panes_by_keys(times: &[i64], keys: &[u32], length: i64, first: i64, count: usize) -> Vec<u32> {
+    let mut cells = vec![0; keys.len()];
+    fill_by_row(times, &mut cells, |row, times, cells| {
+        // The pane of the row before, and the times in it: at the ends of time it is cut, which costs divisions.
+        let (mut before, mut span) = (0, 1..1);
+        let keys = &keys[row..row + times.len()];
+        for ((cell, time), key) in cells.iter_mut().zip(times).zip(keys) {
+            if !span.contains(time) {
+                let pane = time.div_euclid(length);
+                let start = pane.saturating_mul(length);
+                span = start..start.saturating_add(length);
+                before = (pane - first) as u32 * count as u32;
+            }
+            *cell = before + key;
+        }
+    });
+    cells
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +257,39 @@ mod tests {
             .map(|b| (b.cell, b.rows.clone(), b.complete))
             .collect();
         assert_eq!(blocks, [(0, 0..2, false), (1, 2..3, true), (1, 3..7, true)]);
+    }
+
+    #[test]
+    fn rows_of_each_cell_keep_their_order_in_one_part_and_in_many() {
+        for rows in [0, 1, 1000, 3 * PARALLEL_ROWS_MIN + 1] {
+            let cells: Vec<u32> = (0..rows as u64).map(|i| (i * i % 101 % 7) as u32).collect();
+            let found = ByCell::new(&cells, 9);
+            let all: Vec<u32> = found.orders().flatten().copied().collect();
+            assert_eq!(all.len(), rows);
+            for cell in 0..9 {
+                let own: Vec<u32> = (0..rows as u32).filter(|row| cells[*row as usize] == cell).collect();
+                assert_eq!(
+                    found.rows_of(cell).flatten().copied().collect::<Vec<_>>(),
+                    own,
+                    "{cell}"
+                );
+                assert_eq!(found.len_of(cell), own.len());
+                assert_eq!(found.last_of(cell), own.last().copied());
+            }
+        }
+    }
+
+    #[test]
+    fn cells_are_numbered_pane_by_pane() {
+        let times = [-1, 0, 9, 10, i64::MAX, 25, i64::MIN];
+        let keys = [0, 1, 2, 0, 1, 2, 0];
+        assert_eq!(span(&times), Some((i64::MIN, i64::MAX)));
+        assert_eq!(span(&[]), None);
+        assert_eq!(panes_by_keys(&times[..4], &keys[..4], 10, -1, 3), [0, 4, 5, 6]);
+        let last = i64::MAX.div_euclid(10);
+        assert_eq!(panes_by_keys(&times[4..5], &keys[4..5], 10, last, 3), [1]);
+        let first = i64::MIN.div_euclid(10);
+        assert_eq!(panes_by_keys(&times[6..], &keys[6..], 10, first, 3), [0]);
     }
 
     #[test]

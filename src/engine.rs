@@ -12,6 +12,8 @@ mod feeding;
 mod forgotten;
 mod grouped;
 mod keys;
+mod places;
+mod pushing;
 mod queue;
 mod resident;
 mod snapshot;
@@ -23,7 +25,7 @@ use crate::cells::Cells;
 use crate::error::{Error, Result};
 use crate::report::{Closed, Report, build};
 use crate::spec::{Spec, Window, unknown_column};
-use crate::summary::{Ewm, LeafRun, Merge, Shape, Summary};
+use crate::summary::{Ewm, Merge, Shape, Summary};
 use crate::window::watermark::Watermarks;
 pub use crate::window::watermark::{Lateness, Refused};
 use closing::Complete;
@@ -33,10 +35,6 @@ pub use queue::Fallbacks;
 use queue::{Job, Queue};
 use std::collections::HashSet;
 use std::sync::Arc;
-
-/// Rows that are brought together by cell at once: their order and values stay in the second-level cache of most cores,
-/// and what a batch of any size takes beside its own memory is bounded.
-const GROUPED_ROWS_MAX: usize = 1 << 18;
 
 /// Windows that are there at once while all of them close.
 const CLOSED_AT_ONCE: usize = 1024;
@@ -199,13 +197,9 @@ impl Engine {
         let batch = batch.project_if_needed(&layout.places);
         if self.spec.is_grouped() {
             // All keys first: a batch that is refused leaves nothing behind.
-            let key_numbers = self.grouped.number(&self.spec, &batch)?;
+            self.grouped.know_keys(&self.spec, &batch)?;
             self.layout = Some(layout.clone());
-            for (k, keys) in key_numbers.chunks(GROUPED_ROWS_MAX).enumerate() {
-                let rows = batch.slice(k * GROUPED_ROWS_MAX, keys.len());
-                let first = self.rows + (k * GROUPED_ROWS_MAX) as u64;
-                self.push_grouped(partition, rows, keys, first, &layout)?;
-            }
+            self.push_grouped(partition, &batch, &layout)?;
         } else {
             self.layout = Some(layout.clone());
             self.push_single(&batch, &layout);
@@ -279,40 +273,6 @@ impl Engine {
             resident: None,
         };
         self.submit(work, Vec::new());
-    }
-
-    /// `first` is the number of the first row of all.
-    fn push_grouped(&mut self, partition: u32, batch: Batch, keys: &[u32], first: u64, layout: &Layout) -> Result<()> {
-        let carries = self.queue.backend().carries();
-        if carries {
-            // Open leaves continue in the next work: what is outstanding has to be folded first.
-            self.drain();
-        }
-        self.batches += 1;
-        let stamp = self.batches;
-        let (cell_of_row, slots) = self
-            .grouped
-            .assign(&self.spec, partition, &batch, keys, (stamp, first))?;
-        let open = if carries {
-            self.grouped.take_open(&slots)
-        } else {
-            vec![None; slots.len()]
-        };
-        let rows = |run: &Option<LeafRun>| run.as_ref().map_or(0, |run| run.rows() as usize);
-        let carried: Vec<usize> = open.iter().map(rows).collect();
-        let cells = Cells::grouped(&cell_of_row, &carried, layout.leaf_rows);
-        self.grouped.weigh(&self.spec, &layout.shape, &batch, &cells, &slots);
-        let work = Work {
-            batch,
-            cells: Arc::new(cells),
-            carried: open.into(),
-            shape: layout.shape.clone(),
-            open: carries,
-            weights: None,
-            resident: None,
-        };
-        self.submit(work, slots);
-        Ok(())
     }
 
     fn submit(&mut self, work: Work, slots: Vec<u32>) {

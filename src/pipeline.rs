@@ -161,7 +161,7 @@ pub fn analyze(
     if let (Some(fitting), Some(group)) = (fitting, report.groups.first_mut()) {
         let fit;
         (fit, engine) = fitting.finish(engine)?;
-        group.fit = Some(fit);
+        group.fit = Some(Box::new(fit));
     }
     let fell_back = fell_back(engine.fallbacks(), &report.backend);
     report.filtered_rows = filtered;

@@ -125,22 +125,22 @@ pub struct Group {
     pub columns: Named<ColumnReport>,
     /// Covariances of the columns that have values.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub covariance: Option<Matrix>,
+    pub covariance: Option<Box<Matrix>>,
     /// Correlations of the columns that have values.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub correlation: Option<Matrix>,
+    pub correlation: Option<Box<Matrix>>,
     /// Statistics of the differences between adjacent rows, by column.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub differences: Option<Named<DifferenceReport>>,
     /// The least-squares fit.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub regression: Option<RegressionReport>,
+    pub regression: Option<Box<RegressionReport>>,
     /// The model that was fitted by its loss.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub fit: Option<FitReport>,
+    pub fit: Option<Box<FitReport>>,
     /// Exponentially weighted covariances of the columns, where they are asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ewm_covariance: Option<Matrix>,
+    pub ewm_covariance: Option<Box<Matrix>>,
 }
 
 /// The statistics of one column.

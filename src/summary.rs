@@ -7,6 +7,7 @@
 //! Merging is associative up to rounding only, so whoever merges does it in a fixed order; counts, extremes, integer
 //! sums and sketches are exact in any order.
 
+pub mod cell;
 pub mod check;
 pub mod comoments;
 pub mod dd;
@@ -17,6 +18,7 @@ pub mod moments;
 pub mod quantiles;
 pub mod rows;
 
+pub use cell::CellState;
 pub use comoments::{CoMoments, ExactCoMoments};
 pub use differences::Differences;
 pub use ewm::Ewm;

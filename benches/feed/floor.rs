@@ -40,11 +40,7 @@ pub(crate) fn tcp(format: &str, rows: u64, rest: &str) -> Result<Floor, String> 
         };
         Ok((begun.elapsed().as_secs_f64(), rows, sum))
     });
-    let sending = Sending {
-        rows,
-        rate: None,
-        rest,
-    };
+    let sending = Sending { rows, rate: None, rest };
     let feed = sender::send(case, sending, &["--to", &format!("tcp://{address}")], folder.path())?;
     let read = reader.join().map_err(|_| "the reader panicked")?;
     let (seconds, read, sum) = read.map_err(|e| e.to_string())?;

@@ -69,7 +69,7 @@ fn arguments() -> Result<Arguments, String> {
             "--output" => arguments.output = Some(value()?.into()),
             "--quick" => {
                 (arguments.rows, arguments.runs, arguments.output) = (QUICK_ROWS, 1, None);
-                arguments.rest = "0s".into();
+                arguments.rest = "1ms".into();
             }
             other => return Err(format!("no option {other}")),
         }
@@ -92,7 +92,9 @@ fn main() -> Result<(), String> {
     if wanted("floor") {
         for format in ["binary", "arrow", "csv"] {
             eprintln!("floor {format}");
-            results.floors.push(floor::tcp(format, arguments.rows, &arguments.rest)?);
+            results
+                .floors
+                .push(floor::tcp(format, arguments.rows, &arguments.rest)?);
         }
         eprintln!("push");
         results.push = Some(floor::push(arguments.rows, arguments.runs)?);

@@ -5,6 +5,7 @@
 //! order of the blocks: the number of threads changes nothing but the time. Works of few values stay on the calling
 //! thread.
 
+mod in_place;
 mod loss;
 mod moments;
 mod products;
@@ -19,6 +20,7 @@ use crate::spec::{GROUPED_LEAF_ROWS, LEAF_ROWS};
 use crate::summary::differences::{Edge, Step, step};
 use crate::summary::rows::{Chosen, GROUP_COLUMNS, Packed, Rows};
 use crate::summary::{Differences, LeafRun, Merge, Moments, Order, Quantiles, RegressionMoments, Room, Shape, Summary};
+pub(crate) use in_place::Place;
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -152,6 +154,10 @@ impl Backend for Cpu {
 
     fn depth(&self) -> usize {
         1
+    }
+
+    fn as_cpu(&self) -> Option<&Cpu> {
+        Some(self)
     }
 }
 

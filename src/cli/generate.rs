@@ -118,14 +118,8 @@ pub(super) struct Arguments {
     #[arg(long, help_heading = "Delivery")]
     replay: bool,
     /// How long to wait between the drawing of a replay and its sending
-    #[arg(
-        long,
-        value_name = "DURATION",
-        default_value = "0s",
-        requires = "replay",
-        help_heading = "Delivery"
-    )]
-    rest: String,
+    #[arg(long, value_name = "DURATION", requires = "replay", help_heading = "Delivery")]
+    rest: Option<String>,
     /// Leave out the line of names of csv
     #[arg(long, help_heading = "Delivery")]
     no_header: bool,
@@ -297,6 +291,7 @@ impl Arguments {
             }
             None => std::env::var("MILLSTREAM_TOKEN").ok(),
         };
+        let rest = self.rest.as_deref().map_or(Ok(0), duration_ns)?;
         Ok(Delivery {
             format: self.format()?,
             rate: self.rate,
@@ -304,7 +299,7 @@ impl Arguments {
             datagram_bytes: self.datagram_bytes,
             header: !self.no_header,
             replay: self.replay,
-            rest: Duration::from_nanos(duration_ns(&self.rest)? as u64),
+            rest: Duration::from_nanos(rest as u64),
             token,
             authorities: self.authorities.clone(),
             retry: Duration::from_nanos(duration_ns(&self.retry)? as u64),

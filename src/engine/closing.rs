@@ -9,7 +9,7 @@ use super::keys::KeyTable;
 use crate::error::Result;
 use crate::report::{Closed, WindowBounds};
 use crate::spec::Window;
-use crate::summary::{Ewm, Merge, Shape, Summary};
+use crate::summary::{CellState, Ewm, Merge, Shape, Summary};
 use crate::window::{Panes, Sliding};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
@@ -217,25 +217,28 @@ impl Grouped {
     pub(super) fn open_windows(&self, shape: &Shape) -> Result<Vec<Closed>> {
         let panes = self.closing.panes;
         // Cells in the order in which they would be merged.
-        let mut cells: Vec<&Cell> = self.cells.iter().filter(|cell| cell.live).collect();
-        cells.sort_unstable_by_key(|cell| (cell.key, cell.pane, cell.partition));
+        let cells = self.cells.iter().zip(&self.states).filter(|(cell, _)| cell.live);
+        let mut cells: Vec<(&Cell, &CellState)> = cells.collect();
+        cells.sort_unstable_by_key(|(cell, _)| (cell.key, cell.pane, cell.partition));
         let mut windows: Vec<Done> = Vec::new();
-        for of_key in cells.chunk_by(|a, b| a.key == b.key) {
-            let key = of_key[0].key;
+        for of_key in cells.chunk_by(|(a, _), (b, _)| a.key == b.key) {
+            let key = of_key[0].0.key;
             let mut open: Vec<(i64, Summary)> = Vec::new();
             // Weights of the rows up to the end of each pane.
             let mut weighed = self.closing.ewm.get(&key).cloned();
-            for of_pane in of_key.chunk_by(|a, b| a.pane == b.pane) {
+            for of_pane in of_key.chunk_by(|(a, _), (b, _)| a.pane == b.pane) {
                 let mut summary = Summary::default();
-                of_pane.iter().for_each(|cell| summary.merge(&cell.summary(shape)));
-                for pane in of_pane.iter().filter_map(|cell| cell.ewm.as_ref()) {
+                of_pane
+                    .iter()
+                    .for_each(|(_, state)| summary.merge(&state.summary(shape)));
+                for pane in of_pane.iter().filter_map(|(cell, _)| cell.ewm.as_ref()) {
                     match &mut weighed {
                         Some(ewm) => ewm.merge(pane),
                         None => weighed = Some(pane.clone()),
                     }
                 }
                 if panes.are_windows() {
-                    let (window, ewm) = (of_pane[0].pane, weighed.clone());
+                    let (window, ewm) = (of_pane[0].0.pane, weighed.clone());
                     windows.push(Done {
                         window,
                         key,
@@ -244,7 +247,7 @@ impl Grouped {
                         part: 0,
                     });
                 } else {
-                    open.push((of_pane[0].pane, summary));
+                    open.push((of_pane[0].0.pane, summary));
                 }
             }
             if panes.are_windows() {
@@ -378,10 +381,12 @@ impl Grouped {
         let (pane, mut slots) = first.remove_entry();
         self.rank();
         let (cells, ranks) = (&self.cells, &self.closing.ranks);
-        slots.sort_unstable_by_key(|slot| {
+        let place = |slot: &u32| {
             let cell = &cells[*slot as usize];
             (ranks[cell.key as usize], cell.partition)
-        });
+        };
+        // Looked up once a cell: there may be a million of them.
+        slots.sort_by_cached_key(place);
         self.closing.next = pane.saturating_add(1);
         self.closing.ready = Some(Ready::Cells(pane, slots.into_iter()));
         true

@@ -1,30 +1,30 @@
-//! Rows of many cells: which row belongs to which pane, key and partition.
+//! Cells: a slab of their states, and how they are found by pane, key and partition.
 //!
-//! Cells live in a slab, as windows of a feed close and others begin; what becomes of closed panes is in [`closing`].
+//! Places of the slab are used again, as windows of a feed close and others begin. Which cell a row belongs to is found in
+//! [`places`]; what becomes of closed panes is in [`closing`].
 //!
+//! [`places`]: super::places
 //! [`closing`]: super::closing
 
 use super::closing::Closing;
 use super::forgotten::{Forgotten, Past};
 use super::keys::KeyTable;
 use crate::backend::Partial;
-use crate::batch::Batch;
-use crate::cells::Cells;
 use crate::error::{Error, Result};
-use crate::spec::{Spec, Window};
-use crate::summary::{Ewm, LeafRun, Merge, Quantiles, Shape, Summary};
+use crate::spec::Window;
+use crate::summary::{CellState, Ewm, LeafRun, Shape, Summary};
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 
 /// What a cell takes beside its summaries: its entry, its places in the hash table and in the list of its pane, its
 /// share of the keys.
-const CELL_BYTES: usize = size_of::<Cell>() + 72;
+const CELL_BYTES: usize = size_of::<Cell>() + size_of::<CellState>() + 72;
 
 /// What a place in the slab takes where there is no cell.
-const FREE_BYTES: usize = size_of::<Cell>() + size_of::<(u64, u32)>() + size_of::<u32>();
+const FREE_BYTES: usize = size_of::<Cell>() + size_of::<CellState>() + size_of::<(u64, u32)>() + size_of::<u32>();
 
 /// No cell.
-const NONE: u32 = u32::MAX;
+pub(super) const NONE: u32 = u32::MAX;
 
 /// State where there are keys or windows.
 #[derive(Debug, Default)]
@@ -35,6 +35,8 @@ pub(super) struct Grouped {
     /// Those of keys that were forgotten.
     pub(super) forgotten: Forgotten,
     pub(super) cells: Vec<Cell>,
+    /// By cell, what its rows come to.
+    pub(super) states: Vec<CellState>,
     /// Places in the slab to use again.
     free: Vec<u32>,
     pub(super) index: HashMap<(i64, u32, u32), u32>,
@@ -48,9 +50,9 @@ pub(super) struct Grouped {
     pub(super) full: Vec<u32>,
     pub(super) closing: Closing,
     /// What the quantiles of cells take.
-    sketch_bytes: usize,
+    pub(super) sketch_bytes: usize,
     /// By cell: its number within the current batch, valid where the stamp is the current one.
-    local: Vec<(u64, u32)>,
+    pub(super) local: Vec<(u64, u32)>,
 }
 
 /// The rows of one pane, key and partition.
@@ -60,34 +62,7 @@ pub(super) struct Cell {
     pub(super) key: u32,
     pub(super) partition: u32,
     pub(super) live: bool,
-    pub(super) folded: Option<Box<Summary>>,
-    pub(super) open: Option<LeafRun>,
     pub(super) ewm: Option<Box<Ewm>>,
-}
-
-impl Cell {
-    /// What its rows come to.
-    pub(super) fn summary(&self, shape: &Shape) -> Summary {
-        let mut summary = self.folded.as_deref().cloned().unwrap_or_default();
-        if let Some(run) = &self.open {
-            summary.merge(&run.finish(shape));
-        }
-        summary
-    }
-
-    /// What the quantiles of its folded leaves take.
-    fn sketch_bytes(&self) -> usize {
-        let folded = self.folded.as_deref();
-        folded.map_or(0, |folded| folded.quantiles.iter().map(Quantiles::heap_bytes).sum())
-    }
-
-    fn into_summary(self, shape: &Shape) -> Summary {
-        let mut summary = self.folded.map_or_else(Summary::default, |folded| *folded);
-        if let Some(run) = &self.open {
-            summary.merge(&run.finish(shape));
-        }
-        summary
-    }
 }
 
 impl Grouped {
@@ -155,134 +130,25 @@ impl Grouped {
 
     /// Takes the unfinished leaves of these cells, to be continued.
     pub(super) fn take_open(&mut self, slots: &[u32]) -> Vec<Option<LeafRun>> {
-        let cells = &mut self.cells;
-        slots.iter().map(|slot| cells[*slot as usize].open.take()).collect()
+        let states = &mut self.states;
+        slots.iter().map(|slot| states[*slot as usize].take_open()).collect()
     }
 
     /// Folds the next leaf of a cell into it, or keeps its unfinished one.
     pub(super) fn fold(&mut self, slot: u32, partial: Partial) {
-        let cell = &mut self.cells[slot as usize];
+        let state = &mut self.states[slot as usize];
         match partial {
             Partial::Leaf(leaf) => {
-                let before = cell.sketch_bytes();
-                // Merging into nothing is what every fold begins with.
-                cell.folded.get_or_insert_default().merge(&leaf);
-                self.sketch_bytes = self.sketch_bytes - before + cell.sketch_bytes();
+                let before = state.sketch_bytes();
+                state.fold(*leaf);
+                self.sketch_bytes = self.sketch_bytes - before + state.sketch_bytes();
             }
-            Partial::Open(run) => cell.open = Some(*run),
+            Partial::Open(run) => state.set_open(*run),
         }
     }
 
-    /// Takes the rows of a batch into the exponentially weighted moments of their cells.
-    pub(super) fn weigh(&mut self, spec: &Spec, shape: &Shape, batch: &Batch, cells: &Cells, slots: &[u32]) {
-        let (Some(half_life_ns), Some(times)) = (spec.ewm_half_life_ns, batch.time_ns()) else {
-            return;
-        };
-        let (columns, order) = (&batch.columns()[..shape.columns], cells.order.as_deref().unwrap_or(&[]));
-        for block in &cells.blocks {
-            let cell = &mut self.cells[slots[block.cell as usize] as usize];
-            let new = || Box::new(Ewm::new(half_life_ns, shape.columns, spec.covariance));
-            let ewm = cell.ewm.get_or_insert_with(new);
-            for place in &order[block.rows.clone()] {
-                let i = *place as usize;
-                ewm.push(times[i], |c| columns[c].get(i));
-            }
-        }
-    }
-
-    /// The number of each row's key, in all of a batch: what cannot be a key is found before any row counts.
-    pub(super) fn number(&mut self, spec: &Spec, batch: &Batch) -> Result<Vec<u32>> {
-        if spec.keys.is_empty() {
-            return Ok(vec![0; batch.rows()]);
-        }
-        let table = match &mut self.keys {
-            Some(table) => table,
-            None => self.keys.insert(KeyTable::new(&spec.keys)?),
-        };
-        let mut numbers = Vec::with_capacity(batch.rows());
-        let forms = table.forms();
-        table.numbers(batch.keys(), &mut numbers)?;
-        if table.forms() != forms && !self.forgotten.is_empty() {
-            // They would not be found by their encodings any more.
-            self.forgotten.drop_all(self.closing.next_part());
-        }
-        Ok(numbers)
-    }
-
-    /// Numbers the cells of a batch whose keys have these numbers: by row its cell within the batch, and by that the
-    /// engine's cell.
-    ///
-    /// The stamp is another one for each batch; with it comes the number of the first row.
-    pub(super) fn assign(
-        &mut self,
-        spec: &Spec,
-        partition: u32,
-        batch: &Batch,
-        key_numbers: &[u32],
-        (stamp, first): (u64, u64),
-    ) -> Result<(Vec<u32>, Vec<u32>)> {
-        let keys = self.keys.as_ref().map_or(1, KeyTable::len);
-        self.recent.resize(keys.max(self.recent.len()), NONE);
-        self.seen.resize(keys.max(self.seen.len()), 0);
-        let times = batch.time_ns().unwrap_or(&[]);
-        let pane_length = spec.window.map_or(1, Window::pane);
-        let mut cell_of_row = Vec::with_capacity(batch.rows());
-        let mut slots: Vec<u32> = Vec::new();
-        let mut last = None;
-        let of_rows = matches!(spec.window, Some(Window::Rows { .. }));
-        if of_rows {
-            for key in self.key_rows.len()..keys {
-                let encoded = self.keys.as_ref().map_or(&[][..], |table| table.encoded(key as u32));
-                self.key_rows.push(self.forgotten.take(encoded));
-            }
-        }
-        // Rows of a key are counted in the order of arrival, wherever they come from.
-        let partition = if of_rows { 0 } else { partition };
-        // The pane of the row before, and the times in it.
-        let (mut pane, mut span) = (0, 1..1);
-        for (i, key) in key_numbers.iter().enumerate() {
-            let mut fills = false;
-            match spec.window {
-                Some(Window::Time { .. }) => {
-                    let time = times[i];
-                    if !span.contains(&time) {
-                        pane = time.div_euclid(pane_length);
-                        // At the ends of time the span is cut, which costs a division a row.
-                        let start = pane.saturating_mul(pane_length);
-                        span = start..start.saturating_add(pane_length);
-                    }
-                }
-                Some(Window::Rows { .. }) => {
-                    let row = &mut self.key_rows[*key as usize].rows;
-                    pane = *row / pane_length;
-                    *row += 1;
-                    fills = *row % pane_length == 0;
-                }
-                None => {}
-            }
-            let number = match last {
-                Some((at, number)) if at == (pane, *key) => number,
-                _ => {
-                    self.seen[*key as usize] = first + i as u64;
-                    let slot = self.slot(pane, *key, partition, of_rows)?;
-                    let local = &mut self.local[slot as usize];
-                    if local.0 != stamp {
-                        *local = (stamp, slots.len() as u32);
-                        slots.push(slot);
-                    }
-                    last = Some(((pane, *key), local.1));
-                    local.1
-                }
-            };
-            cell_of_row.push(number);
-            if fills {
-                self.full.push(slots[number as usize]);
-            }
-        }
-        Ok((cell_of_row, slots))
-    }
-
-    fn slot(&mut self, pane: i64, key: u32, partition: u32, of_rows: bool) -> Result<u32> {
+    /// The place of a cell, which is a new one where there is none.
+    pub(super) fn slot(&mut self, pane: i64, key: u32, partition: u32, of_rows: bool) -> Result<u32> {
         let recent = self.recent[key as usize];
         if let Some(cell) = self.cells.get(recent as usize)
             && (cell.pane, cell.key, cell.partition, cell.live) == (pane, key, partition, true)
@@ -300,17 +166,17 @@ impl Grouped {
             live: true,
             ..Cell::default()
         };
-        self.insert(cell, of_rows)
+        self.insert(cell, CellState::default(), of_rows)
     }
 
     /// A new cell in the slab.
-    pub(super) fn insert(&mut self, cell: Cell, of_rows: bool) -> Result<u32> {
+    pub(super) fn insert(&mut self, cell: Cell, state: CellState, of_rows: bool) -> Result<u32> {
         let (pane, key) = (cell.pane, cell.key);
-        self.sketch_bytes += cell.sketch_bytes();
+        self.sketch_bytes += state.sketch_bytes();
         let place = (pane, key, cell.partition);
         let slot = match self.free.pop() {
             Some(slot) => {
-                self.cells[slot as usize] = cell;
+                (self.cells[slot as usize], self.states[slot as usize]) = (cell, state);
                 slot
             }
             None => {
@@ -319,6 +185,7 @@ impl Grouped {
                     .filter(|slot| *slot != NONE)
                     .ok_or_else(|| Error::Limit("there are more than 2^32 windows and keys".into()))?;
                 self.cells.push(cell);
+                self.states.push(state);
                 self.local.push((0, 0));
                 slot
             }
@@ -333,16 +200,22 @@ impl Grouped {
         Ok(slot)
     }
 
+    /// What the quantiles of these cells take.
+    pub(super) fn sketch_bytes_of(&self, slots: impl Iterator<Item = u32>) -> usize {
+        slots.map(|slot| self.states[slot as usize].sketch_bytes()).sum()
+    }
+
     /// Takes a cell out: its pane, its key, and what its rows come to.
     pub(super) fn remove(&mut self, slot: u32, shape: &Shape) -> (i64, u32, Summary) {
         let mut cell = std::mem::take(&mut self.cells[slot as usize]);
-        self.sketch_bytes -= cell.sketch_bytes();
+        let state = std::mem::take(&mut self.states[slot as usize]);
+        self.sketch_bytes -= state.sketch_bytes();
         if let Some(ewm) = cell.ewm.take() {
             self.closing.weigh(cell.key, ewm);
         }
         self.index.remove(&(cell.pane, cell.key, cell.partition));
         self.free.push(slot);
-        (cell.pane, cell.key, cell.into_summary(shape))
+        (cell.pane, cell.key, state.into_summary(shape))
     }
 
     /// Brings every cell into the list of its pane: at the end, panes of rows close together too.
@@ -360,15 +233,13 @@ impl Grouped {
             return;
         }
         let mut moved = vec![NONE; self.cells.len()];
-        let cells = std::mem::take(&mut self.cells).into_iter().zip(&mut moved);
-        let cells = cells.filter(|(cell, _)| cell.live).zip(0..);
-        self.cells = cells
-            .map(|((cell, moved), slot)| {
-                *moved = slot;
-                cell
-            })
-            .collect();
+        let live = moved.iter_mut().zip(&self.cells).filter(|(_, cell)| cell.live);
+        live.zip(0..).for_each(|((moved, _), slot)| *moved = slot);
+        let mut at = moved.iter();
+        self.states.retain(|_| at.next() != Some(&NONE));
+        self.cells.retain(|cell| cell.live);
         self.cells.shrink_to_fit();
+        self.states.shrink_to_fit();
         (self.free, self.local) = (Vec::new(), vec![(0, 0); self.cells.len()]);
         let places = self.panes.values_mut().flatten().chain(&mut self.full);
         for slot in places.chain(self.index.values_mut()) {

@@ -4,24 +4,25 @@
 //! numbers in the order of first appearance. A missing key (null, or NaN) is a key like any other.
 
 mod held;
+mod short;
 
 use crate::error::{Error, Result};
 use crate::report::{KeyValue, Named};
-use arrow::array::{Array, ArrayRef, AsArray, new_null_array};
-use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use arrow::array::{Array, ArrayRef, UInt32Array, new_null_array};
+use arrow::compute::take;
 use arrow::row::{RowConverter, SortField};
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashbrown::{DefaultHashBuilder, HashTable};
 use held::Held;
 use serde::{Deserialize, Serialize};
+use short::{Bits, Short};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// Rows that are encoded at once: what numbering takes beside the columns does not grow with the batch.
 const ROWS_AT_ONCE: usize = 1 << 18;
 
-/// Keys that are one number of 64 bits are found by it, without being encoded, while there are no more of them than
-/// this: a table of 1 MiB stays in the second-level cache.
-const SHORT_KEYS_MAX: usize = 1 << 16;
+/// Keys that are encoded at once where they are found by their bits: those of most rows are known then.
+const NEW_AT_ONCE: usize = 4096;
 
 /// Key values and their numbers.
 #[derive(Debug)]
@@ -31,8 +32,7 @@ pub(crate) struct KeyTable {
     converter: RowConverter,
     hasher: DefaultHashBuilder,
     table: HashTable<u32>,
-    /// The numbers of keys that are one number of 64 bits, by its bits.
-    short: HashMap<u64, u32>,
+    short: Short,
     /// Encoded keys one after another; key i ends at ends[i].
     bytes: Vec<u8>,
     ends: Vec<usize>,
@@ -69,7 +69,7 @@ impl KeyTable {
             held,
             hasher: DefaultHashBuilder::default(),
             table: HashTable::new(),
-            short: HashMap::new(),
+            short: Short::default(),
             bytes: Vec::new(),
             ends: Vec::new(),
             forms: 0,
@@ -83,63 +83,59 @@ impl KeyTable {
 
     /// The number of each row's key. What is refused is refused before anything is kept of it.
     pub(crate) fn numbers(&mut self, keys: &[(String, ArrayRef)], out: &mut Vec<u32>) -> Result<()> {
-        let before = out.len();
-        if self.short_numbers(keys, out) {
-            return Ok(());
-        }
-        out.truncate(before);
-        self.encoded_numbers(keys, out)?;
-        if self.len() <= SHORT_KEYS_MAX {
-            let short = &mut self.short;
-            short_keys(&self.held, keys, |i, bits| {
-                short.insert(bits, out[before + i]);
-                true
-            });
-        }
-        Ok(())
+        self.admit(keys)?;
+        self.admitted_numbers(keys, out)
     }
 
-    /// Numbers keys that are one number of 64 bits each, and all known; whether they are.
-    fn short_numbers(&self, keys: &[(String, ArrayRef)], out: &mut Vec<u32>) -> bool {
-        if self.short.is_empty() {
-            return false;
-        }
-        let mut last = None;
-        short_keys(&self.held, keys, |_, bits| {
-            let number = match last {
-                Some((known, number)) if known == bits => Some(number),
-                _ => self.short.get(&bits).copied(),
-            };
-            last = number.map(|number| (bits, number));
-            out.extend(number);
-            number.is_some()
-        })
-    }
-
-    fn encoded_numbers(&mut self, keys: &[(String, ArrayRef)], out: &mut Vec<u32>) -> Result<()> {
+    /// Finds the forms of the keys, and whether all of them can be held so.
+    pub(super) fn admit(&mut self, keys: &[(String, ArrayRef)]) -> Result<()> {
         let mut held = self.held.clone();
         for (held, (name, array)) in held.iter_mut().zip(keys).filter(|(h, _)| **h == Held::Undecided) {
             *held = Held::of(name, array.data_type())?;
         }
-        let rows = keys.first().map_or(0, |(_, array)| array.len());
-        let columns = |held: &[Held], start: usize| -> Result<Vec<ArrayRef>> {
-            let length = ROWS_AT_ONCE.min(rows - start);
-            let keys = keys.iter().zip(held);
-            keys.map(|((name, array), held)| held.hold(name, &array.slice(start, length)))
-                .collect()
-        };
-        let mut first = Some(columns(&held, 0)?);
-        // What is refused anywhere is found before a row counts.
-        for start in (ROWS_AT_ONCE..rows).step_by(ROWS_AT_ONCE) {
-            columns(&held, start)?;
+        let sure = |(held, (_, array)): (&Held, &(String, ArrayRef))| held.holds_all_of(array.data_type());
+        if !held.iter().zip(keys).all(sure) {
+            for_each_chunk(keys, |keys| hold(&held, keys).map(|_| ()))?;
         }
-        self.decide(held)?;
-        for start in (0..rows).step_by(ROWS_AT_ONCE) {
-            let columns = match first.take() {
-                Some(first) => first,
-                None => columns(&self.held, start)?,
-            };
-            self.number_rows(&columns, out)?;
+        self.decide(held)
+    }
+
+    /// The numbers of keys that were admitted.
+    pub(super) fn admitted_numbers(&mut self, keys: &[(String, ArrayRef)], out: &mut Vec<u32>) -> Result<()> {
+        for_each_chunk(keys, |keys| match Bits::of(&self.held, keys) {
+            Some(bits) => self.short_numbers(bits, keys, out),
+            None => {
+                let columns = hold(&self.held, keys)?;
+                self.number_rows(&columns, out)
+            }
+        })
+    }
+
+    /// Numbers keys that are one number of 64 bits each; only those that are new are encoded.
+    fn short_numbers(&mut self, bits: Bits<'_>, keys: &[(String, ArrayRef)], out: &mut Vec<u32>) -> Result<()> {
+        let before = out.len();
+        out.resize(before + keys[0].1.len(), short::NONE);
+        let mut unknown = self.short.numbers(bits, &mut out[before..]);
+        let mut at_once = NEW_AT_ONCE;
+        while !unknown.is_empty() {
+            let rest = unknown.split_off(at_once.min(unknown.len()));
+            let (name, array) = &keys[0];
+            let places = UInt32Array::from(unknown.clone());
+            let new = take(array, &places, None).map_err(|e| failed(&self.names, &e))?;
+            let columns = hold(&self.held, &[(name.clone(), new)])?;
+            let mut numbers = Vec::with_capacity(unknown.len());
+            self.number_rows(&columns, &mut numbers)?;
+            for (row, number) in unknown.iter().zip(&numbers) {
+                out[before + *row as usize] = *number;
+            }
+            self.short.learn(bits, &unknown, &numbers, self.ends.len());
+            unknown = rest;
+            unknown.retain(|row| {
+                let number = &mut out[before + *row as usize];
+                *number = self.short.get(bits, *row as usize);
+                *number == short::NONE
+            });
+            at_once *= 2;
         }
         Ok(())
     }
@@ -202,7 +198,7 @@ impl KeyTable {
         self.held = held;
         self.forms += 1;
         self.table.clear();
-        self.short.clear();
+        self.short = Short::default();
         self.bytes.clear();
         self.ends.clear();
         // Distinct keys stay distinct, so each gets the number that it had.
@@ -246,7 +242,7 @@ impl KeyTable {
         let mut numbers = Vec::with_capacity(keep.len());
         let (bytes, ends) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.ends));
         self.table.clear();
-        self.short = HashMap::new();
+        self.short = Short::default();
         for (i, keep) in (0..ends.len() as u32).zip(keep) {
             let kept = match keep {
                 true => Some(self.number(encoded(&bytes, &ends, i))?),
@@ -265,7 +261,7 @@ impl KeyTable {
             + self.bytes.len()
             + self.ends.capacity() * size_of::<usize>()
             + self.table.allocation_size()
-            + self.short.allocation_size()
+            + self.short.memory_bytes()
     }
 
     /// Bytes of one key as a group has it, on average, beside its fixed part.
@@ -275,11 +271,12 @@ impl KeyTable {
 
     /// By number: the place of each key in their order, missing ones first, then each column in its natural order.
     pub(super) fn ranks(&self) -> Vec<u32> {
-        let mut order: Vec<u32> = (0..self.len() as u32).collect();
-        // The encoding is made to be compared.
-        order.sort_unstable_by_key(|i| encoded(&self.bytes, &self.ends, *i));
+        // The encoding is made to be compared; its beginning tells most keys from each other, and lies close by.
+        let key = |i: u32| encoded(&self.bytes, &self.ends, i);
+        let mut order: Vec<(u128, u32)> = (0..self.len() as u32).map(|i| (beginning(key(i)), i)).collect();
+        order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| key(a.1).cmp(key(b.1))));
         let mut ranks = vec![0; order.len()];
-        for (rank, number) in (0..).zip(order) {
+        for (rank, (_, number)) in (0..).zip(order) {
             ranks[number as usize] = rank;
         }
         ranks
@@ -344,27 +341,35 @@ impl KeyValues {
     }
 }
 
-/// Hands the keys of a column that is held as what it is, one number of 64 bits a row, to `take` until that says no;
-/// whether it was such a column and all were taken. NaN is none, and −0 is 0.
-fn short_keys(held: &[Held], keys: &[(String, ArrayRef)], mut take: impl FnMut(usize, u64) -> bool) -> bool {
-    let ([Held::Of(held)], [(_, array)]) = (held, keys) else {
-        return false;
-    };
-    if held != array.data_type() || array.null_count() > 0 {
-        return false;
+/// Calls this for the rows of key columns, some at once.
+fn for_each_chunk(
+    keys: &[(String, ArrayRef)],
+    mut call: impl FnMut(&[(String, ArrayRef)]) -> Result<()>,
+) -> Result<()> {
+    let rows = keys.first().map_or(0, |(_, array)| array.len());
+    if rows <= ROWS_AT_ONCE {
+        return call(keys);
     }
-    match held {
-        DataType::Int64 => {
-            let values = array.as_primitive::<Int64Type>().values();
-            values.iter().enumerate().all(|(i, x)| take(i, *x as u64))
-        }
-        DataType::Float64 => {
-            let values = array.as_primitive::<Float64Type>().values();
-            let mut all = values.iter().enumerate();
-            all.all(|(i, x)| !x.is_nan() && take(i, (x + 0.0).to_bits()))
-        }
-        _ => false,
+    for start in (0..rows).step_by(ROWS_AT_ONCE) {
+        let length = ROWS_AT_ONCE.min(rows - start);
+        let slice = |(name, array): &(String, ArrayRef)| (name.clone(), array.slice(start, length));
+        call(&keys.iter().map(slice).collect::<Vec<_>>())?;
     }
+    Ok(())
+}
+
+/// Key columns in these forms.
+fn hold(held: &[Held], keys: &[(String, ArrayRef)]) -> Result<Vec<ArrayRef>> {
+    let keys = keys.iter().zip(held);
+    keys.map(|((name, array), held)| held.hold(name, array)).collect()
+}
+
+/// The first bytes of an encoded key, in its order.
+fn beginning(key: &[u8]) -> u128 {
+    let mut bytes = [0; size_of::<u128>()];
+    let length = key.len().min(bytes.len());
+    bytes[..length].copy_from_slice(&key[..length]);
+    u128::from_be_bytes(bytes)
 }
 
 /// Key i of encoded keys.

@@ -11,7 +11,7 @@ use super::{Engine, Layout, Single, Watermarks};
 use crate::batch::BatchBuilder;
 use crate::error::{Error, Result};
 use crate::spec::{Spec, Window};
-use crate::summary::{Ewm, LeafRun, Summary};
+use crate::summary::{CellState, Ewm, LeafRun, Summary};
 use crate::window::Sliding;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -75,9 +75,9 @@ impl Engine {
                 "windows that closed have not all been taken: take them before the state".into(),
             ));
         }
-        let cells = self.grouped.cells.iter().filter(|cell| cell.live).map(|cell| {
-            let folded = cell.folded.as_deref().map(Cow::Borrowed);
-            let open = cell.open.as_ref().map(Cow::Borrowed);
+        let cells = self.grouped.cells.iter().zip(&self.grouped.states);
+        let cells = cells.filter(|(cell, _)| cell.live).map(|(cell, state)| {
+            let (folded, open) = (state.folded().map(Cow::Borrowed), state.open().map(Cow::Borrowed));
             let ewm = cell.ewm.as_deref().map(Cow::Borrowed);
             (cell.pane, cell.key, cell.partition, folded, open, ewm)
         });
@@ -145,11 +145,9 @@ impl Engine {
                 key,
                 partition,
                 live: true,
-                folded: folded.map(Box::new),
-                open,
                 ewm: ewm.map(|ewm| Box::new(ewm.into_owned())),
             };
-            grouped.insert(cell, of_rows)?;
+            grouped.insert(cell, CellState::new(folded, open), of_rows)?;
         }
         if state.seen.len() > known || state.key_rows.len() > known {
             return Err(damaged("it has more keys than it names"));

@@ -85,7 +85,7 @@ impl<'a> Builder<'a> {
         };
         let matrix = |entry: &dyn Fn(&CoMoments, usize, usize) -> Option<f64>| {
             let fitting = comoments.as_ref().filter(|m| m.dimension() == names.len());
-            fitting.map(|m| matrix(names, m, entry))
+            fitting.map(|m| Box::new(matrix(names, m, entry)))
         };
         let columns = columns.iter().enumerate();
         Group {
@@ -114,17 +114,18 @@ impl<'a> Builder<'a> {
                 .as_ref()
                 .zip(regression.as_ref())
                 .filter(|(r, m)| m.dimension() == r.terms.len() + 1)
-                .map(|(r, m)| fitted(r, regression::fit(r, m))),
+                .map(|(r, m)| Box::new(fitted(r, regression::fit(r, m)))),
             fit: None,
             ewm_covariance: ewm
                 .as_ref()
                 .filter(|ewm| spec.covariance && ewm.has_covariances())
-                .map(|ewm| Matrix {
-                    columns: names.to_vec(),
-                    rows,
-                    matrix: (0..names.len())
-                        .map(|i| (0..names.len()).map(|j| ewm.covariance(i, j, spec.ddof)).collect())
-                        .collect(),
+                .map(|ewm| {
+                    let entry = |i| (0..names.len()).map(|j| ewm.covariance(i, j, spec.ddof)).collect();
+                    Box::new(Matrix {
+                        columns: names.to_vec(),
+                        rows,
+                        matrix: (0..names.len()).map(entry).collect(),
+                    })
                 }),
         }
     }

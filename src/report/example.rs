@@ -81,10 +81,10 @@ pub(crate) fn single() -> Report {
         window: None,
         rows: 100,
         columns: named([("temp", temp), ("wind", wind)]),
-        covariance: Some(matrix(4.0, 0.5)),
-        correlation: Some(matrix(1.0, 0.25)),
+        covariance: Some(Box::new(matrix(4.0, 0.5))),
+        correlation: Some(Box::new(matrix(1.0, 0.25))),
         differences: Some(named([("temp", difference)])),
-        regression: Some(RegressionReport {
+        regression: Some(Box::new(RegressionReport {
             target: "temp".into(),
             terms: vec!["intercept".into(), "wind".into(), "twice_wind".into()],
             coefficients: vec![Some(10.0), Some(-0.25), None],
@@ -94,7 +94,7 @@ pub(crate) fn single() -> Report {
             rank: 2,
             rows: 98,
             centred: None,
-        }),
+        })),
         fit: None,
         ewm_covariance: None,
     }])

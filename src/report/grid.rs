@@ -207,7 +207,7 @@ fn block(group: &Group) -> Block {
         std::slice::from_ref(group),
         &columns::Labels::none(),
     ));
-    parts.extend(group.regression.as_ref().map(regression));
+    parts.extend(group.regression.as_deref().map(regression));
     Block {
         title: asked.then(|| group_title(group)),
         parts,
@@ -229,7 +229,7 @@ fn wide(groups: &[Group]) -> Block {
 fn matrices(group: &Group) -> impl Iterator<Item = Part> + '_ {
     let covariance = group.covariance.as_ref().map(|m| matrix(Kind::Covariance, m));
     let correlation = group.correlation.as_ref().map(|m| matrix(Kind::Correlation, m));
-    let fit = group.fit.as_ref().map(fit);
+    let fit = group.fit.as_deref().map(fit);
     covariance.into_iter().chain(correlation).chain(fit)
 }
 

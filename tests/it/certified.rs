@@ -53,7 +53,7 @@ fn fit(target: &[f64], terms: &[Vec<f64>]) -> RegressionReport {
     let spec = Spec::new().regression("y", &names).precision(Precision::Exact);
     let fit = report(spec, &batch).groups[0].regression.clone().unwrap();
     assert_eq!((fit.rank, fit.rows), (terms.len() + 1, target.len() as u64));
-    fit
+    *fit
 }
 
 /// The least number of digits over coefficients, standard errors, residual sd and R².

@@ -68,6 +68,16 @@ impl Held {
         }
     }
 
+    /// Whether every column of this type can be held so.
+    pub(super) fn holds_all_of(&self, data_type: &DataType) -> bool {
+        let is_text = |t: &DataType| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+        match self {
+            Self::Of(DataType::LargeUtf8) => is_text(data_type),
+            Self::Of(held) => held == data_type,
+            Self::Undecided | Self::Time => false,
+        }
+    }
+
     /// A column in this form; NaN is null and −0 is 0.
     ///
     /// # Errors

@@ -306,7 +306,7 @@ impl Rows<'_> {
             self.clear.execute(params![feed, start, end, key, part])?;
         }
         for (kind, matrix) in matrices {
-            for (a, b, value) in matrix.iter().flat_map(entries) {
+            for (a, b, value) in matrix.as_deref().into_iter().flat_map(entries) {
                 self.entry
                     .execute(params![feed, start, end, key, part, kind, a, b, value])?;
             }

@@ -328,7 +328,7 @@ fn t_value(estimate: Option<f64>, error: Option<f64>) -> Option<f64> {
 pub(super) fn regressions(groups: &[Group], labels: &Labels) -> Vec<Part> {
     let fits: Vec<(&Group, &RegressionReport)> = groups
         .iter()
-        .filter_map(|g| Some((g, g.regression.as_ref()?)))
+        .filter_map(|g| Some((g, g.regression.as_deref()?)))
         .collect();
     let Some((_, first)) = fits.first() else {
         return Vec::new();
