@@ -94,7 +94,7 @@ struct Layout {
 }
 
 /// State where all rows are of one cell.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Single {
     folded: Summary,
     tail: BatchBuilder,

@@ -53,6 +53,8 @@
 //! # Ok::<(), millstream::Error>(())
 //! ```
 //!
+//! [`Online::push`] takes one row after another, where they arrive so, and comes to the same.
+//!
 //! Groups come from [`Spec::by`] (distinct keys, [`Batch::with_keys`]) and [`Spec::window`] (event time,
 //! [`Batch::with_time_ns`]).
 //!
@@ -112,6 +114,7 @@ pub mod machine;
 #[cfg(feature = "sqlite")]
 pub mod merge;
 pub mod metrics;
+pub mod online;
 pub mod pipeline;
 pub mod planner;
 pub mod predictor;
@@ -134,6 +137,7 @@ pub use batch::Batch;
 pub use engine::Engine;
 pub use error::{Error, Result};
 pub use fit::fit;
+pub use online::Online;
 pub use report::{Closed, Report};
 pub use spec::{ModelSpec, Precision, Spec, Window};
 pub use summary::{Merge, Model, Summary};

@@ -180,7 +180,7 @@ fn reduce_single(work: &Work) -> Vec<Partial> {
     };
     let leaves = |blocks: &[Block]| reduce_leaves(work, blocks);
     let values = work.batch.rows() * work.batch.columns().len();
-    if values < PARALLEL_VALUES_MIN {
+    if values < PARALLEL_VALUES_MIN || blocks.len() <= run {
         blocks.chunks(run).flat_map(leaves).collect()
     } else {
         blocks.par_chunks(run).flat_map_iter(leaves).collect()

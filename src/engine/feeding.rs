@@ -1,11 +1,11 @@
 //! Feeds that do not end: rows of several partitions, a watermark that moves row by row, windows that close behind it.
 
-use super::{Complete, Engine, Grouped, Lateness, Refused, Watermarks};
+use super::{Complete, Engine, Grouped, Lateness, Layout, Refused, Watermarks};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::report::Closed;
+use crate::report::{Closed, Report};
 use crate::spec::Window;
-use crate::summary::{LeafRun, Merge};
+use crate::summary::{LeafRun, Merge, Shape, Summary};
 
 impl Engine {
     /// An engine whose windows close as soon as the watermark has passed their end (windows of rows: as soon as they are
@@ -140,13 +140,10 @@ impl Engine {
     /// windows that were reported at the end is another part of them ([`Closed::part`]).
     pub fn end(&mut self) {
         self.ended = true;
-        if let Some(layout) = self.layout.clone()
-            && self.single.tail.rows() > 0
-        {
-            let tail = self.single.tail.take();
-            self.submit_single(tail, &layout);
+        match self.layout.clone() {
+            Some(layout) => self.submit_tail(&layout),
+            None => self.drain(),
         }
-        self.drain();
     }
 
     /// The next windows that are complete, at most `max` of them, ordered by window, then key; none where there are no
@@ -174,26 +171,15 @@ impl Engine {
             if !self.ended {
                 return Ok(Vec::new());
             }
-            let mut summary = std::mem::take(&mut self.single.folded);
+            let summary = std::mem::take(&mut self.single.folded);
             if summary.rows == 0 && self.grouped.closing.again.is_some() {
                 // Nothing came since the end before.
                 self.ended = false;
                 return Ok(Vec::new());
             }
-            if summary.rows == 0 {
-                summary = LeafRun::new(&shape).finish(&shape);
-            }
-            let ewm = self.single.ewm.clone();
-            let part = self.grouped.closing.part(0);
+            let all = self.of_all_rows(summary, &shape);
             self.reset();
-            let (key, window) = (None, None);
-            return Ok(vec![Closed {
-                key,
-                window,
-                summary,
-                ewm,
-                part,
-            }]);
+            return Ok(vec![all]);
         }
         if self.grouped.may_close(complete) {
             self.drain();
@@ -229,16 +215,69 @@ impl Engine {
         }
         let mut summary = self.single.folded.clone();
         summary.merge(&run.finish(&layout.shape));
-        let (key, window) = (None, None);
-        let ewm = self.single.ewm.clone();
-        let part = self.grouped.closing.part(0);
-        Ok(vec![Closed {
-            key,
-            window,
-            summary,
-            ewm,
-            part,
-        }])
+        Ok(vec![self.of_all_rows(summary, &layout.shape)])
+    }
+
+    /// The report of the rows so far, to the last bit that of [`Engine::finish`]; more rows may follow.
+    ///
+    /// ```
+    /// use millstream::{Batch, Engine, Spec};
+    /// let mut engine = Engine::new(Spec::new())?;
+    /// engine.push(&Batch::from_columns([("x", vec![1.0, 2.0])])?)?;
+    /// assert_eq!(engine.report_so_far()?.groups[0].columns["x"].mean, Some(1.5));
+    /// engine.push(&Batch::from_columns([("x", vec![6.0])])?)?;
+    /// assert_eq!(engine.finish()?.groups[0].columns["x"].mean, Some(3.0));
+    /// # Ok::<(), millstream::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a spec with keys or windows: what is open of those, [`Engine::open_windows`] says.
+    pub fn report_so_far(&mut self) -> Result<Report> {
+        if self.spec.is_grouped() {
+            return Err(Error::Usage(
+                "there is no report of the rows so far for a spec with keys or windows".into(),
+            ));
+        }
+        self.drain();
+        let Some(layout) = self.layout.clone() else {
+            return Ok(self.report(0, &[], []));
+        };
+        let before = self.single.clone();
+        self.submit_tail(&layout);
+        let now = std::mem::replace(&mut self.single, before);
+        let all = self.of_all_rows(now.folded, &layout.shape);
+        let mut report = self.report(self.rows, &layout.reported, [all]);
+        report.late_rows = self.late;
+        Ok(report)
+    }
+
+    /// Whether batches with these columns can be pushed.
+    ///
+    /// # Errors
+    /// As [`Engine::push`] of such a batch.
+    pub(crate) fn suits(&self, batch: &Batch) -> Result<()> {
+        self.prepare(batch).map(drop)
+    }
+
+    /// Reduces the rows of the unfinished leaf, and all that is outstanding.
+    fn submit_tail(&mut self, layout: &Layout) {
+        if self.single.tail.rows() > 0 {
+            let tail = self.single.tail.take();
+            self.submit_single(tail, layout);
+        }
+        self.drain();
+    }
+
+    /// The only cell, where there are neither keys nor windows.
+    fn of_all_rows(&self, mut summary: Summary, shape: &Shape) -> Closed {
+        if summary.rows == 0 {
+            summary = LeafRun::new(shape).finish(shape);
+        }
+        Closed {
+            ewm: self.single.ewm.clone(),
+            part: self.grouped.closing.part(0),
+            ..Closed::new(None, None, summary)
+        }
     }
 
     /// As new, or going on where windows close as rows come.

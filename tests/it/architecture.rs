@@ -65,6 +65,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &["backend", "batch", "cells", "engine", "spec", "summary", "units"],
     ),
     ("learner", &["backend", "batch", "engine", "spec", "summary"]),
+    ("online", &["batch", "engine", "report", "spec"]),
     ("predictor", &["batch", "regression", "report", "spec", "summary"]),
     ("config", &["engine", "expr", "io", "spec", "units"]),
     (

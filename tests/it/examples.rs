@@ -47,6 +47,15 @@ fn quickstart_prints_what_the_numbers_come_to() {
 }
 
 #[test]
+fn row_at_a_time_reports_on_the_way_and_at_the_end() {
+    let text = example("row_at_a_time", &[]);
+    // 2 + 149.5 / 240 and 2 + 299.5 / 240; the ripple has mean 0.
+    assert!(text.contains("300 rows: mean level Some(2.6229166"), "{text}");
+    assert!(text.contains("600 rows: mean level Some(3.2479166"), "{text}");
+    assert!(text.contains("slope Some(0.2500"), "{text}");
+}
+
+#[test]
 fn grouped_windows_prints_a_row_per_window_and_sensor() {
     let text = example("grouped_windows", &[]);
     let rows = |sensor: &str| text.lines().filter(|line| line.contains(sensor)).count();

@@ -95,6 +95,7 @@ mod merging;
 #[cfg(feature = "net")]
 mod monitor;
 mod nist;
+mod online;
 mod oracle;
 mod oracle_checks;
 #[cfg(feature = "cli")]
