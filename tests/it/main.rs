@@ -11,6 +11,8 @@ mod backend_contract;
 #[cfg(feature = "cli")]
 mod bad_input;
 mod bench;
+#[cfg(unix)]
+mod bench_gate;
 mod certified;
 #[cfg(feature = "cli")]
 mod command;
