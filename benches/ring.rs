@@ -35,6 +35,7 @@ fn values(column: usize, rows: usize) -> Vec<f64> {
 fn work(rows: usize) -> Work {
     let columns = (0..COLUMNS).map(|i| (format!("c{i}"), values(i, rows)));
     Work {
+        before: Arc::new([]),
         batch: Batch::from_columns(columns).expect("a batch"),
         cells: Arc::new(Cells::single(rows, rows)),
         carried: Arc::new([]),

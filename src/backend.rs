@@ -21,6 +21,10 @@ use std::sync::Arc;
 pub struct Work {
     /// The rows.
     pub batch: Batch,
+    /// Where all rows are of one cell: those of its unfinished leaf, from batches before. They come before the rows of
+    /// the batch and belong to the first block, which does not count them. Their columns have the names of the batch's,
+    /// and each may be `f32` in one batch and `f64` in another.
+    pub before: Arc<[Batch]>,
     /// Which of them belong together.
     pub cells: Arc<Cells>,
     /// By cell of the batch: the unfinished leaf that its first block continues. Empty where none does.
@@ -107,6 +111,8 @@ pub struct Tolerance {
     pub moments: f64,
     /// Of a co-moment, relative to the root of the product of its two variances.
     pub comoments: f64,
+    /// The same where all columns of the matrix are `f32` and the shape is not exact ([`Shape::exact`]).
+    pub narrow: f64,
     /// Of the loss of a leaf and of its gradient, relative to the sum of the magnitudes of what they are sums of: with
     /// a = |w₀| + Σ|wⱼ xⱼ| + |y| of a row, Σ a² and Σ a |xⱼ| over the rows for the linear loss, Σ (1 + a) and
     /// Σ (1 + a) |xⱼ| for the logistic.
@@ -133,8 +139,9 @@ pub trait Backend: Send {
     fn collect(&mut self) -> Result<(u64, Vec<Partial>)>;
     /// How many works may be in flight.
     fn depth(&self) -> usize;
-    /// Whether it can give unfinished leaves of many cells back open, to be continued by the next work. If not, every
-    /// block is a leaf of its own, and no work waits for the one before.
+    /// Whether it takes leaves that were begun before: where there are many cells it gives them back open, to be
+    /// continued by the next work, and where there is one it takes their rows in several batches ([`Work::before`]). If
+    /// not, every block is a leaf of its own, and no work waits for the one before.
     fn carries(&self) -> bool {
         true
     }

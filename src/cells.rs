@@ -35,12 +35,20 @@ impl Cells {
     /// # Panics
     /// If a leaf has no rows.
     pub fn single(rows: usize, leaf_rows: usize) -> Self {
-        let blocks = (0..rows.div_ceil(leaf_rows))
+        Self::continued(0, rows, leaf_rows)
+    }
+
+    /// One cell of consecutive rows, whose first leaf has had so many `before`.
+    ///
+    /// # Panics
+    /// If a leaf has no rows, or fewer than it has had.
+    pub fn continued(before: usize, rows: usize, leaf_rows: usize) -> Self {
+        let blocks = (0..(before + rows).div_ceil(leaf_rows))
             .map(|k| {
-                let end = rows.min((k + 1) * leaf_rows);
+                let end = (before + rows).min((k + 1) * leaf_rows);
                 Block {
                     cell: 0,
-                    rows: k * leaf_rows..end,
+                    rows: (k * leaf_rows).saturating_sub(before)..end - before,
                     complete: end == (k + 1) * leaf_rows,
                 }
             })
@@ -298,5 +306,8 @@ mod tests {
         let blocks: Vec<_> = cells.blocks.iter().map(|b| (b.rows.clone(), b.complete)).collect();
         assert_eq!(blocks, [(0..4, true), (4..8, true), (8..10, false)]);
         assert_eq!(Cells::single(0, 4).blocks, []);
+        let cells = Cells::continued(3, 6, 4);
+        let blocks: Vec<_> = cells.blocks.iter().map(|b| (b.rows.clone(), b.complete)).collect();
+        assert_eq!(blocks, [(0..1, true), (1..5, true), (5..6, false)]);
     }
 }

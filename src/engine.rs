@@ -2,7 +2,7 @@
 //!
 //! Rows of a cell are numbered in the order of arrival; leaf k is rows k · LEAF … (k + 1) · LEAF − 1 of its cell,
 //! whatever the batches were. A cell is the left fold of its leaves, and an unfinished leaf is carried between batches:
-//! as raw rows where there is one cell, as a running state where there are many. So the same rows in the same order
+//! as slices of the batches where there is one cell, as a running state where there are many. So the same rows in the same order
 //! give the same bits for any batching and any number of threads. Folding is done here and nowhere else, in the order
 //! of the work's numbers.
 
@@ -16,16 +16,17 @@ mod places;
 mod pushing;
 mod queue;
 mod resident;
+mod single;
 mod snapshot;
+mod tail;
 
 use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Partial, Work};
-use crate::batch::{Batch, BatchBuilder};
-use crate::cells::Cells;
+use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::report::{Closed, Report, build};
 use crate::spec::{Spec, Window, unknown_column};
-use crate::summary::{Ewm, Merge, Shape, Summary};
+use crate::summary::{Merge, Shape};
 use crate::window::watermark::Watermarks;
 pub use crate::window::watermark::{Lateness, Refused};
 use closing::Complete;
@@ -33,6 +34,7 @@ use grouped::Grouped;
 pub(crate) use keys::{KeyTable, key_values};
 pub use queue::Fallbacks;
 use queue::{Job, Queue};
+use single::Single;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -54,7 +56,7 @@ pub struct Engine {
     spec: Spec,
     queue: Queue,
     /// What the first batch decided.
-    layout: Option<Layout>,
+    layout: Option<Arc<Layout>>,
     /// Batches so far: tells the cells of one from those of another.
     batches: u64,
     single: Single,
@@ -91,14 +93,6 @@ struct Layout {
     leaf_rows: usize,
     /// Whether rows have an event time.
     timed: bool,
-}
-
-/// State where all rows are of one cell.
-#[derive(Debug, Clone, Default)]
-struct Single {
-    folded: Summary,
-    tail: BatchBuilder,
-    ewm: Option<Box<Ewm>>,
 }
 
 impl Engine {
@@ -163,7 +157,7 @@ impl Engine {
                 return self.grouped.memory_bytes(self.spec.window, &layout.shape, group);
             }
             // The rows of the unfinished leaf, the cell, and a leaf that is folded into it.
-            let rows = self.single.tail.rows() * layout.places.len() * size_of::<f64>();
+            let rows = self.single.tail.kept_rows() * layout.places.len() * size_of::<f64>();
             (rows + 2 * layout.shape.state_bytes() + group) as u64
         })
     }
@@ -209,11 +203,11 @@ impl Engine {
     }
 
     /// The layout of a batch, which is to be that of the batches before.
-    fn prepare(&self, batch: &Batch) -> Result<Layout> {
+    fn prepare(&self, batch: &Batch) -> Result<Arc<Layout>> {
         check(&self.spec, batch)?;
         let layout = match &self.layout {
             Some(layout) => layout.clone(),
-            None => Layout::new(&self.spec, batch)?.suiting(self.queue.backend()),
+            None => Arc::new(Layout::new(&self.spec, batch)?.suiting(self.queue.backend())),
         };
         if batch.names() != layout.names {
             return Err(Error::Usage(format!(
@@ -230,49 +224,6 @@ impl Engine {
             )));
         }
         Ok(layout)
-    }
-
-    /// Fills the carried leaf first, hands whole leaves on without copying, and keeps a copy of the rest.
-    fn push_single(&mut self, batch: &Batch, layout: &Layout) {
-        if let (Some(half_life_ns), Some(times)) = (self.spec.ewm_half_life_ns, batch.time_ns()) {
-            let columns = &batch.columns()[..layout.shape.columns];
-            let new = || Box::new(Ewm::new(half_life_ns, columns.len(), self.spec.covariance));
-            let ewm = self.single.ewm.get_or_insert_with(new);
-            for (i, time) in times.iter().enumerate() {
-                ewm.push(*time, |c| columns[c].get(i));
-            }
-        }
-        let mut start = 0;
-        if self.single.tail.rows() > 0 {
-            start = batch.rows().min(layout.leaf_rows - self.single.tail.rows());
-            self.single.tail.append(batch, 0, start);
-            if self.single.tail.rows() == layout.leaf_rows {
-                let leaf = self.single.tail.take();
-                self.submit_single(leaf, layout);
-            }
-        }
-        let whole = (batch.rows() - start) / layout.leaf_rows * layout.leaf_rows;
-        if whole > 0 {
-            self.submit_single(batch.slice(start, whole), layout);
-        }
-        let rest = batch.rows() - start - whole;
-        if rest > 0 {
-            self.single.tail.append(batch, start + whole, rest);
-        }
-    }
-
-    fn submit_single(&mut self, batch: Batch, layout: &Layout) {
-        let cells = Cells::single(batch.rows(), layout.leaf_rows);
-        let work = Work {
-            batch,
-            cells: Arc::new(cells),
-            carried: Arc::new([]),
-            shape: layout.shape.clone(),
-            open: false,
-            weights: None,
-            resident: None,
-        };
-        self.submit(work, Vec::new());
     }
 
     fn submit(&mut self, work: Work, slots: Vec<u32>) {

@@ -90,7 +90,7 @@ impl Part {
             Order::Second => Self::Moments2,
             Order::Fourth => Self::Moments4,
         };
-        let regression = if shape.exact_regression {
+        let regression = if shape.exact {
             Self::Regression
         } else {
             Self::Covariance
@@ -252,7 +252,7 @@ impl Workload {
     /// The same in another precision.
     #[must_use]
     pub fn in_precision(mut self, precision: Precision) -> Self {
-        self.shape.exact_regression = precision == Precision::Exact;
+        self.shape.exact = precision == Precision::Exact;
         self
     }
 }

@@ -29,7 +29,8 @@ pub enum Precision {
     /// `f64` around pivots; regressions in double-double.
     #[default]
     Exact,
-    /// `f32` columns may be multiplied in `f32`; regressions in `f64`.
+    /// Matrices of many `f32` columns in `f32`, around pivots near the means, in sums of at most 256 rows that are added
+    /// up in `f64`: six digits and more. Regressions in `f64`.
     Fast,
 }
 
@@ -378,7 +379,7 @@ impl Spec {
             order: self.order,
             comoments,
             regression,
-            exact_regression: self.precision == Precision::Exact,
+            exact: self.precision == Precision::Exact,
             differences: self.differences,
             quantiles: !self.quantiles.is_empty(),
             loss: None,

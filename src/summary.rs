@@ -135,8 +135,9 @@ pub struct Shape {
     pub comoments: bool,
     /// Columns of the data that enter the regression: its terms, then its target.
     pub regression: Vec<usize>,
-    /// Whether the regression is held in double-double.
-    pub exact_regression: bool,
+    /// Whether products are as exact as can be: those of the regression in double-double, else in `f64`; the co-moments
+    /// over all columns in `f64`, else in `f32` where a backend may do so and all of them are `f32`.
+    pub exact: bool,
     /// Whether differences are kept.
     pub differences: bool,
     /// Whether quantiles are kept.
@@ -226,7 +227,7 @@ impl LeafRun {
         let d = shape.regression.len();
         let rest = || Rest {
             comoments: shape.comoments.then(|| ProductRun::new(shape.columns)),
-            regression: (d > 0).then(|| match shape.exact_regression {
+            regression: (d > 0).then(|| match shape.exact {
                 true => RegressionRun::Exact(Box::new(ProductRun::new(d))),
                 false => RegressionRun::Fast(Box::new(ProductRun::new(d))),
             }),
@@ -260,8 +261,8 @@ impl LeafRun {
         let rest_fits = |rest: &Rest| {
             let regression = match &rest.regression {
                 None => d == 0,
-                Some(RegressionRun::Exact(run)) => shape.exact_regression && run.dimension() == d,
-                Some(RegressionRun::Fast(run)) => !shape.exact_regression && run.dimension() == d,
+                Some(RegressionRun::Exact(run)) => shape.exact && run.dimension() == d,
+                Some(RegressionRun::Fast(run)) => !shape.exact && run.dimension() == d,
             };
             rest.comoments.as_ref().map(ProductRun::dimension) == shape.comoments.then_some(shape.columns)
                 && regression

@@ -6,6 +6,8 @@
 //! thread.
 
 mod in_place;
+mod leaf;
+mod leaves;
 mod loss;
 mod moments;
 mod products;
@@ -16,10 +18,9 @@ use super::{Backend, Partial, Tolerance, Work};
 use crate::batch::{Column, Values};
 use crate::cells::Block;
 use crate::error::{Error, Result};
-use crate::spec::{GROUPED_LEAF_ROWS, LEAF_ROWS};
-use crate::summary::differences::{Edge, Step, step};
+use crate::spec::GROUPED_LEAF_ROWS;
 use crate::summary::rows::{Chosen, GROUP_COLUMNS, Packed, Rows};
-use crate::summary::{Differences, LeafRun, Merge, Moments, Order, Quantiles, RegressionMoments, Room, Shape, Summary};
+use crate::summary::{LeafRun, Merge, Room, Shape, Summary};
 pub(crate) use in_place::Place;
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
@@ -31,9 +32,6 @@ use std::sync::Arc;
 /// Values below which a work stays on one thread: waking another costs 5 to 10 µs, in which one reduces about this
 /// many.
 const PARALLEL_VALUES_MIN: usize = 32_768;
-/// Leaves of a column that are reduced before those of the next column: reading half a MiB on keeps memory busier than
-/// going from column to column.
-const LEAVES_IN_A_ROW: usize = 16;
 /// Grouped values that one task takes at least.
 const GROUPED_VALUES_PER_TASK: usize = 32_768;
 /// Columns from which on rows are packed. To read a value of a row that is far from the one before costs a line of the
@@ -127,6 +125,8 @@ impl Backend for Cpu {
     /// (one value after another, with what rounding takes kept, by less: 8 · 2⁻⁵³ · 257); merges add 2⁻⁵² each.
     /// Products of 256 rows one after another err by 270 · 2⁻⁵³ · 257 = 7.7e-12, as their first row may lie 16 standard
     /// deviations away.
+    /// In `f32`, around pivots within 2 standard deviations, the roundings of a sum of 256 rows take 128 · 2⁻²⁴ · 5 =
+    /// 3.8e-5 of it, those of deviations 2⁻²³ · √5; as roundings do not all fall alike, 1e-6 is seldom reached.
     /// A term of z = Xw with at most 4096 terms is rounded 4098 times, the residual and its product with x once each,
     /// and a leaf adds at most 65,536 / 16 of them to a lane and 16 lanes in 4 steps: 8200 · 2⁻⁵³ = 9.2e-13 for a
     /// gradient. The residual enters the linear loss twice: 12,300 · 2⁻⁵³ = 1.4e-12. Exponential and logarithm of the
@@ -135,6 +135,7 @@ impl Backend for Cpu {
         Tolerance {
             moments: 2e-12,
             comoments: 8e-12,
+            narrow: 4e-5,
             loss: 2e-12,
         }
     }
@@ -165,127 +166,7 @@ fn reduce(work: &Work) -> Vec<Partial> {
     if work.cells.order.is_some() {
         reduce_grouped(work)
     } else {
-        reduce_single(work)
-    }
-}
-
-/// One cell of consecutive rows: every block is a leaf (the last may be short).
-fn reduce_single(work: &Work) -> Vec<Partial> {
-    let blocks = &work.cells.blocks;
-    let run = if work.shape.is_moments_only() {
-        // Enough runs for every thread to have some.
-        (blocks.len() / (4 * rayon::current_num_threads())).clamp(1, LEAVES_IN_A_ROW)
-    } else {
-        1
-    };
-    let leaves = |blocks: &[Block]| reduce_leaves(work, blocks);
-    let values = work.batch.rows() * work.batch.columns().len();
-    if values < PARALLEL_VALUES_MIN || blocks.len() <= run {
-        blocks.chunks(run).flat_map(leaves).collect()
-    } else {
-        blocks.par_chunks(run).flat_map_iter(leaves).collect()
-    }
-}
-
-/// Leaves one after another: their moments column by column, then what else there is leaf by leaf.
-fn reduce_leaves(work: &Work, blocks: &[Block]) -> Vec<Partial> {
-    let (batch, shape) = (&work.batch, &*work.shape);
-    let mut moments = vec![Vec::with_capacity(shape.columns); blocks.len()];
-    for column in &batch.columns()[..shape.columns] {
-        for (block, moments) in blocks.iter().zip(&mut moments) {
-            moments.push(column_moments(column, block.rows.clone(), shape.order));
-        }
-    }
-    let leaf = |(block, moments): (&Block, _)| reduce_leaf(work, block.rows.clone(), moments);
-    let leaves = blocks.iter().zip(moments).map(leaf);
-    leaves.map(|leaf| Partial::Leaf(Box::new(leaf))).collect()
-}
-
-/// A leaf of consecutive rows whose moments are known, by kernels that take a column (or all columns) at a time.
-fn reduce_leaf(work: &Work, rows: Range<usize>, moments: Vec<Moments>) -> Summary {
-    let (batch, shape) = (&work.batch, &*work.shape);
-    let columns = &batch.columns()[..shape.columns];
-    let differences = if shape.differences {
-        columns
-            .iter()
-            .map(|c| differences(c, batch.time_ns(), rows.clone()))
-            .collect()
-    } else {
-        Vec::new()
-    };
-    let regression = (!shape.regression.is_empty()).then(|| {
-        let chosen: Vec<&Column> = shape.regression.iter().map(|i| &batch.columns()[*i]).collect();
-        match shape.exact_regression {
-            true => RegressionMoments::Exact(Box::new(products::exact(&chosen, rows.clone()))),
-            false => RegressionMoments::Fast(Box::new(products::plain(&chosen, rows.clone()))),
-        }
-    });
-    Summary {
-        rows: rows.len() as u64,
-        columns: moments,
-        comoments: shape
-            .comoments
-            .then(|| Box::new(products::plain(&columns.iter().collect::<Vec<_>>(), rows.clone()))),
-        regression,
-        differences,
-        quantiles: if shape.quantiles {
-            columns.iter().map(|c| quantiles(c, rows.clone())).collect()
-        } else {
-            Vec::new()
-        },
-        loss: shape.loss.as_ref().zip(work.weights.as_deref()).map(|(loss, weights)| {
-            let loss = loss::of_rows(batch, rows, loss, weights);
-            Box::new(loss)
-        }),
-    }
-}
-
-/// Leaves of many columns are long: their moments come from runs that stay in the first-level cache, and as accurate as
-/// any.
-fn column_moments(column: &Column, rows: Range<usize>, order: Order) -> Moments {
-    let run = |start: usize| moments::of_column(column, start..rows.end.min(start + LEAF_ROWS), order);
-    let mut moments = run(rows.start);
-    for start in (rows.start + LEAF_ROWS..rows.end).step_by(LEAF_ROWS) {
-        moments.merge(&run(start));
-    }
-    moments
-}
-
-fn quantiles(column: &Column, rows: Range<usize>) -> Quantiles {
-    let mut q = Quantiles::default();
-    rows.for_each(|i| q.push(column.get(i)));
-    q
-}
-
-fn differences(column: &Column, time_ns: Option<&[i64]>, rows: Range<usize>) -> Differences {
-    let edge = |i: usize| Edge {
-        time_ns: time_ns.map(|t| t[i]),
-        value: column.get(i),
-    };
-    let mut values = Vec::with_capacity(rows.len());
-    let mut unordered = 0;
-    let mut last = edge(rows.start);
-    for i in rows.start + 1..rows.end {
-        let next = edge(i);
-        match step(last, next) {
-            Step::Difference(x) => values.push(x),
-            Step::Unordered => unordered += 1,
-            Step::None => {}
-        }
-        last = next;
-    }
-    let moments = if values.is_empty() {
-        Moments {
-            order: Order::Second,
-            ..Moments::default()
-        }
-    } else {
-        moments::of_values(&values, Order::Second)
-    };
-    Differences {
-        moments,
-        unordered,
-        edges: Some((edge(rows.start), last)),
+        leaves::reduce(work)
     }
 }
 

@@ -369,18 +369,20 @@ impl Backend for Gpu {
             Precision::Exact => Tolerance {
                 moments: 1e-12,
                 comoments: 1e-12,
+                narrow: 1e-12,
                 loss: 1e-12,
             },
             Precision::Fast => Tolerance {
                 moments: 1e-6,
                 comoments: 1e-6,
+                narrow: 1e-6,
                 loss: 2e-6,
             },
         }
     }
 
     fn submit(&mut self, seq: u64, mut work: Work) -> Result<()> {
-        if work.open || work.carried.iter().any(Option::is_some) {
+        if work.open || !work.before.is_empty() || work.carried.iter().any(Option::is_some) {
             return Err(Error::Failed("a GPU does not continue unfinished leaves".into()));
         }
         let blocks = work.cells.blocks.len();
@@ -449,6 +451,7 @@ impl Backend for Gpu {
         let rows = (RESIDENT_BLOCK_BYTES / 8 / columns.max(1)).clamp(LEAF_ROWS, RESIDENT_BLOCK_ROWS_MAX);
         let rows = rows.max(LEAF_ROWS_PER_COMOMENT_COLUMN * columns).next_power_of_two();
         let work = Work {
+            before: Arc::new([]),
             batch: batch.clone(),
             cells: Arc::new(Cells::single(batch.rows(), rows)),
             carried: Arc::new([]),

@@ -13,6 +13,7 @@
 use super::reference::{PROBABILITIES, Reference, total};
 use super::result::Verified;
 use crate::backend::Tolerance;
+use crate::batch::{Column, Values};
 use crate::machine::runner::Task;
 use crate::summary::{LossShape, Model, Moments, Order, RegressionMoments, Summary};
 
@@ -60,10 +61,14 @@ impl Worst {
 pub fn verify(summary: &Summary, reference: &Reference, task: &Task, tolerance: Tolerance) -> Verified {
     let shape = &task.shape;
     let matrix = shape.comoments || !shape.regression.is_empty() || shape.loss.is_some();
-    let exact = !shape.regression.is_empty() && shape.exact_regression;
+    let exact = !shape.regression.is_empty() && shape.exact;
+    let of_f32 = |column: &Column| matches!(column.values, Values::F32(_));
+    let narrow = !shape.exact && task.batch.columns().iter().take(shape.columns).all(of_f32);
+    let of_matrix = if narrow { tolerance.narrow } else { tolerance.comoments };
     let mut worst = Worst {
         tolerance: match (exact, matrix) {
             (true, _) => EXACT_PRODUCTS,
+            (_, true) if shape.comoments => of_matrix,
             (_, true) => tolerance.comoments,
             _ => tolerance.moments,
         },
@@ -89,7 +94,7 @@ pub fn verify(summary: &Summary, reference: &Reference, task: &Task, tolerance: 
             Some(m) if m.dimension() == shape.columns => {
                 let product = |i: usize, j: usize| m.product(i, j);
                 worst.equal(|| "the rows of the matrix".into(), m.rows, n as u64);
-                products(&mut worst, &product, &all, reference, tolerance.comoments);
+                products(&mut worst, &product, &all, reference, of_matrix);
             }
             _ => worst.equal(|| "the matrix".into(), "missing", "there"),
         }
@@ -103,7 +108,7 @@ pub fn verify(summary: &Summary, reference: &Reference, task: &Task, tolerance: 
                 let product = |i: usize, j: usize| m.product(i, j).hi;
                 products(&mut worst, &product, &shape.regression, reference, EXACT_PRODUCTS);
             }
-            Some(RegressionMoments::Fast(m)) if !shape.exact_regression => {
+            Some(RegressionMoments::Fast(m)) if !shape.exact => {
                 let product = |i: usize, j: usize| m.product(i, j);
                 products(&mut worst, &product, &shape.regression, reference, tolerance.comoments);
             }

@@ -9,7 +9,7 @@ fn full(rows: usize, exact: bool) -> Summary {
         order: Order::Fourth,
         comoments: true,
         regression: vec![0, 1],
-        exact_regression: exact,
+        exact,
         differences: true,
         quantiles: true,
         loss: None,
@@ -45,11 +45,8 @@ fn columns_of_extreme_magnitudes_come_back() {
         regression: vec![0, 1, 2],
         ..Shape::default()
     };
-    for exact_regression in [false, true] {
-        let shape = Shape {
-            exact_regression,
-            ..shape.clone()
-        };
+    for exact in [false, true] {
+        let shape = Shape { exact, ..shape.clone() };
         let mut run = LeafRun::new(&shape);
         [1.0, 2.0, 5.0]
             .iter()

@@ -1,6 +1,6 @@
 //! Feeds that do not end: rows of several partitions, a watermark that moves row by row, windows that close behind it.
 
-use super::{Complete, Engine, Grouped, Lateness, Layout, Refused, Watermarks};
+use super::{Complete, Engine, Grouped, Lateness, Refused, Watermarks};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::report::{Closed, Report};
@@ -140,10 +140,10 @@ impl Engine {
     /// windows that were reported at the end is another part of them ([`Closed::part`]).
     pub fn end(&mut self) {
         self.ended = true;
-        match self.layout.clone() {
-            Some(layout) => self.submit_tail(&layout),
-            None => self.drain(),
+        if let Some(layout) = self.layout.clone() {
+            self.submit_tail(&layout);
         }
+        self.drain();
     }
 
     /// The next windows that are complete, at most `max` of them, ordered by window, then key; none where there are no
@@ -205,13 +205,14 @@ impl Engine {
             return self.grouped.open_windows(&layout.shape);
         }
         let mut run = LeafRun::new(&layout.shape);
-        let tail = self.single.tail.clone().take();
-        let mut row = vec![0.0; tail.columns().len()];
-        for i in 0..tail.rows() {
-            row.iter_mut()
-                .zip(tail.columns())
-                .for_each(|(x, column)| *x = column.get(i));
-            run.push(&layout.shape, &row, tail.time_ns().map(|times| times[i]));
+        let mut row = vec![0.0; layout.places.len()];
+        for piece in self.single.tail.clone().take() {
+            for i in 0..piece.rows() {
+                row.iter_mut()
+                    .zip(piece.columns())
+                    .for_each(|(x, column)| *x = column.get(i));
+                run.push(&layout.shape, &row, piece.time_ns().map(|times| times[i]));
+            }
         }
         let mut summary = self.single.folded.clone();
         summary.merge(&run.finish(&layout.shape));
@@ -244,6 +245,7 @@ impl Engine {
         };
         let before = self.single.clone();
         self.submit_tail(&layout);
+        self.drain();
         let now = std::mem::replace(&mut self.single, before);
         let all = self.of_all_rows(now.folded, &layout.shape);
         let mut report = self.report(self.rows, &layout.reported, [all]);
@@ -257,15 +259,6 @@ impl Engine {
     /// As [`Engine::push`] of such a batch.
     pub(crate) fn suits(&self, batch: &Batch) -> Result<()> {
         self.prepare(batch).map(drop)
-    }
-
-    /// Reduces the rows of the unfinished leaf, and all that is outstanding.
-    fn submit_tail(&mut self, layout: &Layout) {
-        if self.single.tail.rows() > 0 {
-            let tail = self.single.tail.take();
-            self.submit_single(tail, layout);
-        }
-        self.drain();
     }
 
     /// The only cell, where there are neither keys nor windows.

@@ -103,6 +103,7 @@ impl Engine {
         self.grouped.weigh(&self.spec, &layout.shape, &batch, of_cells);
         let work = Work {
             batch,
+            before: Arc::new([]),
             cells: Arc::new(cells),
             carried: open.into(),
             shape: layout.shape.clone(),

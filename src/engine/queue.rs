@@ -9,6 +9,7 @@ use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Partial, Resident, Work};
 use crate::batch::Batch;
 use crate::error::Result;
+use crate::summary::LeafRun;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -143,11 +144,13 @@ fn fits(work: &Work, partials: &[Partial]) -> bool {
     let blocks = &work.cells.blocks;
     let open = work.open;
     let mut cell = None;
+    let in_batches: usize = work.before.iter().map(Batch::rows).sum();
     blocks.len() == partials.len()
         && blocks.iter().zip(partials).all(|(block, partial)| {
             let first = cell.replace(block.cell) != Some(block.cell);
             let carried = work.carried.get(block.cell as usize).and_then(Option::as_ref);
-            let before = carried.filter(|_| first).map_or(0, |run| run.rows());
+            let carried = carried.map_or(in_batches as u64, LeafRun::rows);
+            let before = if first { carried } else { 0 };
             let rows = before + block.rows.len() as u64;
             match partial {
                 Partial::Leaf(summary) => {

@@ -99,7 +99,7 @@ impl Engine {
     pub(crate) fn comoments_of(&mut self, resident: &Resident, model: &ModelSpec) -> Result<RegressionMoments> {
         let shape = Shape {
             regression: model.places(resident.batch().names())?,
-            exact_regression: self.spec.precision == Precision::Exact,
+            exact: self.spec.precision == Precision::Exact,
             ..Shape::default()
         };
         let leaf_rows = self.suiting(&shape, Spec::default().leaf_rows(&shape));
@@ -150,6 +150,7 @@ impl Engine {
         self.drain();
         let batch = resident.batch().clone();
         let work = Work {
+            before: Arc::new([]),
             cells: Arc::new(Cells::single(batch.rows(), resident.block_rows().unwrap_or(leaf_rows))),
             batch,
             carried: Arc::new([]),

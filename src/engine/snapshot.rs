@@ -7,6 +7,7 @@
 use super::forgotten::{Forgotten, Past};
 use super::grouped::{Cell, Grouped};
 use super::keys::{KeyTable, StoredKeys};
+use super::tail::Tail;
 use super::{Engine, Layout, Single, Watermarks};
 use crate::batch::BatchBuilder;
 use crate::error::{Error, Result};
@@ -21,7 +22,7 @@ use std::sync::Arc;
 struct State<'a> {
     layout: Option<StoredLayout>,
     folded: Cow<'a, Summary>,
-    tail: Cow<'a, BatchBuilder>,
+    tail: BatchBuilder,
     keys: Option<StoredKeys>,
     key_rows: Cow<'a, [Past]>,
     forgotten: Cow<'a, Forgotten>,
@@ -91,7 +92,7 @@ impl Engine {
                 leaf_rows: layout.leaf_rows,
             }),
             folded: Cow::Borrowed(&self.single.folded),
-            tail: Cow::Borrowed(&self.single.tail),
+            tail: self.single.tail.joined(),
             keys: self.grouped.keys.as_ref().map(KeyTable::stored),
             key_rows: Cow::Borrowed(&self.grouped.key_rows),
             forgotten: Cow::Borrowed(&self.grouped.forgotten),
@@ -180,14 +181,14 @@ impl Engine {
         self.grouped = grouped;
         self.single = Single {
             folded: state.folded.into_owned(),
-            tail: state.tail.into_owned(),
+            tail: Tail::of(state.tail),
             ewm: state.ewm.map(|ewm| Box::new(ewm.into_owned())),
         };
         // The rules are those of now: lateness may have been changed with the windows.
         if let (Some(own), Some(stored)) = (&mut self.watermarks, state.watermarks) {
             own.go_on(stored.into_owned());
         }
-        self.layout = layout;
+        self.layout = layout.map(Arc::new);
         (self.rows, self.late, self.ahead) = (state.rows, state.late, state.ahead);
         Ok(())
     }

@@ -110,6 +110,7 @@ impl<'a> Runner<'a> {
         self.backend.submit(
             self.sequence,
             Work {
+                before: Arc::new([]),
                 cells: Arc::new(Cells::single(task.batch.rows(), leaf_rows)),
                 batch: task.batch.clone(),
                 carried: Arc::new([]),

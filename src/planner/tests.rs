@@ -177,7 +177,7 @@ fn shapes_have_parts() {
         columns: 3,
         comoments: true,
         regression: vec![0, 4],
-        exact_regression: true,
+        exact: true,
         quantiles: true,
         loss: Some(LossShape {
             model: Model::Linear,

@@ -77,8 +77,8 @@ impl Summary {
             == [
                 Some(shape.columns),
                 shape.comoments.then_some(shape.columns),
-                d.filter(|_| shape.exact_regression),
-                d.filter(|_| !shape.exact_regression),
+                d.filter(|_| shape.exact),
+                d.filter(|_| !shape.exact),
                 Some(part(shape.differences)),
                 Some(part(shape.quantiles)),
                 shape.loss.as_ref().map(LossShape::weights),

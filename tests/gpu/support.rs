@@ -51,6 +51,7 @@ pub(crate) fn work(values: Vec<f64>) -> Work {
         ..Shape::default()
     };
     Work {
+        before: Arc::new([]),
         batch: Batch::from_columns([("x", values)]).unwrap(),
         cells: Arc::new(Cells::single(rows, rows.max(1))),
         carried: Arc::new([]),

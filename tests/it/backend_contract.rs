@@ -347,7 +347,7 @@ fn shape(columns: usize, exact: bool) -> Shape {
         order: if exact { Order::Fourth } else { Order::Second },
         comoments: true,
         regression: vec![0, 1],
-        exact_regression: exact,
+        exact,
         differences: true,
         quantiles: true,
         loss: None,
@@ -431,6 +431,7 @@ fn works() -> Vec<(String, Work)> {
 
 fn work(batch: Batch, cells: Cells, carried: Vec<Option<LeafRun>>, shape: Shape) -> Work {
     Work {
+        before: Arc::new([]),
         batch,
         cells: Arc::new(cells),
         carried: carried.into(),

@@ -86,6 +86,7 @@ fn gpu_keeps_rows_that_were_uploaded() {
         let mut reduce = |shape: &Shape, weights: [f64; 3], resident: Option<&Resident>, seq| -> Summary {
             let rows = resident.and_then(Resident::block_rows).unwrap_or(4096);
             let work = Work {
+                before: Arc::new([]),
                 batch: batch.clone(),
                 cells: Arc::new(Cells::single(batch.rows(), rows)),
                 carried: Arc::new([]),
@@ -149,6 +150,7 @@ fn gpu_leaves_a_loss_beyond_its_range_to_the_host() {
             ..Shape::default()
         };
         let work = Work {
+            before: Arc::new([]),
             batch,
             cells: Arc::new(Cells::single(3, 4096)),
             carried: Arc::new([]),

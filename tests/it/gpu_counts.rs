@@ -35,7 +35,7 @@ fn gpu_launches_the_kernels_of_each_summary() {
         ..moments_only(4)
     };
     let in_double_double = Shape {
-        exact_regression: true,
+        exact: true,
         ..regression.clone()
     };
     let differences = Shape {

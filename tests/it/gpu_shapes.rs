@@ -40,6 +40,7 @@ pub(crate) fn batch_of(columns: Vec<Column>) -> Batch {
 /// A work of a batch as one cell, cut into blocks of so many rows.
 pub(crate) fn single(batch: &Batch, block_rows: usize, shape: Shape) -> Work {
     Work {
+        before: Arc::new([]),
         cells: Arc::new(Cells::single(batch.rows(), block_rows)),
         batch: batch.clone(),
         carried: Arc::new([]),
@@ -57,7 +58,7 @@ pub(crate) fn everything(columns: usize) -> Shape {
         order: Order::Fourth,
         comoments: true,
         regression: (0..columns.min(3)).rev().collect(),
-        exact_regression: false,
+        exact: false,
         differences: true,
         quantiles: true,
         loss: None,

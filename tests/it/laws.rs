@@ -76,13 +76,13 @@ fn differences(rows: &[(i64, f64)]) -> Differences {
     run.finish()
 }
 
-fn shape(exact_regression: bool) -> Shape {
+fn shape(exact: bool) -> Shape {
     Shape {
         columns: 3,
         order: Order::Fourth,
         comoments: true,
         regression: vec![0, 2],
-        exact_regression,
+        exact,
         differences: true,
         quantiles: true,
         loss: None,

@@ -96,6 +96,7 @@ mod matrices;
 mod merging;
 #[cfg(feature = "net")]
 mod monitor;
+mod narrow;
 mod nist;
 mod online;
 mod oracle;

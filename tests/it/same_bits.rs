@@ -7,6 +7,7 @@ use crate::support::{bits, closed, closed_on, pieces};
 use arrow::array::{Array, TimestampNanosecondArray};
 use arrow::array::{ArrayRef, Float32Array, Float64Array, Int64Array, RecordBatch, StringArray};
 use millstream::backend::cpu::Cpu;
+use millstream::batch::{Column, Values};
 use millstream::{Batch, Precision, Spec, Window};
 use std::sync::Arc;
 
@@ -122,6 +123,40 @@ fn for_any_batches() {
             start += rows;
         }
         assert!(bits(&closed(&spec, &cut)) == whole, "{name}: uneven batches");
+    }
+}
+
+/// A column may be f32 in one batch and f64 in the next: widening is exact, so how rows of both come together in a leaf
+/// changes nothing.
+#[test]
+fn for_columns_that_change_their_type() {
+    let mut random = Random::new(8);
+    let x: Vec<f32> = (0..ROWS).map(|_| 100.0 + random.normal() as f32).collect();
+    let y: Vec<f64> = x.iter().map(|x| f64::from(*x) + random.normal()).collect();
+    let piece = |start: usize, end: usize, narrow: bool| {
+        let values = match narrow {
+            true => Values::F32(x[start..end].to_vec().into()),
+            false => Values::F64(x[start..end].iter().map(|x| f64::from(*x)).collect()),
+        };
+        let x = Column { values, nulls: None };
+        let y = Column {
+            values: Values::F64(y[start..end].to_vec().into()),
+            nulls: None,
+        };
+        let times = (start..end).map(|i| i as i64 * SECOND / 100).collect();
+        Batch::new(end - start, vec![("x".into(), x), ("y".into(), y)])
+            .and_then(|batch| batch.with_time_ns(times))
+            .unwrap()
+    };
+    let spec = everything().regression("y", &["x"]);
+    let whole = bits(&closed(&spec, &[piece(0, ROWS, false)]));
+    // Longer and shorter than what is carried as it lies, and than a leaf.
+    for rows in [37, 300, 1500, 6000] {
+        let starts = (0..ROWS).step_by(rows).zip(0..);
+        let cut: Vec<Batch> = starts
+            .map(|(start, k)| piece(start, ROWS.min(start + rows), k % 2 == 0))
+            .collect();
+        assert!(bits(&closed(&spec, &cut)) == whole, "{rows} rows a batch");
     }
 }
 

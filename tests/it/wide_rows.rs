@@ -50,7 +50,7 @@ fn of_any_number_of_columns_they_come_to_what_rows_one_at_a_time_come_to() {
             order: if count % 2 == 0 { Order::Fourth } else { Order::Second },
             comoments: true,
             regression: (0..count.min(4)).rev().collect(),
-            exact_regression: count % 3 == 0,
+            exact: count % 3 == 0,
             differences: true,
             quantiles: count < 20,
             loss: None,
@@ -62,6 +62,7 @@ fn of_any_number_of_columns_they_come_to_what_rows_one_at_a_time_come_to() {
         let cells = Arc::new(Cells::grouped(&cell_of_row, &[0; CELLS], LEAF_ROWS));
         let mut backend = Cpu::with_threads(2).unwrap();
         let work = Work {
+            before: Arc::new([]),
             batch: batch.clone(),
             cells: cells.clone(),
             carried: vec![None; CELLS].into(),

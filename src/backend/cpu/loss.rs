@@ -9,57 +9,38 @@
 //! The logistic loss and its residual are written in t = e^−|z| ≤ 1, which neither overflows nor cancels: with
 //! q = t / (1 + t), log(1 + eᶻ) − y z = log(1 + t) + (max(z, 0) − y z), and 1 / (1 + e⁻ᶻ) is 1 − q for z ≥ 0, else q.
 
+use super::leaf::{Leaf, LeafColumn, Run};
 use super::moments::{LANES, Lane, tree};
-use crate::batch::{Batch, Column, Values};
 use crate::summary::{Loss, LossShape, Model};
 use pulp::{Arch, NullaryFnOnce};
-use std::ops::Range;
 
 /// Rows that go through together: 2 KiB of residuals, and as much of each column in turn.
 const STEP_ROWS: usize = 16 * LANES;
 
-/// Loss and gradient over the complete rows among these; one weight for the intercept, where there is one, then one a
+/// Loss and gradient over the complete rows of a leaf; one weight for the intercept, where there is one, then one a
 /// term.
-pub(super) fn of_rows(batch: &Batch, rows: Range<usize>, shape: &LossShape, weights: &[f64]) -> Loss {
-    let column = |i: &usize| &batch.columns()[*i];
-    let columns: Vec<&Column> = shape.terms.iter().chain([&shape.target]).map(column).collect();
-    if columns.iter().all(|c| c.nulls.is_none()) {
-        let lanes: Vec<Run<'_>> = columns.iter().map(|c| Run::of(c, rows.clone())).collect();
-        let loss = sums(&lanes, shape, weights);
-        if loss.loss.is_finite() {
-            return loss;
+pub(super) fn of_leaf(leaf: &Leaf<'_>, shape: &LossShape, weights: &[f64]) -> Loss {
+    let rows = leaf.rows();
+    let column = |i: &usize| leaf.column(*i);
+    let columns: Vec<LeafColumn<'_>> = shape.terms.iter().chain([&shape.target]).map(column).collect();
+    if columns.iter().all(|c| !c.has_nulls()) {
+        let lanes: Vec<Run<'_>> = columns.iter().flat_map(|c| c.runs(0..rows)).collect();
+        // Rows that are reduced again and again lie in one run.
+        if lanes.len() == columns.len() {
+            let loss = sums(&lanes, shape, weights);
+            if loss.loss.is_finite() {
+                return loss;
+            }
         }
     }
-    let complete: Vec<usize> = rows.filter(|i| columns.iter().all(|c| c.get(*i).is_finite())).collect();
+    let is_complete = |i: &usize| columns.iter().all(|c| c.get(*i).is_finite());
+    let complete: Vec<usize> = (0..rows).filter(is_complete).collect();
     let gathered: Vec<Vec<f64>> = columns
         .iter()
         .map(|c| complete.iter().map(|i| c.get(*i)).collect())
         .collect();
     let lanes: Vec<Run<'_>> = gathered.iter().map(|v| Run::F64(v)).collect();
     sums(&lanes, shape, weights)
-}
-
-/// A run of a column.
-#[derive(Debug, Clone, Copy)]
-enum Run<'a> {
-    F64(&'a [f64]),
-    F32(&'a [f32]),
-}
-
-impl<'a> Run<'a> {
-    fn of(column: &'a Column, rows: Range<usize>) -> Self {
-        match &column.values {
-            Values::F64(v) => Self::F64(&v[rows]),
-            Values::F32(v) => Self::F32(&v[rows]),
-        }
-    }
-
-    fn len(self) -> usize {
-        match self {
-            Self::F64(v) => v.len(),
-            Self::F32(v) => v.len(),
-        }
-    }
 }
 
 /// Of columns without gaps, the last of which is the target.

@@ -3,12 +3,14 @@
 //! The pivot is the first value; where the mean turns out to lie far from it, the run is reduced once more around a
 //! better one ([`PivotSums::better_pivot`]). Whole numbers so large that their sum may be rounded are summed once more,
 //! with care. A run with missing or infinite values is compacted first: it shows by a sum that is not finite.
-//! The sixteen lanes are added up in a fixed tree, so the result does not depend on the width of the machine's vectors.
+//! The sixteen lanes are added up in a fixed tree, so the result does not depend on the width of the machine's vectors;
+//! nor does it depend on where the values lie, as runs that follow each other go on with the lane that comes next.
 
-use crate::batch::{Column, Values};
+use super::leaf::{LeafColumn, Run};
 use crate::summary::dd::two_sum;
 use crate::summary::moments::{MomentRun, Moments, Order, PivotSums, scale_of};
 use pulp::{Arch, NullaryFnOnce};
+use std::iter;
 use std::ops::Range;
 
 /// Sums side by side: two AVX-512 registers, enough independent chains to hide the latency of an addition.
@@ -34,23 +36,19 @@ impl Lane for f32 {
 }
 
 /// The moments of rows of a column.
-pub(super) fn of_column(column: &Column, rows: Range<usize>, order: Order) -> Moments {
-    if column.nulls.is_none() {
-        let clean = match &column.values {
-            Values::F64(v) => of_finite(&v[rows.clone()], order),
-            Values::F32(v) => of_finite(&v[rows.clone()], order),
-        };
-        if let Some(moments) = clean {
-            return moments;
-        }
+pub(super) fn of_column(column: LeafColumn<'_>, rows: Range<usize>, order: Order) -> Moments {
+    if !column.has_nulls()
+        && let Some(moments) = of_finite(column.runs(rows.clone()), order)
+    {
+        return moments;
     }
-    let values: Vec<f64> = rows.map(|i| column.get(i)).collect();
+    let values: Vec<f64> = column.values(rows).collect();
     of_values(&values, order)
 }
 
 /// The moments of values, NaN for missing ones.
 pub(super) fn of_values(values: &[f64], order: Order) -> Moments {
-    if let Some(moments) = of_finite(values, order) {
+    if let Some(moments) = of_finite(iter::once(Run::F64(values)), order) {
         return moments;
     }
     let mut counts = Moments::default();
@@ -73,7 +71,7 @@ pub(super) fn of_values(values: &[f64], order: Order) -> Moments {
         }
     } else {
         // Finite values whose sums overflow go through the running state, which chooses its units.
-        of_finite(&finite, order).unwrap_or_else(|| one_at_a_time(&finite, order))
+        of_finite(iter::once(Run::F64(&finite)), order).unwrap_or_else(|| one_at_a_time(&finite, order))
     };
     Moments {
         missing: counts.missing,
@@ -89,52 +87,94 @@ fn one_at_a_time(values: &[f64], order: Order) -> Moments {
     run.finish(order)
 }
 
-/// The moments of finite values; `None` where one is not finite or there are none.
-fn of_finite<T: Lane>(values: &[T], order: Order) -> Option<Moments> {
-    let first = values.first()?.widen();
-    let (mut sums, min, max) = sums(values, first, order);
+/// The moments of the finite values of runs; `None` where one is not finite or there are none.
+fn of_finite<'a>(runs: impl Iterator<Item = Run<'a>> + Clone, order: Order) -> Option<Moments> {
+    let first = runs.clone().find_map(Run::first)?;
+    let (mut sums, min, max) = sums(runs.clone(), first, order);
     if !sums.s1.is_finite() {
         return None;
     }
     if scale_of(min.abs().max(max.abs())) != 0 {
-        let wide: Vec<f64> = values.iter().map(|x| x.widen()).collect();
+        let mut wide = Vec::with_capacity(sums.count as usize);
+        runs.for_each(|run| run.for_each(|x| wide.push(x)));
         return Some(one_at_a_time(&wide, order));
     }
     if let Some(pivot) = sums.better_pivot() {
-        sums = self::sums(values, pivot, order).0;
+        sums = self::sums(runs.clone(), pivot, order).0;
     }
     if sums.may_round_integers(min, max) {
-        (sums.s1, sums.s1_low) = careful_sum(values, sums.pivot);
+        (sums.s1, sums.s1_low) = careful_sum(runs, sums.pivot);
     }
     Some(Moments::from_sums(&sums, order, min, max, 0))
 }
 
 /// Power sums around `pivot`, the least and the greatest value. One that is not finite makes s1 not finite.
-fn sums<T: Lane>(values: &[T], pivot: f64, order: Order) -> (PivotSums, f64, f64) {
+fn sums<'a>(runs: impl Iterator<Item = Run<'a>>, pivot: f64, order: Order) -> (PivotSums, f64, f64) {
     match order {
-        Order::Second => Arch::new().dispatch(Sums::<T, false> { values, pivot }),
-        Order::Fourth => Arch::new().dispatch(Sums::<T, true> { values, pivot }),
+        Order::Second => Arch::new().dispatch(Sums::<_, false> { runs, pivot }),
+        Order::Fourth => Arch::new().dispatch(Sums::<_, true> { runs, pivot }),
     }
 }
 
-struct Sums<'a, T, const FOURTH: bool> {
-    values: &'a [T],
+struct Sums<R, const FOURTH: bool> {
+    runs: R,
     pivot: f64,
 }
 
-impl<T: Lane, const FOURTH: bool> NullaryFnOnce for Sums<'_, T, FOURTH> {
+impl<'a, R: Iterator<Item = Run<'a>>, const FOURTH: bool> NullaryFnOnce for Sums<R, FOURTH> {
     type Output = (PivotSums, f64, f64);
 
     #[inline(always)]
     fn call(self) -> Self::Output {
+        let mut sums = LaneSums::new(self.pivot);
+        for run in self.runs {
+            match run {
+                Run::F64(values) => sums.add::<f64, FOURTH>(values),
+                Run::F32(values) => sums.add::<f32, FOURTH>(values),
+            }
+        }
+        sums.finish()
+    }
+}
+
+/// Sums in lanes: value i of all goes to lane i mod 16, wherever a run ends.
+struct LaneSums {
+    count: usize,
+    pivot: f64,
+    s1: [f64; LANES],
+    s2: [f64; LANES],
+    s3: [f64; LANES],
+    s4: [f64; LANES],
+    min: [f64; LANES],
+    max: [f64; LANES],
+}
+
+impl LaneSums {
+    #[inline(always)]
+    fn new(pivot: f64) -> Self {
+        Self {
+            count: 0,
+            pivot,
+            s1: [0.0; LANES],
+            s2: [0.0; LANES],
+            s3: [0.0; LANES],
+            s4: [0.0; LANES],
+            min: [f64::INFINITY; LANES],
+            max: [f64::NEG_INFINITY; LANES],
+        }
+    }
+
+    #[inline(always)]
+    fn add<T: Lane, const FOURTH: bool>(&mut self, values: &[T]) {
+        // The rest of a group of lanes that the run before has begun.
+        let begun = self.count % LANES;
+        let (head, values) = values.split_at(((LANES - begun) % LANES).min(values.len()));
+        self.add_few::<T, FOURTH>(begun, head);
+        let (chunks, rest) = values.as_chunks::<LANES>();
         let pivot = self.pivot;
-        let mut s1 = [0.0f64; LANES];
-        let mut s2 = [0.0f64; LANES];
-        let mut s3 = [0.0f64; LANES];
-        let mut s4 = [0.0f64; LANES];
-        let mut min = [f64::INFINITY; LANES];
-        let mut max = [f64::NEG_INFINITY; LANES];
-        let (chunks, rest) = self.values.as_chunks::<LANES>();
+        // Variables of their own stay in registers.
+        let (mut s1, mut s2, mut s3, mut s4) = (self.s1, self.s2, self.s3, self.s4);
+        let (mut min, mut max) = (self.min, self.max);
         for chunk in chunks {
             for l in 0..LANES {
                 let x = chunk[l].widen();
@@ -151,40 +191,56 @@ impl<T: Lane, const FOURTH: bool> NullaryFnOnce for Sums<'_, T, FOURTH> {
                 max[l] = if x > max[l] { x } else { max[l] };
             }
         }
-        for (l, x) in rest.iter().enumerate() {
+        (self.s1, self.s2, self.s3, self.s4) = (s1, s2, s3, s4);
+        (self.min, self.max) = (min, max);
+        self.count += chunks.len() * LANES;
+        self.add_few::<T, FOURTH>(0, rest);
+    }
+
+    /// Values for the lanes from `first` on, at most one each.
+    #[inline(always)]
+    fn add_few<T: Lane, const FOURTH: bool>(&mut self, first: usize, values: &[T]) {
+        for (l, x) in (first..).zip(values) {
             let x = x.widen();
-            let d = x - pivot;
+            let d = x - self.pivot;
             let d2 = d * d;
-            s1[l] += d;
-            s2[l] += d2;
+            self.s1[l] += d;
+            self.s2[l] += d2;
             if FOURTH {
-                s3[l] += d2 * d;
-                s4[l] += d2 * d2;
+                self.s3[l] += d2 * d;
+                self.s4[l] += d2 * d2;
             }
-            min[l] = if x < min[l] { x } else { min[l] };
-            max[l] = if x > max[l] { x } else { max[l] };
+            self.min[l] = if x < self.min[l] { x } else { self.min[l] };
+            self.max[l] = if x > self.max[l] { x } else { self.max[l] };
         }
+        self.count += values.len();
+    }
+
+    #[inline(always)]
+    fn finish(self) -> (PivotSums, f64, f64) {
         let sums = PivotSums {
-            count: self.values.len() as u64,
-            pivot,
-            s1: tree(s1, |a, b| a + b),
+            count: self.count as u64,
+            pivot: self.pivot,
+            s1: tree(self.s1, |a, b| a + b),
             s1_low: 0.0,
-            s2: tree(s2, |a, b| a + b),
-            s3: tree(s3, |a, b| a + b),
-            s4: tree(s4, |a, b| a + b),
+            s2: tree(self.s2, |a, b| a + b),
+            s3: tree(self.s3, |a, b| a + b),
+            s4: tree(self.s4, |a, b| a + b),
         };
-        (sums, tree(min, f64::min), tree(max, f64::max))
+        (sums, tree(self.min, f64::min), tree(self.max, f64::max))
     }
 }
 
 /// Σ(x − pivot) with what rounding takes from it (Ogita, Rump & Oishi 2005, algorithm 4.3): exact for whole numbers.
-fn careful_sum<T: Lane>(values: &[T], pivot: f64) -> (f64, f64) {
+fn careful_sum<'a>(runs: impl Iterator<Item = Run<'a>>, pivot: f64) -> (f64, f64) {
     let (mut sum, mut low) = (0.0, 0.0);
-    for x in values {
-        let (d, d_low) = two_sum(x.widen(), -pivot);
-        let (total, rounded) = two_sum(sum, d);
-        sum = total;
-        low += rounded + d_low;
+    for run in runs {
+        run.for_each(|x| {
+            let (d, d_low) = two_sum(x, -pivot);
+            let (total, rounded) = two_sum(sum, d);
+            sum = total;
+            low += rounded + d_low;
+        });
     }
     two_sum(sum, low)
 }

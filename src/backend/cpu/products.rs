@@ -1,27 +1,30 @@
-//! Co-moments of a leaf: the upper triangle of DᵀD for D = X − pivot, in register tiles.
+//! Co-moments of a leaf: the upper triangle of DᵀD for D = X − pivot.
 //!
-//! Columns are contiguous, so both operands of a product are read as they lie: a tile of 4 × 4 columns keeps sixteen
-//! vector sums in registers and takes eight loads for sixteen fused multiply-adds; no transposition is needed. Rows go
-//! through in steps that fit the second-level cache, after one pass that subtracts the pivot. Tiles below the diagonal
-//! are not computed. Columns of extreme magnitudes show in their sums, and are then gathered once more in units of a
-//! power of two. The double-double kernel carries sums of exact products ([`crate::summary::dd`]), eight rows side by
-//! side.
+//! Few columns are multiplied as they lie ([`few`]); many are laid side by side first ([`panels`]), which costs d a row
+//! and saves more of the d² products. What lies below the diagonal is left out as far as vectors allow.
+//! Columns of extreme magnitudes show in their sums, and are then gathered once more in units of a power of two. A leaf
+//! is summed in parts that begin at fixed rows, which threads may share.
 
-use crate::batch::{Column, Values};
-use crate::summary::comoments::{CoMoments, ExactCoMoments, triangle};
-use crate::summary::dd::{Dd, ldexp, two_product, two_sum};
+mod exact;
+mod factor;
+mod few;
+mod narrow;
+mod panels;
+
+pub(super) use exact::exact;
+
+use super::leaf::{LeafColumn, Run};
+use crate::summary::comoments::{CoMoments, triangle};
+use crate::summary::dd::ldexp;
 use crate::summary::moments::{PivotSums, UNSCALED_EXPONENT_MAX, scale_of};
-use pulp::{Arch, NullaryFnOnce, Simd, WithSimd};
+use factor::Factor;
+use rayon::prelude::*;
 use std::ops::Range;
 
-/// Columns of a tile, both ways.
-const TILE: usize = 4;
-/// Rows that are centred and multiplied at a time: with 256 columns 512 KiB, half a second-level cache.
-const STEP_ROWS: usize = 256;
-/// Rows that go through the double-double kernel together.
-const EXACT_STEP_ROWS: usize = 1024;
-/// Rows side by side in the double-double kernel.
-const DD_LANES: usize = 8;
+/// Rows of a part of a leaf at least, which one thread takes; with many columns a quarter of a leaf, as adding up the
+/// parts costs d² a part.
+const PART_ROWS: usize = 1024;
+const PART_ROWS_PER_COLUMN: usize = 4;
 
 /// The complete rows of a leaf.
 struct Listwise {
@@ -29,19 +32,19 @@ struct Listwise {
     infinite: Vec<u64>,
     /// By column: values are taken in units of 2^scale.
     scale: Vec<i32>,
-    /// Rows in which every present column has a finite value; absent where all rows are.
+    /// How many rows there are in which every present column has a finite value.
+    rows: usize,
+    /// Which they are; absent where all are.
     kept: Option<Vec<usize>>,
 }
 
 /// Finds the complete rows (the fast way out is taken before: a leaf whose sums are finite needs no search).
-fn listwise(columns: &[&Column], rows: Range<usize>) -> Listwise {
-    let present: Vec<bool> = columns
-        .iter()
-        .map(|c| rows.clone().any(|i| !c.get(i).is_nan()))
-        .collect();
+fn listwise(columns: &[LeafColumn<'_>], rows: usize) -> Listwise {
+    let missing = |c: &LeafColumn<'_>| c.values(0..rows).all(f64::is_nan);
+    let present: Vec<bool> = columns.iter().map(|c| !missing(c)).collect();
     let mut infinite = vec![0; columns.len()];
-    let mut kept = Vec::with_capacity(rows.len());
-    for i in rows {
+    let mut kept = Vec::with_capacity(rows);
+    for i in 0..rows {
         let values = || columns.iter().zip(&present).filter(|(_, p)| **p).map(|(c, _)| c.get(i));
         if !present.contains(&true) || values().any(f64::is_nan) {
             continue;
@@ -55,6 +58,7 @@ fn listwise(columns: &[&Column], rows: Range<usize>) -> Listwise {
         }
     }
     Listwise {
+        rows: kept.len(),
         present,
         infinite,
         scale: vec![0; columns.len()],
@@ -63,8 +67,9 @@ fn listwise(columns: &[&Column], rows: Range<usize>) -> Listwise {
 }
 
 impl Listwise {
-    fn all(d: usize) -> Self {
+    fn all(d: usize, rows: usize) -> Self {
         Self {
+            rows,
             present: vec![true; d],
             infinite: vec![0; d],
             scale: vec![0; d],
@@ -72,40 +77,41 @@ impl Listwise {
         }
     }
 
-    fn rows(&self, rows: &Range<usize>) -> usize {
-        self.kept.as_ref().map_or(rows.len(), Vec::len)
+    /// Where complete row `k` lies in the leaf.
+    fn row(&self, k: usize) -> usize {
+        self.kept.as_ref().map_or(k, |kept| kept[k])
     }
 
     /// Values of complete rows `from .. from + out.len()` of column `i`, minus the pivot, in its units.
-    fn centre(&self, i: usize, column: &Column, first: usize, from: usize, pivot: f64, out: &mut [f64]) {
+    #[inline(always)]
+    fn centre<T: Factor>(&self, i: usize, column: LeafColumn<'_>, from: usize, pivot: f64, out: &mut [T]) {
         match &self.kept {
-            _ if !self.present[i] => out.fill(0.0),
-            kept if self.scale[i] != 0 => {
-                let row = |k: usize| kept.as_ref().map_or(first + from + k, |kept| kept[from + k]);
-                let scaled = |k: usize| ldexp(column.get(row(k)), -self.scale[i]);
-                (0..).zip(out).for_each(|(k, o)| *o = scaled(k) - pivot);
+            _ if !self.present[i] => out.fill(T::default()),
+            _ if self.scale[i] != 0 => {
+                let scaled = |k: usize| ldexp(column.get(self.row(from + k)), -self.scale[i]);
+                (0..).zip(out).for_each(|(k, o)| *o = T::of_f64(scaled(k), pivot));
             }
             None => {
-                let start = first + from;
-                let range = start..start + out.len();
-                match &column.values {
-                    Values::F64(v) => out.iter_mut().zip(&v[range]).for_each(|(o, x)| *o = x - pivot),
-                    Values::F32(v) => out
-                        .iter_mut()
-                        .zip(&v[range])
-                        .for_each(|(o, x)| *o = f64::from(*x) - pivot),
+                let mut out = out;
+                for run in column.runs(from..from + out.len()) {
+                    let (own, rest) = out.split_at_mut(run.len());
+                    match run {
+                        Run::F64(v) => own.iter_mut().zip(v).for_each(|(o, x)| *o = T::of_f64(*x, pivot)),
+                        Run::F32(v) => own.iter_mut().zip(v).for_each(|(o, x)| *o = T::of_f32(*x, pivot)),
+                    }
+                    out = rest;
                 }
             }
             Some(kept) => out
                 .iter_mut()
                 .zip(&kept[from..])
-                .for_each(|(o, i)| *o = column.get(*i) - pivot),
+                .for_each(|(o, i)| *o = T::of_f64(column.get(*i), pivot)),
         }
     }
 
-    fn pivots(&self, columns: &[&Column], first: usize) -> Vec<f64> {
-        let row = self.kept.as_ref().map_or(Some(first), |kept| kept.first().copied());
-        let at = |(c, p): (&&Column, &bool)| row.filter(|_| *p).map_or(0.0, |i| c.get(i));
+    fn pivots(&self, columns: &[LeafColumn<'_>]) -> Vec<f64> {
+        let row = self.kept.as_ref().map_or(Some(0), |kept| kept.first().copied());
+        let at = |(c, p): (&LeafColumn<'_>, &bool)| row.filter(|_| *p).map_or(0.0, |i| c.get(i));
         let scaled = |(x, scale): (f64, &i32)| ldexp(x, -scale);
         let values = columns.iter().zip(&self.present).map(at);
         values.zip(&self.scale).map(scaled).collect()
@@ -113,28 +119,22 @@ impl Listwise {
 
     /// Chooses the units of the columns, given Σ(x − pivot)² of each in units of 1; whether any is not of ordinary
     /// magnitude.
-    fn choose_scale(
-        &mut self,
-        columns: &[&Column],
-        rows: &Range<usize>,
-        pivots: &[f64],
-        square: impl Fn(usize) -> f64,
-    ) -> bool {
-        let n = self.rows(rows) as f64;
+    fn choose_scale(&mut self, columns: &[LeafColumn<'_>], pivots: &[f64], square: impl Fn(usize) -> f64) -> bool {
+        let n = self.rows as f64;
         for i in 0..columns.len() {
             if self.present[i] && may_be_extreme(pivots[i], square(i), n) {
-                self.scale[i] = scale_of(self.largest(columns[i], rows));
+                self.scale[i] = scale_of(self.largest(columns[i]));
             }
         }
         self.scale.iter().any(|s| *s != 0)
     }
 
     /// The largest magnitude of a column in the complete rows.
-    fn largest(&self, column: &Column, rows: &Range<usize>) -> f64 {
-        let larger = |most: f64, i: usize| most.max(column.get(i).abs());
+    fn largest(&self, column: LeafColumn<'_>) -> f64 {
+        let larger = |most: f64, x: f64| most.max(x.abs());
         match &self.kept {
-            None => rows.clone().fold(0.0, larger),
-            Some(kept) => kept.iter().copied().fold(0.0, larger),
+            None => column.values(0..self.rows).fold(0.0, larger),
+            Some(kept) => kept.iter().map(|i| column.get(*i)).fold(0.0, larger),
         }
     }
 }
@@ -152,41 +152,52 @@ fn may_be_extreme(pivot: f64, square: f64, n: f64) -> bool {
     !(not_huge && not_tiny)
 }
 
-/// The co-moments of rows of these columns in `f64`.
-pub(super) fn plain(columns: &[&Column], rows: Range<usize>) -> CoMoments {
+/// The co-moments of the rows of these columns, spread over threads or not: with `f32` products where columns are `f32`
+/// and that is faster.
+pub(super) fn fast(columns: &[LeafColumn<'_>], rows: usize, parallel: bool) -> CoMoments {
+    let suits = columns.len() > few::COLUMNS_MAX && columns.iter().all(|c| c.is_f32());
+    let found = match suits {
+        true => narrow::narrow(columns, rows, parallel),
+        false => None,
+    };
+    found.unwrap_or_else(|| plain(columns, rows, parallel))
+}
+
+/// The co-moments of the rows of these columns in `f64`, spread over threads or not.
+pub(super) fn plain(columns: &[LeafColumn<'_>], rows: usize, parallel: bool) -> CoMoments {
     let d = columns.len();
-    if rows.is_empty() {
+    if rows == 0 {
         return CoMoments::new(d);
     }
-    if columns.iter().all(|c| c.nulls.is_none()) {
-        let all = Listwise::all(d);
-        let first = sums(columns, &rows, &all, None);
+    if columns.iter().all(|c| !c.has_nulls()) {
+        let all = Listwise::all(d, rows);
+        let first = sums_around_first(columns, &all, parallel);
         if first.s1.iter().all(|s| s.is_finite()) {
-            return finish(columns, &rows, all, first);
+            return finish(columns, all, first, parallel);
         }
     }
     // A sum that is not finite: there are missing or infinite values (or deviations that overflow).
-    let complete = listwise(columns, rows.clone());
-    if complete.rows(&rows) == 0 {
+    let complete = listwise(columns, rows);
+    if complete.rows == 0 {
         return CoMoments {
             present: complete.present,
             infinite: complete.infinite,
             ..CoMoments::new(d)
         };
     }
-    let first = sums(columns, &rows, &complete, None);
-    finish(columns, &rows, complete, first)
+    let first = sums_around_first(columns, &complete, parallel);
+    finish(columns, complete, first, parallel)
 }
 
 /// The co-moments behind the sums around the first row; these are taken once more where units or pivots do not fit.
-fn finish(columns: &[&Column], rows: &Range<usize>, mut complete: Listwise, first: Sums) -> CoMoments {
+fn finish(columns: &[LeafColumn<'_>], mut complete: Listwise, first: Sums, parallel: bool) -> CoMoments {
     let d = columns.len();
     let mut found = first;
-    if complete.choose_scale(columns, rows, &found.pivots, |i| found.s2[triangle(i, i, d)]) {
-        found = sums(columns, rows, &complete, None);
+    if complete.choose_scale(columns, &found.pivots, |i| found.s2[triangle(i, i, d)]) {
+        found = sums_around_first(columns, &complete, parallel);
     }
     if let Some(pivots) = found.better_pivots() {
-        found = sums(columns, rows, &complete, Some(pivots));
+        found = sums::<f64>(columns, &complete, pivots, parallel);
     }
     let Listwise {
         present,
@@ -231,231 +242,54 @@ impl Sums {
     }
 }
 
-/// The sums around these pivots, or those of the first row.
-fn sums(columns: &[&Column], rows: &Range<usize>, complete: &Listwise, pivots: Option<Vec<f64>>) -> Sums {
-    let d = columns.len();
-    let n = complete.rows(rows);
-    let pivots = pivots.unwrap_or_else(|| complete.pivots(columns, rows.start));
-    // Columns beyond d that fill the last tile stay 0.
-    let padded = d.next_multiple_of(TILE);
-    let mut centred = vec![0.0; padded * STEP_ROWS];
-    let mut s1 = vec![0.0; d];
-    let mut s2 = vec![0.0; d * (d + 1) / 2];
-    for from in (0..n).step_by(STEP_ROWS) {
-        let step = STEP_ROWS.min(n - from);
-        for i in 0..d {
-            let column = &mut centred[i * STEP_ROWS..(i + 1) * STEP_ROWS];
-            column[step..].fill(0.0);
-            complete.centre(i, columns[i], rows.start, from, pivots[i], &mut column[..step]);
-            s1[i] += Arch::new().dispatch(Sum { values: column });
-        }
-        Arch::new().dispatch(Triangle {
-            centred: &centred,
-            d,
-            padded,
-            s2: &mut s2,
-        });
-    }
+/// The sums around the values of the first row.
+fn sums_around_first(columns: &[LeafColumn<'_>], complete: &Listwise, parallel: bool) -> Sums {
+    sums::<f64>(columns, complete, complete.pivots(columns), parallel)
+}
+
+/// The sums around these pivots.
+fn sums<T: Factor>(columns: &[LeafColumn<'_>], complete: &Listwise, pivots: Vec<f64>, parallel: bool) -> Sums {
+    let part = |rows| match columns.len() {
+        0..=few::COLUMNS_MAX => few::part(columns, complete, &pivots, rows),
+        _ => panels::part::<T>(columns, complete, &pivots, rows),
+    };
+    let add = |own: &mut f64, later: &f64| *own += later;
+    let (s1, s2) = of_parts(columns.len(), complete.rows, parallel, part, add);
     Sums {
         s1,
         s2,
         pivots,
-        n: n as u64,
+        n: complete.rows as u64,
     }
 }
 
-struct Sum<'a> {
-    values: &'a [f64],
-}
+/// Σd and the upper triangle of Σd dᵀ of some rows: of a leaf, or of a part of it.
+type PartSums<T> = (Vec<T>, Vec<T>);
 
-impl NullaryFnOnce for Sum<'_> {
-    type Output = f64;
-
-    #[inline(always)]
-    fn call(self) -> f64 {
-        let mut lanes = [0.0; 16];
-        for chunk in self.values.as_chunks::<16>().0 {
-            for l in 0..16 {
-                lanes[l] += chunk[l];
-            }
-        }
-        lanes.iter().sum()
-    }
-}
-
-/// Adds the products of one step of rows to the triangle.
-struct Triangle<'a> {
-    centred: &'a [f64],
+/// The sums of the parts of a leaf, added up in their order. Where a leaf has parts follows from its columns alone, so
+/// the result is the same for any number of threads.
+fn of_parts<T: Send>(
     d: usize,
-    padded: usize,
-    s2: &'a mut [f64],
-}
-
-impl WithSimd for Triangle<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { centred, d, padded, s2 } = self;
-        let column = |i: usize| S::as_simd_f64s(&centred[i * STEP_ROWS..(i + 1) * STEP_ROWS]).0;
-        for i in (0..padded).step_by(TILE) {
-            let left: [&[S::f64s]; TILE] = std::array::from_fn(|k| column(i + k));
-            for j in (i..padded).step_by(TILE) {
-                let right: [&[S::f64s]; TILE] = std::array::from_fn(|k| column(j + k));
-                let tile = tile(simd, left, right);
-                for (a, row) in tile.iter().enumerate().take(d - i) {
-                    for (b, value) in row.iter().enumerate().take(d - j) {
-                        if i + a <= j + b {
-                            s2[triangle(i + a, j + b, d)] += value;
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn tile<S: Simd>(simd: S, left: [&[S::f64s]; TILE], right: [&[S::f64s]; TILE]) -> [[f64; TILE]; TILE] {
-    let steps = left[0].len();
-    let left = left.map(|c| &c[..steps]);
-    let right = right.map(|c| &c[..steps]);
-    let mut acc = [[simd.splat_f64s(0.0); TILE]; TILE];
-    for k in 0..steps {
-        let b: [S::f64s; TILE] = std::array::from_fn(|j| right[j][k]);
-        for i in 0..TILE {
-            let a = left[i][k];
-            for j in 0..TILE {
-                acc[i][j] = simd.mul_add_f64s(a, b[j], acc[i][j]);
-            }
-        }
-    }
-    acc.map(|row| row.map(|v| simd.reduce_sum_f64s(v)))
-}
-
-/// The co-moments of rows of these columns with double-double products.
-pub(super) fn exact(columns: &[&Column], rows: Range<usize>) -> ExactCoMoments {
-    let d = columns.len();
-    let clean = |c: &&Column| c.nulls.is_none() && rows.clone().all(|i| c.get(i).is_finite());
-    let mut complete = if columns.iter().all(clean) {
-        Listwise::all(d)
-    } else {
-        listwise(columns, rows.clone())
+    rows: usize,
+    parallel: bool,
+    part: impl Fn(Range<usize>) -> PartSums<T> + Sync,
+    add: impl Fn(&mut T, &T),
+) -> PartSums<T> {
+    let length = PART_ROWS.max((PART_ROWS_PER_COLUMN * d).next_power_of_two());
+    let ranges: Vec<Range<usize>> = (0..rows)
+        .step_by(length)
+        .map(|start| start..rows.min(start + length))
+        .collect();
+    let join = |(mut s1, mut s2): PartSums<T>, later: PartSums<T>| {
+        s1.iter_mut().zip(&later.0).for_each(|(own, later)| add(own, later));
+        s2.iter_mut().zip(&later.1).for_each(|(own, later)| add(own, later));
+        (s1, s2)
     };
-    let n = complete.rows(&rows);
-    if n == 0 {
-        return ExactCoMoments {
-            present: complete.present,
-            infinite: complete.infinite,
-            ..ExactCoMoments::new(d)
-        };
-    }
-    let (mut pivots, mut s1, mut s2) = exact_sums(columns, &rows, &complete);
-    if complete.choose_scale(columns, &rows, &pivots, |i| s2[triangle(i, i, d)].hi) {
-        (pivots, s1, s2) = exact_sums(columns, &rows, &complete);
-    }
-    let Listwise {
-        present,
-        infinite,
-        scale,
-        ..
-    } = complete;
-    ExactCoMoments::from_sums(n as u64, present, infinite, scale, &pivots, &s1, s2)
-}
-
-/// The pivots of the first row, Σd and the upper triangle of Σd dᵀ around them, in double-double.
-fn exact_sums(columns: &[&Column], rows: &Range<usize>, complete: &Listwise) -> (Vec<f64>, Vec<Dd>, Vec<Dd>) {
-    let d = columns.len();
-    let n = complete.rows(rows);
-    let pivots = complete.pivots(columns, rows.start);
-    let mut s1 = vec![Dd::ZERO; d];
-    let mut s2 = vec![Dd::ZERO; d * (d + 1) / 2];
-    // Deviations of a step as exact pairs; the last step is padded with zeros.
-    let length = EXACT_STEP_ROWS.min(n.next_multiple_of(DD_LANES));
-    let (mut hi, mut lo) = (vec![0.0; d * length], vec![0.0; d * length]);
-    let mut values = vec![0.0; length];
-    for from in (0..n).step_by(length) {
-        let step = length.min(n - from);
-        for i in 0..d {
-            complete.centre(i, columns[i], rows.start, from, 0.0, &mut values[..step]);
-            let place = i * length..(i + 1) * length;
-            let (hi, lo) = (&mut hi[place.clone()], &mut lo[place]);
-            for (k, x) in values[..step].iter().enumerate() {
-                (hi[k], lo[k]) = two_sum(*x, -pivots[i]);
-            }
-            hi[step..].fill(0.0);
-            lo[step..].fill(0.0);
-        }
-        Arch::new().dispatch(ExactTriangle {
-            hi: &hi,
-            lo: &lo,
-            length,
-            s1: &mut s1,
-            s2: &mut s2,
-        });
-    }
-    (pivots, s1, s2)
-}
-
-/// Adds the sums of a step.
-struct ExactTriangle<'a> {
-    hi: &'a [f64],
-    lo: &'a [f64],
-    /// Rows of a column.
-    length: usize,
-    s1: &'a mut [Dd],
-    s2: &'a mut [Dd],
-}
-
-impl NullaryFnOnce for ExactTriangle<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let Self { hi, lo, length, s1, s2 } = self;
-        let d = s1.len();
-        let column = |i: usize| i * length..(i + 1) * length;
-        for i in 0..d {
-            let (hi_i, lo_i) = (&hi[column(i)], &lo[column(i)]);
-            s1[i] = s1[i] + dot(hi_i, lo_i, None);
-            for j in i..d {
-                let place = triangle(i, j, d);
-                s2[place] = s2[place] + dot(hi_i, lo_i, Some((&hi[column(j)], &lo[column(j)])));
-            }
-        }
-    }
-}
-
-/// Σa·b (or Σa) of double-doubles, in eight lanes that are added up in order.
-#[inline(always)]
-fn dot(hi: &[f64], lo: &[f64], other: Option<(&[f64], &[f64])>) -> Dd {
-    let mut sum = [0.0f64; DD_LANES];
-    let mut error = [0.0f64; DD_LANES];
-    let (hi, lo) = (hi.as_chunks::<DD_LANES>().0, lo.as_chunks::<DD_LANES>().0);
-    if let Some((hi2, lo2)) = other {
-        let (hi2, lo2) = (hi2.as_chunks::<DD_LANES>().0, lo2.as_chunks::<DD_LANES>().0);
-        for (((a, al), b), bl) in hi.iter().zip(lo).zip(hi2).zip(lo2) {
-            for l in 0..DD_LANES {
-                let (p, e) = two_product(a[l], b[l]);
-                let e = e + (a[l] * bl[l] + al[l] * b[l]);
-                add_lane(&mut sum[l], &mut error[l], p, e);
-            }
-        }
+    let total = if parallel && ranges.len() > 1 {
+        let parts: Vec<PartSums<T>> = ranges.into_par_iter().map(&part).collect();
+        parts.into_iter().reduce(join)
     } else {
-        for (a, al) in hi.iter().zip(lo) {
-            for l in 0..DD_LANES {
-                add_lane(&mut sum[l], &mut error[l], a[l], al[l]);
-            }
-        }
-    }
-    (0..DD_LANES).fold(Dd::ZERO, |total, l| total + Dd::sum(sum[l], error[l]))
-}
-
-/// (sum, error) += (p, e), renormalised: the error of n additions stays below n · 2⁻¹⁰⁴ of the largest partial sum.
-#[inline(always)]
-fn add_lane(sum: &mut f64, error: &mut f64, p: f64, e: f64) {
-    let (s, t) = two_sum(*sum, p);
-    let t = t + (*error + e);
-    *sum = s + t;
-    *error = t - (*sum - s);
+        ranges.into_iter().map(part).reduce(join)
+    };
+    total.unwrap_or_default()
 }

@@ -68,6 +68,7 @@ impl Gpu {
         let (mut submits, mut trips) = (Vec::new(), Vec::new());
         for seq in 0..SMALL_WORKS as u64 {
             let work = Work {
+                before: Arc::new([]),
                 batch: batch.clone(),
                 cells: cells.clone(),
                 carried: Arc::new([]),

@@ -69,7 +69,7 @@ fn matrix_columns(shape: &Shape, precision: Precision) -> [usize; 2] {
 /// Whether the device makes the products of the regression: they are in `f64` at least, and double-double ones are the
 /// host's.
 pub(super) fn regresses(shape: &Shape, precision: Precision) -> bool {
-    precision == Precision::Exact && !shape.regression.is_empty() && !shape.exact_regression
+    precision == Precision::Exact && !shape.regression.is_empty() && !shape.exact
 }
 
 /// Whether the device forms differences: they cancel, which only f64 bears.

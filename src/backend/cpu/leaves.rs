@@ -1,0 +1,190 @@
+//! One cell of consecutive rows: every block is a leaf (the last may be short), reduced by kernels that take a column, or
+//! all columns, at a time.
+//!
+//! Moments are cut into tasks by leaves and by columns. Everything else is made leaf by leaf, and where there are few
+//! leaves, threads share the products of each.
+
+use super::leaf::{Leaf, LeafColumn};
+use super::{PARALLEL_VALUES_MIN, loss, moments, products};
+use crate::backend::{Partial, Work};
+use crate::spec::LEAF_ROWS;
+use crate::summary::Merge;
+use crate::summary::differences::{Edge, Step, step};
+use crate::summary::{Differences, Moments, Order, Quantiles, RegressionMoments, Summary};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Leaves of a column that are reduced before those of the next column: reading half a MiB on keeps memory busier than
+/// going from column to column.
+const LEAVES_IN_A_ROW: usize = 16;
+/// Values that a task of moments takes at least, where there are several.
+const VALUES_PER_TASK: usize = 16_384;
+/// Tasks a thread, so that none is left with much to do when the others have done.
+const TASKS_PER_THREAD: usize = 4;
+
+/// The leaves of a work of one cell.
+pub(super) fn reduce(work: &Work) -> Vec<Partial> {
+    let leaves: Vec<Leaf<'_>> = (0..work.cells.blocks.len()).map(|k| Leaf::of_block(work, k)).collect();
+    let values = leaves.iter().map(Leaf::rows).sum::<usize>() * work.batch.columns().len();
+    let threads = match values < PARALLEL_VALUES_MIN {
+        true => 1,
+        false => rayon::current_num_threads(),
+    };
+    let whole =
+        |(leaf, moments): (&Leaf<'_>, Vec<Moments>)| Partial::Leaf(Box::new(summary(work, leaf, moments, false)));
+    if work.shape.is_moments_only() {
+        let found = moments_of(work, &leaves, threads);
+        return leaves.iter().zip(found).map(whole).collect();
+    }
+    if threads == 1 || leaves.len() < TASKS_PER_THREAD * threads {
+        let found = moments_of(work, &leaves, threads);
+        let shared = |(leaf, moments): (&Leaf<'_>, Vec<Moments>)| {
+            Partial::Leaf(Box::new(summary(work, leaf, moments, threads > 1)))
+        };
+        let each = leaves.iter().zip(found);
+        return match threads {
+            1 => each.map(shared).collect(),
+            _ => each.collect::<Vec<_>>().into_par_iter().map(shared).collect(),
+        };
+    }
+    // What one kernel has read is still near when the next one asks for it.
+    let alone = |leaf: &Leaf<'_>| {
+        let columns = 0..work.shape.columns;
+        let moments = columns.map(|i| column_moments(leaf.column(i), work.shape.order));
+        whole((leaf, moments.collect()))
+    };
+    leaves.par_iter().map(alone).collect()
+}
+
+/// By leaf the moments of its columns.
+fn moments_of(work: &Work, leaves: &[Leaf<'_>], threads: usize) -> Vec<Vec<Moments>> {
+    let (d, order) = (work.shape.columns, work.shape.order);
+    let grid = |leaves: &[Leaf<'_>], columns: Range<usize>| {
+        let mut found = vec![Vec::with_capacity(d); leaves.len()];
+        for i in columns {
+            for (leaf, found) in leaves.iter().zip(&mut found) {
+                found.push(column_moments(leaf.column(i), order));
+            }
+        }
+        found
+    };
+    if threads == 1 || d == 0 {
+        return leaves.chunks(LEAVES_IN_A_ROW).flat_map(|run| grid(run, 0..d)).collect();
+    }
+    let wanted = TASKS_PER_THREAD * threads;
+    let in_a_row = leaves.len().clamp(1, LEAVES_IN_A_ROW);
+    let runs = leaves.len().div_ceil(in_a_row);
+    let values = leaves.iter().map(Leaf::rows).max().unwrap_or(0) * in_a_row;
+    let columns = d
+        .div_ceil(wanted.div_ceil(runs.max(1)))
+        .max(VALUES_PER_TASK.div_ceil(values.max(1)));
+    let tasks: Vec<(&[Leaf<'_>], Range<usize>)> = leaves
+        .chunks(in_a_row)
+        .flat_map(|run| (0..d).step_by(columns).map(move |i| (run, i..d.min(i + columns))))
+        .collect();
+    let parts: Vec<Vec<Vec<Moments>>> = tasks.into_par_iter().map(|(run, columns)| grid(run, columns)).collect();
+    // The tasks of a run of leaves follow each other, in the order of the columns.
+    let mut found = Vec::with_capacity(leaves.len());
+    let mut parts = parts.into_iter();
+    while let Some(mut run) = parts.next() {
+        for later in parts.by_ref().take(d.div_ceil(columns) - 1) {
+            for (own, later) in run.iter_mut().zip(later) {
+                own.extend(later);
+            }
+        }
+        found.append(&mut run);
+    }
+    found
+}
+
+/// A leaf whose moments are known; threads share its products or not.
+fn summary(work: &Work, leaf: &Leaf<'_>, moments: Vec<Moments>, parallel: bool) -> Summary {
+    let (shape, rows) = (&*work.shape, leaf.rows());
+    let columns = || (0..shape.columns).map(|i| leaf.column(i));
+    let differences = match shape.differences {
+        true => columns().map(|column| differences(leaf, column)).collect(),
+        false => Vec::new(),
+    };
+    let regression = (!shape.regression.is_empty()).then(|| {
+        let chosen: Vec<LeafColumn<'_>> = shape.regression.iter().map(|i| leaf.column(*i)).collect();
+        match shape.exact {
+            true => RegressionMoments::Exact(Box::new(products::exact(&chosen, rows, parallel))),
+            false => RegressionMoments::Fast(Box::new(products::plain(&chosen, rows, parallel))),
+        }
+    });
+    let comoments = || {
+        let chosen: Vec<LeafColumn<'_>> = columns().collect();
+        Box::new(match shape.exact {
+            true => products::plain(&chosen, rows, parallel),
+            false => products::fast(&chosen, rows, parallel),
+        })
+    };
+    Summary {
+        rows: rows as u64,
+        columns: moments,
+        comoments: shape.comoments.then(comoments),
+        regression,
+        differences,
+        quantiles: match shape.quantiles {
+            true => columns().map(quantiles).collect(),
+            false => Vec::new(),
+        },
+        loss: shape
+            .loss
+            .as_ref()
+            .zip(work.weights.as_deref())
+            .map(|(loss, weights)| Box::new(loss::of_leaf(leaf, loss, weights))),
+    }
+}
+
+/// Leaves of many columns are long: their moments come from runs that stay in the first-level cache, and as accurate as
+/// any.
+fn column_moments(column: LeafColumn<'_>, order: Order) -> Moments {
+    let rows = column.rows();
+    let run = |start: usize| moments::of_column(column, start..rows.min(start + LEAF_ROWS), order);
+    let mut moments = run(0);
+    for start in (LEAF_ROWS..rows).step_by(LEAF_ROWS) {
+        moments.merge(&run(start));
+    }
+    moments
+}
+
+fn quantiles(column: LeafColumn<'_>) -> Quantiles {
+    let mut q = Quantiles::default();
+    column.values(0..column.rows()).for_each(|x| q.push(x));
+    q
+}
+
+fn differences(leaf: &Leaf<'_>, column: LeafColumn<'_>) -> Differences {
+    let values = column.values(0..column.rows());
+    let mut times = leaf.times();
+    let mut edges = values.map(|value| Edge {
+        time_ns: times.as_mut().and_then(Iterator::next),
+        value,
+    });
+    let Some(first) = edges.next() else {
+        return Differences::default();
+    };
+    let (mut found, mut unordered, mut last) = (Vec::with_capacity(column.rows()), 0, first);
+    for next in edges {
+        match step(last, next) {
+            Step::Difference(x) => found.push(x),
+            Step::Unordered => unordered += 1,
+            Step::None => {}
+        }
+        last = next;
+    }
+    let moments = if found.is_empty() {
+        Moments {
+            order: Order::Second,
+            ..Moments::default()
+        }
+    } else {
+        moments::of_values(&found, Order::Second)
+    };
+    Differences {
+        moments,
+        unordered,
+        edges: Some((first, last)),
+    }
+}
