@@ -12,10 +12,12 @@ mod limit;
 mod matrix;
 mod model;
 mod prepared;
+mod rows;
 mod task;
 #[path = "../yardsticks/product.rs"]
 mod yardstick;
 
+use millstream::transform::Rolling;
 use millstream::{Error, Precision, Result};
 use prepared::Prepared;
 use std::process::ExitCode;
@@ -36,6 +38,13 @@ fn prepare(engine: &str, task: &Task) -> Result<Prepared> {
         "windows" => keyed::windows(task),
         "least_squares" | "least_squares_batches" => model::least_squares(task, precision),
         "loss_gradient" => model::loss_gradient(task),
+        "rolling_mean" => rows::rolling(task, Rolling::Mean),
+        "rolling_variance" => rows::rolling(task, Rolling::Variance),
+        "rolling_covariance" => rows::rolling(task, Rolling::Covariance),
+        "difference" => rows::difference(task),
+        "gradient" => rows::gradient(task),
+        "online_variance" | "online_moments" => rows::online_moments(task),
+        "online_covariance" => rows::online_covariance(task),
         _ => Err(Error::Usage("not measured yet".into())),
     }
 }

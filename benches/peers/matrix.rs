@@ -7,7 +7,7 @@ use millstream::{Engine, Error, Precision, Report, Result, Spec};
 
 const LAYOUT: &str = "columns (Arrow)";
 
-fn covariance_spec(precision: Precision) -> Spec {
+pub(crate) fn covariance_spec(precision: Precision) -> Spec {
     let spec = Spec {
         order: Order::Second,
         ..Spec::new()
@@ -65,7 +65,7 @@ pub(crate) fn number(value: Option<f64>) -> f64 {
     value.unwrap_or(f64::NAN)
 }
 
-fn of_columns(report: &Report) -> Result<Answer> {
+pub(crate) fn of_columns(report: &Report) -> Result<Answer> {
     let columns = report.groups[0].columns.values();
     Ok(vec![
         ("mean", columns.iter().map(|c| number(c.mean)).collect()),
@@ -73,7 +73,7 @@ fn of_columns(report: &Report) -> Result<Answer> {
     ])
 }
 
-fn of_matrix(report: &Report) -> Result<Answer> {
+pub(crate) fn of_matrix(report: &Report) -> Result<Answer> {
     let found = report.groups[0].covariance.as_ref();
     let matrix = found.ok_or_else(|| Error::Failed("the report has no covariance".into()))?;
     let entries = matrix.matrix.iter().flatten().map(|c| number(*c)).collect();

@@ -23,6 +23,7 @@ pub(crate) struct Task {
 struct Parameters {
     batches: Option<usize>,
     weights: Option<Vec<f64>>,
+    window: Option<usize>,
 }
 
 /// A number of the files.
@@ -105,5 +106,11 @@ impl Task {
     pub(crate) fn weights(&self) -> Result<Vec<f64>> {
         let weights = self.parameters.weights.clone();
         weights.ok_or_else(|| Error::Failed("the task has no weights".into()))
+    }
+
+    /// The rows of a window.
+    pub(crate) fn window(&self) -> Result<usize> {
+        let window = self.parameters.window;
+        window.ok_or_else(|| Error::Failed("the task has no window".into()))
     }
 }
