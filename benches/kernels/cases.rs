@@ -10,6 +10,8 @@ mod text;
 
 use arrow::array::{ArrayRef, Int64Array};
 use arrow::buffer::NullBuffer;
+use millstream::backend::Backend;
+use millstream::backend::cpu::Cpu;
 use millstream::batch::{Column, Values};
 use millstream::spec::{ModelSpec, Precision, Window};
 use millstream::{Batch, Engine, Report, Spec};
@@ -19,9 +21,6 @@ use std::time::Duration;
 
 /// Relative to the greatest expected number of a case.
 const CLOSE: f64 = 1000.0 * f64::EPSILON;
-
-/// What f32 products, summed in f64, keep (`Precision::Fast`).
-const CLOSE_FAST: f64 = 1e-6;
 
 /// Numbers that a case computes, in an order that its expectation has too.
 pub(crate) type Numbers = Vec<f64>;
@@ -294,7 +293,7 @@ fn matrices(values: usize, cases: &mut Vec<Case>) {
             let batch = table.batch(single, |_| false);
             let spec = Spec::new().mean_and_variance().covariance();
             let (spec, close) = if fast {
-                (spec.precision(Precision::Fast), CLOSE_FAST)
+                (spec.precision(Precision::Fast), Cpu::new().tolerance().narrow)
             } else {
                 (spec, CLOSE)
             };
