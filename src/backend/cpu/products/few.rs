@@ -115,6 +115,7 @@ fn tile<S: Simd>(simd: S, left: &Columns, right: &Columns, sums: &mut [[S::f64s;
 }
 
 /// A tile on the diagonal, of which half is needed.
+#[expect(clippy::needless_range_loop, reason = "a row of four columns, not a column")]
 #[inline(always)]
 fn diagonal<S: Simd>(simd: S, columns: &Columns, sums: &mut [[S::f64s; TILE]; TILE]) {
     let columns = vectors::<S>(columns);

@@ -233,6 +233,10 @@ impl<T: Factor, const N: usize> WithSimd for Tile<'_, T, N> {
 
     // Loops and no closures: the functions that make arrays of a closure are not always compiled into the place of their
     // call, and then nothing stays in registers.
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "sums that are borrowed would be in memory all the time"
+    )]
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let lanes = size_of::<T::Vector<S>>() / size_of::<T>();
@@ -259,7 +263,7 @@ impl<T: Factor, const N: usize> WithSimd for Tile<'_, T, N> {
             let line = place.0 + i;
             for k in 0..N {
                 let first = place.1 + k * lanes;
-                // A copy: a sum that is looked at elsewhere would have been in memory all the time.
+                // A copy, for the same reason.
                 let sum = sums[i][k];
                 let numbers = T::numbers::<S>(&sum);
                 if line <= first && first + lanes <= d {
