@@ -1,16 +1,15 @@
 //! The unfinished leaf of the only cell: its rows so far, as slices of the batches that they came in.
 //!
 //! A slice costs a few reference counts, and copying rows costs more than reducing them; but a slice keeps its whole
-//! batch in memory until the leaf is full. So rows are copied out of batches of more than [`SLICED_BYTES_MAX`], and so
-//! are those of small pieces, of which a leaf could have thousands. All that is kept is at most one such batch and the
-//! rows of a leaf. Where a batch is itself a slice of something larger, that is kept alive as well: whoever cuts a
+//! batch in memory until the leaf is full. So rows are copied out of batches of more than [`SLICED_LEAVES_MAX`], and so
+//! are those of small pieces, of which a leaf could have thousands. All that is kept is a few leaves of rows. Where a batch is itself a slice of something larger, that is kept alive as well: whoever cuts a
 //! buffer into batches has it in memory anyway.
 
 use crate::batch::{Batch, BatchBuilder};
 
-/// The size of a batch up to which its last rows are carried as a slice of it. Of a larger one they are a small part,
-/// so that copying them costs little beside reducing the others.
-const SLICED_BYTES_MAX: usize = 64 << 20;
+/// Leaves of a batch up to which its last rows are carried as a slice of it. Of a larger one they are a small part, so
+/// that copying them costs little beside reducing the others.
+const SLICED_LEAVES_MAX: usize = 4;
 /// The least share of a leaf that is carried as a slice: kernels go through pieces one by one, and each has a cost.
 const PIECES_OF_A_LEAF: usize = 16;
 
@@ -60,7 +59,7 @@ impl Tail {
     /// it pays.
     pub(super) fn append(&mut self, batch: &Batch, offset: usize, len: usize, leaf_rows: usize, may_slice: bool) {
         let small = len * PIECES_OF_A_LEAF < leaf_rows;
-        let large = batch.rows() * batch.columns().len() * size_of::<f64>() > SLICED_BYTES_MAX;
+        let large = batch.rows() > SLICED_LEAVES_MAX * leaf_rows;
         self.rows += len;
         if may_slice && !small && !large {
             self.kept_rows += batch.rows();
@@ -144,9 +143,9 @@ mod tests {
 
     #[test]
     fn a_huge_batch_is_not_kept_alive() {
-        // One value more than may be kept.
-        let (columns, rows) = (64, SLICED_BYTES_MAX / 8 / 64 + 1);
-        let huge = batch(rows, columns, 0.0);
+        // One row more than may be kept.
+        let rows = SLICED_LEAVES_MAX * LEAF + 1;
+        let huge = batch(rows, 2, 0.0);
         let mut tail = Tail::default();
         tail.append(&huge, rows - 1000, 1000, LEAF, true);
         assert_eq!((users(&huge), tail.kept_rows()), (1, 1000));
