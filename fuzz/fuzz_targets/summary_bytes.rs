@@ -19,7 +19,7 @@ fn sane(columns: usize, exact: bool) -> Summary {
         order: Order::Fourth,
         comoments: true,
         regression: (0..columns).collect(),
-        exact_regression: exact,
+        exact,
         differences: true,
         quantiles: true,
         loss: None,
