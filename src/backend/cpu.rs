@@ -10,7 +10,9 @@ mod leaf;
 mod leaves;
 mod loss;
 mod moments;
+mod prefetch;
 mod products;
+mod reading;
 pub(crate) mod rolling;
 pub(crate) mod steps;
 

@@ -20,13 +20,17 @@ const GROUPED_ROWS: usize = 1 << 18;
 /// going through all keys costs less than going through the rows, up to this.
 const GROUPED_ROWS_MAX: usize = 1 << 21;
 
+/// The same, and so many values: 32 MiB, which are copied into the order of their cells.
+const GROUPED_VALUES_MAX: usize = 1 << 22;
+
 impl Engine {
     /// Takes rows whose keys are known to be ones.
     pub(super) fn push_grouped(&mut self, partition: u32, batch: &Batch, layout: &Layout) -> Result<()> {
         let mut keys = Vec::new();
         let mut start = 0;
         while start < batch.rows() {
-            let at_once = GROUPED_ROWS.max(GROUPED_ROWS_MAX.min(2 * self.keys()));
+            let most = GROUPED_ROWS_MAX.min(GROUPED_VALUES_MAX / batch.columns().len().max(1));
+            let at_once = GROUPED_ROWS.max(most.min(2 * self.keys()));
             let rows = batch.slice(start, at_once.min(batch.rows() - start));
             self.grouped.number(&rows, &mut keys)?;
             let first = self.rows + start as u64;

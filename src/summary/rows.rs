@@ -82,6 +82,68 @@ impl Rows for Chosen<'_> {
     }
 }
 
+/// Rows that follow each other in every column.
+#[derive(Debug, Clone, Copy)]
+pub struct Consecutive<'a> {
+    columns: &'a [&'a [f64]],
+    first: usize,
+    count: usize,
+    /// Times in nanoseconds since 1970, and by row which of them it has.
+    times: Option<(&'a [i64], &'a [u32])>,
+}
+
+impl<'a> Consecutive<'a> {
+    /// The first rows of these columns, so many. Row r has the time `times.0[times.1[r]]`.
+    pub fn new(columns: &'a [&'a [f64]], count: usize, times: Option<(&'a [i64], &'a [u32])>) -> Self {
+        Self {
+            columns,
+            first: 0,
+            count,
+            times,
+        }
+    }
+}
+
+impl Rows for Consecutive<'_> {
+    #[inline(always)]
+    fn count(&self) -> usize {
+        self.count
+    }
+
+    #[inline(always)]
+    fn slice(self, rows: Range<usize>) -> Self {
+        Self {
+            first: self.first + rows.start,
+            count: rows.len(),
+            ..self
+        }
+    }
+
+    #[inline(always)]
+    fn value(&self, row: usize, column: usize) -> f64 {
+        self.columns[column][self.first + row]
+    }
+
+    #[inline(always)]
+    fn several<const W: usize>(&self, first: usize) -> impl Fn(usize) -> [f64; W] {
+        let rows = self.first..self.first + self.count;
+        let columns: [&[f64]; W] = std::array::from_fn(|j| &self.columns[first + j][rows.clone()]);
+        move |row| std::array::from_fn(|j| columns[j][row])
+    }
+
+    #[inline(always)]
+    fn copy_row(&self, row: usize, to: &mut [f64]) {
+        let row = self.first + row;
+        to.iter_mut().zip(self.columns).for_each(|(x, column)| *x = column[row]);
+    }
+
+    #[inline(always)]
+    fn time_ns(&self, row: usize) -> Option<i64> {
+        self.times
+            .map(|(times, places)| times[places[self.first + row] as usize])
+    }
+}
+
 /// Rows whose values lie side by side: column c of row r is `groups[c / 8][r * 8 + c % 8]`, 8 being [`GROUP_COLUMNS`].
 #[derive(Debug, Clone, Copy)]
 pub struct Packed<'a> {

@@ -1,17 +1,17 @@
 //! Rows of many cells, reduced where the states of the cells are.
 //!
-//! A task takes some cells, side by side in the slab, and pushes their rows one after another into their states: nothing
-//! is copied or allocated for a cell that is there, however few rows of it a batch has. The few cells that hold so many
+//! The values of a batch are brought into the order of its cells. A task takes some cells, side by side in the slab, and
+//! pushes their rows one after another into their states: nothing is allocated for a cell that is there, however few rows
+//! of it a batch has. The few cells that hold so many
 //! rows that one thread would be busy with them alone have their leaves reduced side by side instead.
 
-use super::{Cpu, GROUPED_VALUES_PER_TASK, PACKED_COLUMNS_MIN, PARALLEL_VALUES_MIN, dense, pack};
-use crate::batch::Batch;
+use super::{Cpu, GROUPED_VALUES_PER_TASK, PACKED_COLUMNS_MIN, PARALLEL_VALUES_MIN, pack};
+use crate::batch::{Batch, Column, Values};
 use crate::cells::ByCell;
-use crate::summary::rows::{Chosen, Packed, Rows};
+use crate::summary::rows::{Consecutive, Packed, Rows};
 use crate::summary::{CellState, Room, Shape, Summary};
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
-use std::borrow::Cow;
 
 /// Leaves of a cell that one task takes at least.
 const LEAVES_AT_ONCE: usize = 16;
@@ -74,17 +74,19 @@ impl InPlace<'_> {
         let times = batch.time_ns();
         let parallel = batch.rows() * self.columns >= PARALLEL_VALUES_MIN && rayon::current_num_threads() > 1;
         if columns.len() < PACKED_COLUMNS_MIN {
-            let columns: Vec<Cow<'_, [f64]>> = match parallel {
-                true => columns.par_iter().map(dense).collect(),
-                false => columns.iter().map(dense).collect(),
-            };
-            let columns: Vec<&[f64]> = columns.iter().map(AsRef::as_ref).collect();
-            let part = |order| Chosen {
-                columns: &columns,
-                time_ns: times,
-                places: order,
-            };
-            let parts: Vec<Chosen<'_>> = self.rows.orders().map(part).collect();
+            let sorted = self.sorted(columns, parallel);
+            let sorted: Vec<Vec<&[f64]>> = sorted
+                .iter()
+                .map(|part| part.iter().map(Vec::as_slice).collect())
+                .collect();
+            let part =
+                |(columns, order)| Consecutive::new(columns, <[u32]>::len(order), times.map(|times| (times, order)));
+            let parts: Vec<Consecutive<'_>> = sorted
+                .iter()
+                .map(Vec::as_slice)
+                .zip(self.rows.orders())
+                .map(part)
+                .collect();
             return self.of_parts(&parts, states, parallel);
         }
         let orders = || self.rows.orders();
@@ -96,6 +98,26 @@ impl InPlace<'_> {
         let part = |(groups, order)| Packed::new(groups, <[u32]>::len(order), times.map(|times| (times, order)));
         let parts: Vec<Packed<'_>> = groups.iter().map(Vec::as_slice).zip(orders()).map(part).collect();
         self.of_parts(&parts, states, parallel);
+    }
+
+    /// Part by part its columns, with the values in the order of its rows. A kernel that reads them here and there waits
+    /// for most of them; a loop that does nothing else has many on their way at once.
+    fn sorted(self, columns: &[Column], parallel: bool) -> Vec<Vec<Vec<f64>>> {
+        let part = |order: &[u32]| -> Vec<Vec<f64>> {
+            let values = |column: &Column| match (&column.values, &column.nulls) {
+                (Values::F64(v), None) => order.iter().map(|i| v[*i as usize]).collect(),
+                _ => order.iter().map(|i| column.get(*i as usize)).collect(),
+            };
+            match parallel {
+                true => columns.par_iter().map(values).collect(),
+                false => columns.iter().map(values).collect(),
+            }
+        };
+        let orders: Vec<&[u32]> = self.rows.orders().collect();
+        match parallel {
+            true => orders.into_par_iter().map(part).collect(),
+            false => orders.into_iter().map(part).collect(),
+        }
     }
 
     /// The rows of each part, in the order of its cells.

@@ -3,6 +3,7 @@
 //! A kernel reads a column of a leaf run by run, in the order of the rows, and its result depends on that order alone,
 //! never on where a run ends.
 
+use super::prefetch;
 use crate::backend::Work;
 use crate::batch::{Batch, Column, Values};
 use std::ops::Range;
@@ -40,6 +41,20 @@ impl<'a> Leaf<'a> {
             leaf.parts.push(Part { batch, rows, at });
         }
         leaf
+    }
+
+    /// The rows of batches, one after another.
+    #[cfg(test)]
+    pub(super) fn of_batches(batches: &'a [Batch]) -> Self {
+        let mut rows = 0;
+        let part = |batch: &'a Batch| {
+            let at = rows;
+            rows += batch.rows();
+            let rows = 0..batch.rows();
+            Part { batch, rows, at }
+        };
+        let parts = batches.iter().map(part).collect();
+        Self { parts, rows }
     }
 
     /// Rows.
@@ -145,6 +160,15 @@ impl<'a> Run<'a> {
         match self {
             Self::F64(v) => v.len(),
             Self::F32(v) => v.len(),
+        }
+    }
+
+    /// Has so many values fetched, of which the first lies `distance` values behind its first.
+    #[inline(always)]
+    pub(super) fn fetch(self, distance: usize, count: usize) {
+        match self {
+            Self::F64(v) => prefetch::behind(v, distance, count),
+            Self::F32(v) => prefetch::behind(v, distance, count),
         }
     }
 

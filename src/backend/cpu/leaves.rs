@@ -5,13 +5,14 @@
 //! leaves, threads share the products of each.
 
 use super::leaf::{Leaf, LeafColumn};
+use super::products::Parts;
+use super::reading::{Reading, column_moments};
 use super::{PARALLEL_VALUES_MIN, loss, moments, products};
 use crate::backend::{Partial, Work};
-use crate::spec::LEAF_ROWS;
-use crate::summary::Merge;
 use crate::summary::differences::{Edge, Step, step};
 use crate::summary::{Differences, Moments, Order, Quantiles, RegressionMoments, Summary};
 use rayon::prelude::*;
+use std::cell::RefCell;
 use std::ops::Range;
 
 /// Leaves of a column that are reduced before those of the next column: reading half a MiB on keeps memory busier than
@@ -30,30 +31,20 @@ pub(super) fn reduce(work: &Work) -> Vec<Partial> {
         true => 1,
         false => rayon::current_num_threads(),
     };
-    let whole =
-        |(leaf, moments): (&Leaf<'_>, Vec<Moments>)| Partial::Leaf(Box::new(summary(work, leaf, moments, false)));
-    if work.shape.is_moments_only() {
-        let found = moments_of(work, &leaves, threads);
-        return leaves.iter().zip(found).map(whole).collect();
+    let made = |leaf: &Leaf<'_>, moments| Partial::Leaf(Box::new(summary(work, leaf, moments)));
+    let is_moments_only = work.shape.is_moments_only();
+    if !is_moments_only && threads == 1 {
+        return leaves.iter().map(|leaf| made(leaf, None)).collect();
     }
-    if threads == 1 || leaves.len() < TASKS_PER_THREAD * threads {
-        let found = moments_of(work, &leaves, threads);
-        let shared = |(leaf, moments): (&Leaf<'_>, Vec<Moments>)| {
-            Partial::Leaf(Box::new(summary(work, leaf, moments, threads > 1)))
-        };
-        let each = leaves.iter().zip(found);
-        return match threads {
-            1 => each.map(shared).collect(),
-            _ => each.collect::<Vec<_>>().into_par_iter().map(shared).collect(),
-        };
+    if !is_moments_only && leaves.len() >= TASKS_PER_THREAD * threads {
+        return leaves.par_iter().map(|leaf| made(leaf, None)).collect();
     }
-    // What one kernel has read is still near when the next one asks for it.
-    let alone = |leaf: &Leaf<'_>| {
-        let columns = 0..work.shape.columns;
-        let moments = columns.map(|i| column_moments(leaf.column(i), work.shape.order));
-        whole((leaf, moments.collect()))
-    };
-    leaves.par_iter().map(alone).collect()
+    let found = leaves.iter().zip(moments_of(work, &leaves, threads));
+    let known = |(leaf, moments)| made(leaf, Some(moments));
+    match is_moments_only {
+        true => found.map(known).collect(),
+        false => found.collect::<Vec<_>>().into_par_iter().map(known).collect(),
+    }
 }
 
 /// By leaf the moments of its columns.
@@ -97,36 +88,43 @@ fn moments_of(work: &Work, leaves: &[Leaf<'_>], threads: usize) -> Vec<Vec<Momen
     found
 }
 
-/// A leaf whose moments are known; threads share its products or not.
-fn summary(work: &Work, leaf: &Leaf<'_>, moments: Vec<Moments>, parallel: bool) -> Summary {
+/// A leaf. Where its moments are known already, threads share the rest; else one thread makes all of it, and what one
+/// kernel has read is still near when the next one asks for it.
+fn summary(work: &Work, leaf: &Leaf<'_>, moments: Option<Vec<Moments>>) -> Summary {
     let (shape, rows) = (&*work.shape, leaf.rows());
-    let columns = || (0..shape.columns).map(|i| leaf.column(i));
-    let differences = match shape.differences {
-        true => columns().map(|column| differences(leaf, column)).collect(),
-        false => Vec::new(),
+    let columns: Vec<LeafColumn<'_>> = (0..shape.columns).map(|i| leaf.column(i)).collect();
+    let reading = RefCell::new(Reading::new(&columns, rows, shape.order));
+    let read = |end| reading.borrow_mut().read(end);
+    let parts = match moments {
+        Some(_) => Parts::Shared,
+        None => Parts::InTurn(&read),
     };
+    let comoments = shape.comoments.then(|| {
+        Box::new(match shape.exact {
+            true => products::plain(&columns, rows, parts),
+            false => products::fast(&columns, rows, parts),
+        })
+    });
     let regression = (!shape.regression.is_empty()).then(|| {
         let chosen: Vec<LeafColumn<'_>> = shape.regression.iter().map(|i| leaf.column(*i)).collect();
         match shape.exact {
-            true => RegressionMoments::Exact(Box::new(products::exact(&chosen, rows, parallel))),
-            false => RegressionMoments::Fast(Box::new(products::plain(&chosen, rows, parallel))),
+            true => RegressionMoments::Exact(Box::new(products::exact(&chosen, rows, parts))),
+            false => RegressionMoments::Fast(Box::new(products::plain(&chosen, rows, parts))),
         }
     });
-    let comoments = || {
-        let chosen: Vec<LeafColumn<'_>> = columns().collect();
-        Box::new(match shape.exact {
-            true => products::plain(&chosen, rows, parallel),
-            false => products::fast(&chosen, rows, parallel),
-        })
+    let moments = moments.unwrap_or_else(|| reading.into_inner().finish());
+    let differences = match shape.differences {
+        true => columns.iter().map(|column| differences(leaf, *column)).collect(),
+        false => Vec::new(),
     };
     Summary {
         rows: rows as u64,
         columns: moments,
-        comoments: shape.comoments.then(comoments),
+        comoments,
         regression,
         differences,
         quantiles: match shape.quantiles {
-            true => columns().map(quantiles).collect(),
+            true => columns.iter().map(|column| quantiles(*column)).collect(),
             false => Vec::new(),
         },
         loss: shape
@@ -135,18 +133,6 @@ fn summary(work: &Work, leaf: &Leaf<'_>, moments: Vec<Moments>, parallel: bool) 
             .zip(work.weights.as_deref())
             .map(|(loss, weights)| Box::new(loss::of_leaf(leaf, loss, weights))),
     }
-}
-
-/// Leaves of many columns are long: their moments come from runs that stay in the first-level cache, and as accurate as
-/// any.
-fn column_moments(column: LeafColumn<'_>, order: Order) -> Moments {
-    let rows = column.rows();
-    let run = |start: usize| moments::of_column(column, start..rows.min(start + LEAF_ROWS), order);
-    let mut moments = run(0);
-    for start in (LEAF_ROWS..rows).step_by(LEAF_ROWS) {
-        moments.merge(&run(start));
-    }
-    moments
 }
 
 fn quantiles(column: LeafColumn<'_>) -> Quantiles {

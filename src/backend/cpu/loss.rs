@@ -11,6 +11,7 @@
 
 use super::leaf::{Leaf, LeafColumn, Run};
 use super::moments::{LANES, Lane, tree};
+use super::prefetch;
 use crate::summary::{Loss, LossShape, Model};
 use pulp::{Arch, NullaryFnOnce};
 
@@ -121,6 +122,7 @@ impl NullaryFnOnce for Sums<'_> {
 /// z += x w.
 #[inline(always)]
 fn add_product<T: Lane>(z: &mut [f64], x: &[T], w: f64) {
+    prefetch::behind(x, x.len(), x.len());
     z.iter_mut().zip(x).for_each(|(z, x)| *z += x.widen() * w);
 }
 

@@ -7,6 +7,7 @@
 //! nor does it depend on where the values lie, as runs that follow each other go on with the lane that comes next.
 
 use super::leaf::{LeafColumn, Run};
+use super::prefetch;
 use crate::summary::dd::two_sum;
 use crate::summary::moments::{MomentRun, Moments, Order, PivotSums, scale_of};
 use pulp::{Arch, NullaryFnOnce};
@@ -89,8 +90,18 @@ fn one_at_a_time(values: &[f64], order: Order) -> Moments {
 
 /// The moments of the finite values of runs; `None` where one is not finite or there are none.
 fn of_finite<'a>(runs: impl Iterator<Item = Run<'a>> + Clone, order: Order) -> Option<Moments> {
-    let first = runs.clone().find_map(Run::first)?;
-    let (mut sums, min, max) = sums(runs.clone(), first, order);
+    let mut lanes = LaneSums::new(runs.clone().find_map(Run::first)?);
+    lanes.add_runs(runs.clone(), order);
+    of_sums(runs, lanes, order)
+}
+
+/// The moments of the values of runs, given their sums around the first one; `None` where one is not finite.
+pub(super) fn of_sums<'a>(
+    runs: impl Iterator<Item = Run<'a>> + Clone,
+    lanes: LaneSums,
+    order: Order,
+) -> Option<Moments> {
+    let (mut sums, min, max) = lanes.finish();
     if !sums.s1.is_finite() {
         return None;
     }
@@ -100,7 +111,9 @@ fn of_finite<'a>(runs: impl Iterator<Item = Run<'a>> + Clone, order: Order) -> O
         return Some(one_at_a_time(&wide, order));
     }
     if let Some(pivot) = sums.better_pivot() {
-        sums = self::sums(runs.clone(), pivot, order).0;
+        let mut lanes = LaneSums::new(pivot);
+        lanes.add_runs(runs.clone(), order);
+        sums = lanes.finish().0;
     }
     if sums.may_round_integers(min, max) {
         (sums.s1, sums.s1_low) = careful_sum(runs, sums.pivot);
@@ -108,37 +121,28 @@ fn of_finite<'a>(runs: impl Iterator<Item = Run<'a>> + Clone, order: Order) -> O
     Some(Moments::from_sums(&sums, order, min, max, 0))
 }
 
-/// Power sums around `pivot`, the least and the greatest value. One that is not finite makes s1 not finite.
-fn sums<'a>(runs: impl Iterator<Item = Run<'a>>, pivot: f64, order: Order) -> (PivotSums, f64, f64) {
-    match order {
-        Order::Second => Arch::new().dispatch(Sums::<_, false> { runs, pivot }),
-        Order::Fourth => Arch::new().dispatch(Sums::<_, true> { runs, pivot }),
-    }
-}
-
-struct Sums<R, const FOURTH: bool> {
+struct Sums<'s, R, const FOURTH: bool> {
+    lanes: &'s mut LaneSums,
     runs: R,
-    pivot: f64,
 }
 
-impl<'a, R: Iterator<Item = Run<'a>>, const FOURTH: bool> NullaryFnOnce for Sums<R, FOURTH> {
-    type Output = (PivotSums, f64, f64);
+impl<'a, R: Iterator<Item = Run<'a>>, const FOURTH: bool> NullaryFnOnce for Sums<'_, R, FOURTH> {
+    type Output = ();
 
     #[inline(always)]
-    fn call(self) -> Self::Output {
-        let mut sums = LaneSums::new(self.pivot);
+    fn call(self) {
         for run in self.runs {
             match run {
-                Run::F64(values) => sums.add::<f64, FOURTH>(values),
-                Run::F32(values) => sums.add::<f32, FOURTH>(values),
+                Run::F64(values) => self.lanes.add::<f64, FOURTH>(values),
+                Run::F32(values) => self.lanes.add::<f32, FOURTH>(values),
             }
         }
-        sums.finish()
     }
 }
 
 /// Sums in lanes: value i of all goes to lane i mod 16, wherever a run ends.
-struct LaneSums {
+#[derive(Debug)]
+pub(super) struct LaneSums {
     count: usize,
     pivot: f64,
     s1: [f64; LANES],
@@ -151,7 +155,7 @@ struct LaneSums {
 
 impl LaneSums {
     #[inline(always)]
-    fn new(pivot: f64) -> Self {
+    pub(super) fn new(pivot: f64) -> Self {
         Self {
             count: 0,
             pivot,
@@ -161,6 +165,15 @@ impl LaneSums {
             s4: [0.0; LANES],
             min: [f64::INFINITY; LANES],
             max: [f64::NEG_INFINITY; LANES],
+        }
+    }
+
+    /// Adds values, of which one that is not finite makes s1 not finite.
+    pub(super) fn add_runs<'a>(&mut self, runs: impl Iterator<Item = Run<'a>>, order: Order) {
+        let lanes = self;
+        match order {
+            Order::Second => Arch::new().dispatch(Sums::<_, false> { lanes, runs }),
+            Order::Fourth => Arch::new().dispatch(Sums::<_, true> { lanes, runs }),
         }
     }
 
@@ -176,6 +189,7 @@ impl LaneSums {
         let (mut s1, mut s2, mut s3, mut s4) = (self.s1, self.s2, self.s3, self.s4);
         let (mut min, mut max) = (self.min, self.max);
         for chunk in chunks {
+            prefetch::ahead(chunk);
             for l in 0..LANES {
                 let x = chunk[l].widen();
                 let d = x - pivot;
@@ -216,7 +230,7 @@ impl LaneSums {
         self.count += values.len();
     }
 
-    #[inline(always)]
+    /// Power sums around the pivot, the least and the greatest value.
     fn finish(self) -> (PivotSums, f64, f64) {
         let sums = PivotSums {
             count: self.count as u64,

@@ -14,6 +14,7 @@ mod panels;
 pub(super) use exact::exact;
 
 use super::leaf::{LeafColumn, Run};
+use super::moments::LANES;
 use crate::summary::comoments::{CoMoments, triangle};
 use crate::summary::dd::ldexp;
 use crate::summary::moments::{PivotSums, UNSCALED_EXPONENT_MAX, scale_of};
@@ -25,6 +26,18 @@ use std::ops::Range;
 /// parts costs d² a part.
 const PART_ROWS: usize = 1024;
 const PART_ROWS_PER_COLUMN: usize = 4;
+
+/// Columns from which on `f32` products are faster than others.
+const NARROW_COLUMNS_MIN: usize = 33;
+
+/// Who takes the parts of a leaf.
+#[derive(Clone, Copy)]
+pub(super) enum Parts<'a> {
+    /// Threads share them.
+    Shared,
+    /// One thread, in their order. Before each this is called with the row where the part ends.
+    InTurn(&'a dyn Fn(usize)),
+}
 
 /// The complete rows of a leaf.
 struct Listwise {
@@ -64,6 +77,11 @@ fn listwise(columns: &[LeafColumn<'_>], rows: usize) -> Listwise {
         scale: vec![0; columns.len()],
         kept: Some(kept),
     }
+}
+
+/// Rows of a part of a leaf.
+fn part_rows(d: usize) -> usize {
+    PART_ROWS.max((PART_ROWS_PER_COLUMN * d).next_power_of_two())
 }
 
 impl Listwise {
@@ -152,28 +170,28 @@ fn may_be_extreme(pivot: f64, square: f64, n: f64) -> bool {
     !(not_huge && not_tiny)
 }
 
-/// The co-moments of the rows of these columns, spread over threads or not: with `f32` products where columns are `f32`
+/// The co-moments of the rows of these columns, whose parts are taken so: with `f32` products where columns are `f32`
 /// and that is faster.
-pub(super) fn fast(columns: &[LeafColumn<'_>], rows: usize, parallel: bool) -> CoMoments {
-    let suits = columns.len() > few::COLUMNS_MAX && columns.iter().all(|c| c.is_f32());
+pub(super) fn fast(columns: &[LeafColumn<'_>], rows: usize, parts: Parts<'_>) -> CoMoments {
+    let suits = columns.len() >= NARROW_COLUMNS_MIN && columns.iter().all(|c| c.is_f32());
     let found = match suits {
-        true => narrow::narrow(columns, rows, parallel),
+        true => narrow::narrow(columns, rows, parts),
         false => None,
     };
-    found.unwrap_or_else(|| plain(columns, rows, parallel))
+    found.unwrap_or_else(|| plain(columns, rows, parts))
 }
 
-/// The co-moments of the rows of these columns in `f64`, spread over threads or not.
-pub(super) fn plain(columns: &[LeafColumn<'_>], rows: usize, parallel: bool) -> CoMoments {
+/// The co-moments of the rows of these columns in `f64`, whose parts are taken so.
+pub(super) fn plain(columns: &[LeafColumn<'_>], rows: usize, parts: Parts<'_>) -> CoMoments {
     let d = columns.len();
     if rows == 0 {
         return CoMoments::new(d);
     }
     if columns.iter().all(|c| !c.has_nulls()) {
         let all = Listwise::all(d, rows);
-        let first = sums_around_first(columns, &all, parallel);
+        let first = sums_around_first(columns, &all, parts);
         if first.s1.iter().all(|s| s.is_finite()) {
-            return finish(columns, all, first, parallel);
+            return finish(columns, all, first, parts);
         }
     }
     // A sum that is not finite: there are missing or infinite values (or deviations that overflow).
@@ -185,19 +203,19 @@ pub(super) fn plain(columns: &[LeafColumn<'_>], rows: usize, parallel: bool) -> 
             ..CoMoments::new(d)
         };
     }
-    let first = sums_around_first(columns, &complete, parallel);
-    finish(columns, complete, first, parallel)
+    let first = sums_around_first(columns, &complete, parts);
+    finish(columns, complete, first, parts)
 }
 
 /// The co-moments behind the sums around the first row; these are taken once more where units or pivots do not fit.
-fn finish(columns: &[LeafColumn<'_>], mut complete: Listwise, first: Sums, parallel: bool) -> CoMoments {
+fn finish(columns: &[LeafColumn<'_>], mut complete: Listwise, first: Sums, parts: Parts<'_>) -> CoMoments {
     let d = columns.len();
     let mut found = first;
     if complete.choose_scale(columns, &found.pivots, |i| found.s2[triangle(i, i, d)]) {
-        found = sums_around_first(columns, &complete, parallel);
+        found = sums_around_first(columns, &complete, parts);
     }
     if let Some(pivots) = found.better_pivots() {
-        found = sums::<f64>(columns, &complete, pivots, parallel);
+        found = sums::<f64>(columns, &complete, pivots, parts);
     }
     let Listwise {
         present,
@@ -243,24 +261,36 @@ impl Sums {
 }
 
 /// The sums around the values of the first row.
-fn sums_around_first(columns: &[LeafColumn<'_>], complete: &Listwise, parallel: bool) -> Sums {
-    sums::<f64>(columns, complete, complete.pivots(columns), parallel)
+fn sums_around_first(columns: &[LeafColumn<'_>], complete: &Listwise, parts: Parts<'_>) -> Sums {
+    sums::<f64>(columns, complete, complete.pivots(columns), parts)
 }
 
 /// The sums around these pivots.
-fn sums<T: Factor>(columns: &[LeafColumn<'_>], complete: &Listwise, pivots: Vec<f64>, parallel: bool) -> Sums {
+fn sums<T: Factor>(columns: &[LeafColumn<'_>], complete: &Listwise, pivots: Vec<f64>, parts: Parts<'_>) -> Sums {
     let part = |rows| match columns.len() {
-        0..=few::COLUMNS_MAX => few::part(columns, complete, &pivots, rows),
+        0..=few::COLUMNS_MAX => few::part::<T>(columns, complete, &pivots, rows),
         _ => panels::part::<T>(columns, complete, &pivots, rows),
     };
     let add = |own: &mut f64, later: &f64| *own += later;
-    let (s1, s2) = of_parts(columns.len(), complete.rows, parallel, part, add);
+    let (s1, s2) = of_parts(columns.len(), complete.rows, parts, part, add);
     Sums {
         s1,
         s2,
         pivots,
         n: complete.rows as u64,
     }
+}
+
+/// Lane by lane: sums += values.
+#[inline(always)]
+fn add_lanes<T: Factor>(sums: &mut [f64; LANES], values: &[T]) {
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        for l in 0..LANES {
+            sums[l] += chunk[l].widen();
+        }
+    }
+    sums.iter_mut().zip(rest).for_each(|(sum, x)| *sum += x.widen());
 }
 
 /// Σd and the upper triangle of Σd dᵀ of some rows: of a leaf, or of a part of it.
@@ -271,11 +301,11 @@ type PartSums<T> = (Vec<T>, Vec<T>);
 fn of_parts<T: Send>(
     d: usize,
     rows: usize,
-    parallel: bool,
+    parts: Parts<'_>,
     part: impl Fn(Range<usize>) -> PartSums<T> + Sync,
     add: impl Fn(&mut T, &T),
 ) -> PartSums<T> {
-    let length = PART_ROWS.max((PART_ROWS_PER_COLUMN * d).next_power_of_two());
+    let length = part_rows(d);
     let ranges: Vec<Range<usize>> = (0..rows)
         .step_by(length)
         .map(|start| start..rows.min(start + length))
@@ -285,11 +315,18 @@ fn of_parts<T: Send>(
         s2.iter_mut().zip(&later.1).for_each(|(own, later)| add(own, later));
         (s1, s2)
     };
-    let total = if parallel && ranges.len() > 1 {
-        let parts: Vec<PartSums<T>> = ranges.into_par_iter().map(&part).collect();
-        parts.into_iter().reduce(join)
-    } else {
-        ranges.into_iter().map(part).reduce(join)
+    let total = match parts {
+        Parts::Shared => {
+            let parts: Vec<PartSums<T>> = ranges.into_par_iter().map(&part).collect();
+            parts.into_iter().reduce(join)
+        }
+        Parts::InTurn(before) => {
+            let part = |rows: Range<usize>| {
+                before(rows.end);
+                part(rows)
+            };
+            ranges.into_iter().map(part).reduce(join)
+        }
     };
     total.unwrap_or_default()
 }

@@ -288,7 +288,7 @@ impl MomentLanes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::summary::rows::{Chosen, GROUP_COLUMNS, Packed};
+    use crate::summary::rows::{Chosen, Consecutive, GROUP_COLUMNS, Packed};
     use proptest::prelude::*;
 
     fn value() -> impl Strategy<Value = f64> {
@@ -330,15 +330,19 @@ mod tests {
             let slices: Vec<&[f64]> = table.iter().map(Vec::as_slice).collect();
             let places: Vec<u32> = (0..rows.len() as u32).collect();
             let chosen = Chosen { columns: &slices, time_ns: None, places: &places };
-            let (mut state, mut other) = (MomentLanes::new(columns, order), MomentLanes::new(columns, order));
+            let new = || MomentLanes::new(columns, order);
+            let (mut state, mut other, mut third) = (new(), new(), new());
+            let consecutive = Consecutive::new(&slices, rows.len(), None);
             let (mut at, mut cut) = (0, cuts.iter().cycle());
             while at < rows.len() {
                 let next = rows.len().min(at + cut.next().unwrap());
                 state.push_rows(at as u64, packed.slice(at..next));
                 other.push_rows(at as u64, chosen.slice(at..next));
+                third.push_rows(at as u64, consecutive.slice(at..next));
                 at = next;
             }
             prop_assert_eq!(&state, &other);
+            prop_assert_eq!(&state, &third);
             let bits = |m: &Moments| {
                 let floats = [m.min, m.max, m.sum.hi, m.sum.lo, m.m2, m.m3, m.m4].map(f64::to_bits);
                 (floats, m.count, m.missing, m.positive_infinite, m.negative_infinite, m.scale)

@@ -2,7 +2,7 @@
 //! eight rows side by side.
 
 use super::super::leaf::LeafColumn;
-use super::{Listwise, PartSums, listwise, of_parts};
+use super::{Listwise, PartSums, Parts, listwise, of_parts};
 use crate::summary::comoments::{ExactCoMoments, triangle};
 use crate::summary::dd::{Dd, two_product, two_sum};
 use pulp::{Arch, NullaryFnOnce};
@@ -13,8 +13,8 @@ const STEP_ROWS: usize = 1024;
 /// Rows side by side.
 const LANES: usize = 8;
 
-/// The co-moments of the rows of these columns with double-double products, spread over threads or not.
-pub(in crate::backend::cpu) fn exact(columns: &[LeafColumn<'_>], rows: usize, parallel: bool) -> ExactCoMoments {
+/// The co-moments of the rows of these columns with double-double products, whose parts are taken so.
+pub(in crate::backend::cpu) fn exact(columns: &[LeafColumn<'_>], rows: usize, parts: Parts<'_>) -> ExactCoMoments {
     let d = columns.len();
     let clean = |c: &LeafColumn<'_>| !c.has_nulls() && c.values(0..rows).all(f64::is_finite);
     let mut complete = if columns.iter().all(clean) {
@@ -30,10 +30,10 @@ pub(in crate::backend::cpu) fn exact(columns: &[LeafColumn<'_>], rows: usize, pa
         };
     }
     let mut pivots = complete.pivots(columns);
-    let (mut s1, mut s2) = exact_sums(columns, &complete, &pivots, parallel);
+    let (mut s1, mut s2) = exact_sums(columns, &complete, &pivots, parts);
     if complete.choose_scale(columns, &pivots, |i| s2[triangle(i, i, d)].hi) {
         pivots = complete.pivots(columns);
-        (s1, s2) = exact_sums(columns, &complete, &pivots, parallel);
+        (s1, s2) = exact_sums(columns, &complete, &pivots, parts);
     }
     let Listwise {
         rows,
@@ -46,10 +46,10 @@ pub(in crate::backend::cpu) fn exact(columns: &[LeafColumn<'_>], rows: usize, pa
 }
 
 /// Σd and the upper triangle of Σd dᵀ around these pivots, in double-double.
-fn exact_sums(columns: &[LeafColumn<'_>], complete: &Listwise, pivots: &[f64], parallel: bool) -> PartSums<Dd> {
+fn exact_sums(columns: &[LeafColumn<'_>], complete: &Listwise, pivots: &[f64], parts: Parts<'_>) -> PartSums<Dd> {
     let part = |rows| exact_part(columns, complete, pivots, rows);
     let add = |own: &mut Dd, later: &Dd| *own = *own + *later;
-    of_parts(columns.len(), complete.rows, parallel, part, add)
+    of_parts(columns.len(), complete.rows, parts, part, add)
 }
 
 fn exact_part(columns: &[LeafColumn<'_>], complete: &Listwise, pivots: &[f64], rows: Range<usize>) -> PartSums<Dd> {

@@ -10,6 +10,9 @@ pub(super) trait Factor: Pod + Default + PartialEq {
     /// As many as the machine takes at once.
     type Vector<S: Simd>: Pod;
 
+    /// Products that may be added up before their sum goes to `f64`.
+    const ADDITIONS_MAX: usize;
+
     /// x − pivot, where the pivot is such a number.
     fn of_f64(x: f64, pivot: f64) -> Self;
     /// x − pivot, where the pivot is such a number.
@@ -39,6 +42,8 @@ pub(super) trait Factor: Pod + Default + PartialEq {
 impl Factor for f64 {
     type Vector<S: Simd> = S::f64s;
 
+    const ADDITIONS_MAX: usize = usize::MAX;
+
     #[inline(always)]
     fn of_f64(x: f64, pivot: f64) -> Self {
         x - pivot
@@ -67,6 +72,8 @@ impl Factor for f64 {
 
 impl Factor for f32 {
     type Vector<S: Simd> = S::f32s;
+
+    const ADDITIONS_MAX: usize = 256;
 
     #[inline(always)]
     fn of_f64(x: f64, pivot: f64) -> Self {

@@ -7,7 +7,7 @@
 //! range of `f32`, or come near its ends, are not for this: [`narrow`] then leaves the leaf to `f64`.
 
 use super::super::leaf::LeafColumn;
-use super::{Listwise, Sums, listwise, sums};
+use super::{Listwise, Parts, Sums, listwise, sums};
 use crate::summary::comoments::{CoMoments, triangle};
 use crate::summary::dd::ldexp;
 
@@ -19,18 +19,18 @@ const PIVOT_DISTANCE_MAX: f64 = 2.0;
 const VARIANCE_EXPONENT_MIN: i32 = -80;
 
 /// The co-moments of the rows of these columns, which are `f32`; `None` where magnitudes do not bear it.
-pub(super) fn narrow(columns: &[LeafColumn<'_>], rows: usize, parallel: bool) -> Option<CoMoments> {
+pub(super) fn narrow(columns: &[LeafColumn<'_>], rows: usize, parts: Parts<'_>) -> Option<CoMoments> {
     let all = Listwise::all(columns.len(), rows);
     let found = match columns.iter().any(|c| c.has_nulls()) {
         true => None,
-        false => around(columns, &all, parallel),
+        false => around(columns, &all, parts),
     };
     // A sum that is not finite: there are missing or infinite values, or deviations that overflow.
     let (complete, found) = match found {
         Some(found) => (all, found),
         None => {
             let complete = listwise(columns, rows);
-            let found = around(columns, &complete, parallel)?;
+            let found = around(columns, &complete, parts)?;
             (complete, found)
         }
     };
@@ -45,7 +45,7 @@ pub(super) fn narrow(columns: &[LeafColumn<'_>], rows: usize, parallel: bool) ->
 }
 
 /// The sums around pivots near the means; `None` where they are not finite, or too small.
-fn around(columns: &[LeafColumn<'_>], complete: &Listwise, parallel: bool) -> Option<Sums> {
+fn around(columns: &[LeafColumn<'_>], complete: &Listwise, parts: Parts<'_>) -> Option<Sums> {
     let d = columns.len();
     let first = PIVOT_ROWS.min(complete.rows);
     if first == 0 {
@@ -57,7 +57,7 @@ fn around(columns: &[LeafColumn<'_>], complete: &Listwise, parallel: bool) -> Op
         f64::from((values.iter().sum::<f64>() / first as f64) as f32)
     };
     let pivots = columns.iter().enumerate().map(pivot).collect();
-    let mut found = sums::<f32>(columns, complete, pivots, parallel);
+    let mut found = sums::<f32>(columns, complete, pivots, parts);
     let n = complete.rows as f64;
     let finite = |found: &Sums| {
         let squares = (0..d).map(|i| found.s2[triangle(i, i, d)]);
@@ -74,7 +74,7 @@ fn around(columns: &[LeafColumn<'_>], complete: &Listwise, parallel: bool) -> Op
     if (0..d).any(far) {
         let better = |i: usize| f64::from((found.pivots[i] + found.s1[i] / n) as f32);
         let pivots = (0..d).map(|i| if far(i) { better(i) } else { found.pivots[i] });
-        found = sums::<f32>(columns, complete, pivots.collect(), parallel);
+        found = sums::<f32>(columns, complete, pivots.collect(), parts);
     }
     let small = |i: usize| found.s2[triangle(i, i, d)] < n * ldexp(1.0, VARIANCE_EXPONENT_MIN);
     let constant = |i: usize| {

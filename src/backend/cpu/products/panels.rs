@@ -6,8 +6,9 @@
 //! loads. Steps are short enough for the panels to stay in the second-level cache; sums of a step go to `f64`.
 
 use super::super::leaf::LeafColumn;
+use super::super::moments::LANES;
 use super::factor::Factor;
-use super::{Listwise, PartSums};
+use super::{Listwise, PartSums, add_lanes};
 use crate::summary::comoments::triangle;
 use pulp::{Arch, NullaryFnOnce, Simd, WithSimd};
 use std::ops::Range;
@@ -16,8 +17,9 @@ use std::ops::Range;
 const PANEL: usize = 16;
 /// Columns whose single values are taken together.
 const LEFT: usize = 8;
-/// Rows of a step: the most that an `f32` sum takes.
+/// Rows of a step: no more than an `f32` sum takes.
 const STEP_ROWS: usize = 256;
+const _: () = assert!(STEP_ROWS <= <f32 as Factor>::ADDITIONS_MAX);
 /// Bytes that panels take beyond which a step has half as many rows: half of the second-level cache of many machines.
 const STEP_BYTES_MAX: usize = 1 << 20;
 /// Rows that are laid out at a time: their deviations stay in the first-level cache.
@@ -26,14 +28,20 @@ const LAY_ROWS: usize = 32;
 const RIGHT: usize = 2;
 /// How many registers that is: a tile takes 16 sums, 2 vectors and one value.
 const REGISTERS_OF_MANY: usize = 32;
-/// Lanes in which deviations are added up.
-const LANES: usize = 16;
 
 /// Memory that is used again and again.
 #[derive(Debug, Default)]
 pub(super) struct Room<T> {
     panels: Vec<[T; PANEL]>,
     lanes: Vec<[f64; LANES]>,
+}
+
+impl<T: Factor> Room<T> {
+    /// Room for so many numbers, in which anything stands.
+    pub(super) fn numbers(&mut self, count: usize) -> &mut [T] {
+        self.panels.resize(count.div_ceil(PANEL), [T::default(); PANEL]);
+        &mut self.panels.as_flattened_mut()[..count]
+    }
 }
 
 /// Σd and the upper triangle of Σd dᵀ of some rows.
@@ -109,25 +117,17 @@ impl<T: Factor> NullaryFnOnce for Lay<'_, T> {
                 {
                     let i = first + k;
                     let own = &mut own[..rows.len()];
+                    // The next rows of the column.
+                    if let Some(run) = column.runs(at..at + own.len()).next() {
+                        run.fetch(own.len(), own.len());
+                    }
                     self.complete.centre(i, *column, at, self.pivots[i], own);
-                    add(&mut self.lanes[i], own);
+                    add_lanes(&mut self.lanes[i], own);
                 }
                 lay(&deviations, &mut room, rows);
             }
         }
     }
-}
-
-/// Lane by lane: sums += values.
-#[inline(always)]
-fn add<T: Factor>(sums: &mut [f64; LANES], values: &[T]) {
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    for chunk in chunks {
-        for l in 0..LANES {
-            sums[l] += chunk[l].widen();
-        }
-    }
-    sums.iter_mut().zip(rest).for_each(|(sum, x)| *sum += x.widen());
 }
 
 /// Deviations of some rows of a panel, where vectors of them lie in lines of the cache.
