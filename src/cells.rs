@@ -112,18 +112,29 @@ impl Cells {
 /// takes.
 const PARALLEL_ROWS_MIN: usize = 16_384;
 
-/// Rows of a batch brought together by cell, in parts: rows that follow each other, sorted by a thread of its own.
+/// Where the rows of a batch go when they are brought together by cell, in parts: rows that follow each other, each by a
+/// thread of its own.
 #[derive(Debug)]
 pub(crate) struct ByCell {
     parts: Vec<Part>,
 }
 
 #[derive(Debug)]
-struct Part {
-    /// Rows of the batch ordered by cell, stable.
-    order: Vec<u32>,
-    /// By cell: where its rows end in the order.
-    ends: Vec<u32>,
+pub(crate) struct Part {
+    /// The number of its first row in the batch.
+    first: usize,
+    /// By row its place.
+    places: Vec<u32>,
+    cells: Vec<Ends>,
+}
+
+/// The rows of a cell in a part.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ends {
+    /// Where their places end.
+    end: u32,
+    /// The number of the last one in the batch.
+    last: u32,
 }
 
 impl ByCell {
@@ -137,15 +148,9 @@ impl ByCell {
         }
     }
 
-    /// Where the rows of a cell stand in the order of a part.
-    #[inline]
-    pub(crate) fn range(&self, part: usize, cell: u32) -> Range<usize> {
-        self.parts[part].range(cell)
-    }
-
-    /// By part, its rows ordered by cell.
-    pub(crate) fn orders(&self) -> impl Iterator<Item = &[u32]> {
-        self.parts.iter().map(|part| part.order.as_slice())
+    /// The parts.
+    pub(crate) fn parts(&self) -> &[Part] {
+        &self.parts
     }
 
     /// How many rows a cell has.
@@ -154,41 +159,66 @@ impl ByCell {
         self.parts.iter().map(|part| part.range(cell).len()).sum()
     }
 
-    /// The rows of a cell in their order, part by part.
-    pub(crate) fn rows_of(&self, cell: u32) -> impl DoubleEndedIterator<Item = &[u32]> {
-        self.parts.iter().map(move |part| &part.order[part.range(cell)])
-    }
-
     /// The last row of a cell; `None` where it has none.
     #[inline]
     pub(crate) fn last_of(&self, cell: u32) -> Option<u32> {
-        self.rows_of(cell).rev().find_map(|rows| rows.last().copied())
+        let part = self.parts.iter().rev().find(|part| !part.range(cell).is_empty());
+        part.map(|part| part.cells[cell as usize].last)
+    }
+
+    /// By part, its rows in the order of their places.
+    pub(crate) fn orders(&self, parallel: bool) -> Vec<Vec<u32>> {
+        match parallel {
+            true => self.parts.par_iter().map(Part::order).collect(),
+            false => self.parts.iter().map(Part::order).collect(),
+        }
     }
 }
 
 impl Part {
-    fn new(cells: &[u32], first: usize, count: usize) -> Self {
-        let mut ends = vec![0u32; count];
-        cells.iter().for_each(|cell| ends[*cell as usize] += 1);
+    fn new(cell_of_row: &[u32], first: usize, count: usize) -> Self {
+        let mut cells = vec![Ends::default(); count];
+        cell_of_row.iter().for_each(|cell| cells[*cell as usize].end += 1);
         let mut start = 0;
-        for end in &mut ends {
-            start += std::mem::replace(end, start);
+        for cell in &mut cells {
+            start += std::mem::replace(&mut cell.end, start);
         }
-        // Each is where the next row of the cell goes; behind the last one it is the end.
-        let mut order = vec![0u32; cells.len()];
-        for (row, cell) in (first as u32..).zip(cells) {
-            let place = &mut ends[*cell as usize];
-            order[*place as usize] = row;
-            *place += 1;
-        }
-        Self { order, ends }
+        // Each end is where the next row of the cell goes; behind the last one it is the end.
+        let place = |(row, cell): (u32, &u32)| {
+            let own = &mut cells[*cell as usize];
+            own.last = row;
+            own.end += 1;
+            own.end - 1
+        };
+        let places = (first as u32..).zip(cell_of_row).map(place).collect();
+        Self { first, places, cells }
     }
 
+    /// The number of its first row in the batch.
+    pub(crate) fn first(&self) -> usize {
+        self.first
+    }
+
+    /// By row its place.
+    pub(crate) fn places(&self) -> &[u32] {
+        &self.places
+    }
+
+    /// The places of the rows of a cell.
     #[inline]
-    fn range(&self, cell: u32) -> Range<usize> {
+    pub(crate) fn range(&self, cell: u32) -> Range<usize> {
         let cell = cell as usize;
-        let start = if cell == 0 { 0 } else { self.ends[cell - 1] };
-        start as usize..self.ends[cell] as usize
+        let start = if cell == 0 { 0 } else { self.cells[cell - 1].end };
+        start as usize..self.cells[cell].end as usize
+    }
+
+    /// By place the row.
+    fn order(&self) -> Vec<u32> {
+        let mut order = vec![0u32; self.places.len()];
+        for (row, place) in (self.first as u32..).zip(&self.places) {
+            order[*place as usize] = row;
+        }
+        order
     }
 }
 
@@ -272,17 +302,27 @@ mod tests {
         for rows in [0, 1, 1000, 3 * PARALLEL_ROWS_MIN + 1] {
             let cells: Vec<u32> = (0..rows as u64).map(|i| (i * i % 101 % 7) as u32).collect();
             let found = ByCell::new(&cells, 9);
-            let all: Vec<u32> = found.orders().flatten().copied().collect();
-            assert_eq!(all.len(), rows);
+            let orders = found.orders(rows > 1000);
+            assert_eq!(orders.iter().map(Vec::len).sum::<usize>(), rows);
             for cell in 0..9 {
                 let own: Vec<u32> = (0..rows as u32).filter(|row| cells[*row as usize] == cell).collect();
-                assert_eq!(
-                    found.rows_of(cell).flatten().copied().collect::<Vec<_>>(),
-                    own,
-                    "{cell}"
-                );
+                let parts = orders.iter().zip(found.parts());
+                let ordered: Vec<u32> = parts
+                    .flat_map(|(order, part)| &order[part.range(cell)])
+                    .copied()
+                    .collect();
+                assert_eq!(ordered, own, "{cell}");
                 assert_eq!(found.len_of(cell), own.len());
                 assert_eq!(found.last_of(cell), own.last().copied());
+                for part in found.parts() {
+                    let of_part = own
+                        .iter()
+                        .filter(|row| (part.first()..part.first() + part.places().len()).contains(&(**row as usize)));
+                    let places: Vec<usize> = of_part
+                        .map(|row| part.places()[*row as usize - part.first()] as usize)
+                        .collect();
+                    assert_eq!(places, part.range(cell).collect::<Vec<_>>());
+                }
             }
         }
     }

@@ -31,6 +31,7 @@ use comoments::{ProductRoom, ProductRun};
 use dd::Dd;
 use differences::{DifferenceRun, Edge};
 use moments::MomentLanes;
+use moments::abreast::ABREAST;
 use rows::{Chosen, Rows};
 
 /// Takes in the state of later rows.
@@ -296,6 +297,35 @@ impl LeafRun {
         if let Some(rest) = &mut self.rest {
             rest.push_rows(shape, rows, room);
         }
+    }
+
+    /// Takes rows of eight cells, equally many of each, if there are moments only and all values are of the ordinary kind;
+    /// whether it did.
+    #[inline(always)]
+    pub(crate) fn push_abreast<R: Rows>(runs: [&mut Self; ABREAST], rows: &[R; ABREAST]) -> bool {
+        if runs.iter().any(|run| run.rest.is_some()) || rows.iter().any(|rows| rows.column(0).is_none()) {
+            return false;
+        }
+        let before = runs.each_ref().map(|run| run.rows);
+        let values = |column: usize| rows.each_ref().map(|rows| rows.column(column).unwrap_or(&[]));
+        let [a, b, c, d, e, f, g, h] = runs;
+        let mut cells = [
+            &mut a.moments,
+            &mut b.moments,
+            &mut c.moments,
+            &mut d.moments,
+            &mut e.moments,
+            &mut f.moments,
+            &mut g.moments,
+            &mut h.moments,
+        ];
+        let taken = MomentLanes::push_abreast(&mut cells, before, values);
+        if taken {
+            for (run, rows) in [a, b, c, d, e, f, g, h].into_iter().zip(rows) {
+                run.rows += rows.count() as u64;
+            }
+        }
+        taken
     }
 
     /// The summary of what came so far.

@@ -88,7 +88,11 @@ fn main() -> Result<(), String> {
         }
     };
     let wanted = |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| is_meant(name, only));
-    let mut results = Results::new(arguments.rows, arguments.runs, &arguments.rest);
+    if let Some(folder) = &arguments.output {
+        // Not behind an hour of measuring.
+        std::fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    }
+    let mut results = Results::new(arguments.rows, arguments.runs, &arguments.rest, &arguments.only);
     if wanted("floor") {
         for format in ["binary", "arrow", "csv"] {
             eprintln!("floor {format}");

@@ -48,6 +48,8 @@ pub(crate) struct Results {
     rows: u64,
     runs: usize,
     rest: String,
+    /// The cases that were asked for; all, where none was.
+    only: Vec<String>,
     pub(crate) floors: Vec<Floor>,
     pub(crate) push: Option<Floor>,
     pub(crate) cases: Vec<Measured>,
@@ -130,8 +132,9 @@ impl Measured {
 }
 
 impl Results {
-    pub(crate) fn new(rows: u64, runs: usize, rest: &str) -> Self {
+    pub(crate) fn new(rows: u64, runs: usize, rest: &str, only: &[String]) -> Self {
         Self {
+            only: only.to_vec(),
             rows,
             runs,
             rest: rest.to_owned(),
@@ -149,8 +152,9 @@ impl Results {
     }
 
     fn command(&self) -> String {
+        let only: String = self.only.iter().map(|only| format!(" --only '{only}'")).collect();
         format!(
-            "cargo bench --features full --bench feed -- --rows {} --runs {} --rest {}",
+            "cargo bench --features full --bench feed -- --rows {} --runs {} --rest {}{only}",
             self.rows, self.runs, self.rest
         )
     }

@@ -59,10 +59,14 @@ impl Engine {
         let (grouped, spec, shape) = (&mut self.grouped, &self.spec, &*layout.shape);
         let located = cpu.run(|| grouped.locate(spec, partition, batch, keys, (self.batches, first)));
         let Located { rows, mut places } = located?;
-        let of_cells = places
-            .iter()
-            .flat_map(|place| rows.rows_of(place.cell).map(|rows| (place.slot, rows)));
-        grouped.weigh(spec, shape, batch, of_cells);
+        if spec.ewm_half_life_ns.is_some() {
+            let orders = rows.orders(false);
+            let of_cells = places.iter().flat_map(|place| {
+                let parts = orders.iter().zip(rows.parts());
+                parts.map(|(order, part)| (place.slot, &order[part.range(place.cell)]))
+            });
+            grouped.weigh(spec, shape, batch, of_cells);
+        }
         let sketches = |grouped: &Grouped, places: &[Place]| match shape.quantiles {
             true => grouped.sketch_bytes_of(places.iter().map(|place| place.slot)),
             false => 0,

@@ -9,6 +9,7 @@
 //! Values whose fourth powers would leave the range of `f64` are held in units of 2^`scale`, which is 0 for ordinary
 //! data.
 
+pub(crate) mod abreast;
 mod lanes;
 mod run;
 

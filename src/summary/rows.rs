@@ -29,6 +29,11 @@ pub trait Rows: Copy {
 
     /// The time of a row in nanoseconds since 1970.
     fn time_ns(&self, row: usize) -> Option<i64>;
+
+    /// The values of a column, where they follow each other.
+    fn column(&self, _column: usize) -> Option<&[f64]> {
+        None
+    }
 }
 
 /// Rows at places of columns.
@@ -141,6 +146,11 @@ impl Rows for Consecutive<'_> {
     fn time_ns(&self, row: usize) -> Option<i64> {
         self.times
             .map(|(times, places)| times[places[self.first + row] as usize])
+    }
+
+    #[inline(always)]
+    fn column(&self, column: usize) -> Option<&[f64]> {
+        Some(&self.columns[column][self.first..self.first + self.count])
     }
 }
 

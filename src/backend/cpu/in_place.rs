@@ -7,7 +7,8 @@
 
 use super::{Cpu, GROUPED_VALUES_PER_TASK, PACKED_COLUMNS_MIN, PARALLEL_VALUES_MIN, pack};
 use crate::batch::{Batch, Column, Values};
-use crate::cells::ByCell;
+use crate::cells::{ByCell, Part};
+use crate::summary::moments::abreast::ABREAST;
 use crate::summary::rows::{Consecutive, Packed, Rows};
 use crate::summary::{CellState, Room, Shape, Summary};
 use pulp::{Arch, NullaryFnOnce};
@@ -15,6 +16,11 @@ use rayon::prelude::*;
 
 /// Leaves of a cell that one task takes at least.
 const LEAVES_AT_ONCE: usize = 16;
+
+/// Columns with which cells are taken side by side at most.
+const ABREAST_COLUMNS_MAX: usize = 3;
+/// Rows a cell and part from which on they are.
+const ABREAST_ROWS_MIN: usize = 24;
 
 /// A cell of a batch, and where its state is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,52 +77,63 @@ struct InPlace<'a> {
 impl InPlace<'_> {
     fn of_batch(self, batch: &Batch, states: &mut [CellState]) {
         let columns = batch.columns();
-        let times = batch.time_ns();
         let parallel = batch.rows() * self.columns >= PARALLEL_VALUES_MIN && rayon::current_num_threads() > 1;
-        if columns.len() < PACKED_COLUMNS_MIN {
+        let few = columns.len() < PACKED_COLUMNS_MIN;
+        let times = batch.time_ns().filter(|_| self.shape.differences);
+        let orders = match few && times.is_none() {
+            true => vec![Vec::new(); self.rows.parts().len()],
+            false => self.rows.orders(parallel),
+        };
+        let parts = self.rows.parts().iter().zip(&orders);
+        if few {
             let sorted = self.sorted(columns, parallel);
             let sorted: Vec<Vec<&[f64]>> = sorted
                 .iter()
                 .map(|part| part.iter().map(Vec::as_slice).collect())
                 .collect();
-            let part =
-                |(columns, order)| Consecutive::new(columns, <[u32]>::len(order), times.map(|times| (times, order)));
-            let parts: Vec<Consecutive<'_>> = sorted
-                .iter()
-                .map(Vec::as_slice)
-                .zip(self.rows.orders())
-                .map(part)
+            let parts = sorted.iter().zip(parts);
+            let parts: Vec<Consecutive<'_>> = parts
+                .map(|(columns, (part, order))| Consecutive::new(columns, part.places().len(), timed(times, order)))
                 .collect();
             return self.of_parts(&parts, states, parallel);
         }
-        let orders = || self.rows.orders();
-        let packed: Vec<Vec<Vec<f64>>> = orders().map(|order| pack(columns, order, parallel)).collect();
+        let packed: Vec<Vec<Vec<f64>>> = orders.iter().map(|order| pack(columns, order, parallel)).collect();
         let groups: Vec<Vec<&[f64]>> = packed
             .iter()
             .map(|groups| groups.iter().map(Vec::as_slice).collect())
             .collect();
-        let part = |(groups, order)| Packed::new(groups, <[u32]>::len(order), times.map(|times| (times, order)));
-        let parts: Vec<Packed<'_>> = groups.iter().map(Vec::as_slice).zip(orders()).map(part).collect();
+        let parts: Vec<Packed<'_>> = groups
+            .iter()
+            .zip(&orders)
+            .map(|(groups, order)| Packed::new(groups, order.len(), timed(times, order)))
+            .collect();
         self.of_parts(&parts, states, parallel);
     }
 
-    /// Part by part its columns, with the values in the order of its rows. A kernel that reads them here and there waits
-    /// for most of them; a loop that does nothing else has many on their way at once.
+    /// Part by part its columns, the values at the places of their rows. A kernel that reads them here and there waits for
+    /// most of them; a loop that writes them so does not wait.
     fn sorted(self, columns: &[Column], parallel: bool) -> Vec<Vec<Vec<f64>>> {
-        let part = |order: &[u32]| -> Vec<Vec<f64>> {
-            let values = |column: &Column| match (&column.values, &column.nulls) {
-                (Values::F64(v), None) => order.iter().map(|i| v[*i as usize]).collect(),
-                _ => order.iter().map(|i| column.get(*i as usize)).collect(),
+        let part = |part: &Part| -> Vec<Vec<f64>> {
+            let (first, places) = (part.first(), part.places());
+            let values = |column: &Column| {
+                let mut sorted = vec![0.0; places.len()];
+                let places = places.iter().map(|place| *place as usize);
+                match (&column.values, &column.nulls) {
+                    (Values::F64(v), None) => places.zip(&v[first..]).for_each(|(place, x)| sorted[place] = *x),
+                    _ => places
+                        .zip(first..)
+                        .for_each(|(place, row)| sorted[place] = column.get(row)),
+                }
+                sorted
             };
             match parallel {
                 true => columns.par_iter().map(values).collect(),
                 false => columns.iter().map(values).collect(),
             }
         };
-        let orders: Vec<&[u32]> = self.rows.orders().collect();
         match parallel {
-            true => orders.into_par_iter().map(part).collect(),
-            false => orders.into_iter().map(part).collect(),
+            true => self.rows.parts().par_iter().map(part).collect(),
+            false => self.rows.parts().iter().map(part).collect(),
         }
     }
 
@@ -172,7 +189,7 @@ impl InPlace<'_> {
     /// A cell of many rows: its whole leaves side by side, folded in their order.
     fn leaves<R: Rows + Sync>(self, cell: u32, parts: &[R], state: &mut CellState) {
         for (k, part) in parts.iter().enumerate() {
-            let rows = part.slice(self.rows.range(k, cell));
+            let rows = part.slice(self.rows.parts()[k].range(cell));
             let head = rows.count().min(state.room(self.leaf_rows) % self.leaf_rows);
             self.push(state, rows.slice(0..head));
             let whole = (rows.count() - head) / self.leaf_rows;
@@ -238,12 +255,53 @@ impl<R: Rows> NullaryFnOnce for PushCells<'_, R> {
     #[inline(always)]
     fn call(self) {
         let mut room = Room::default();
-        for place in self.places {
-            let state = &mut self.states[place.slot as usize - self.base];
-            for (k, part) in self.parts.iter().enumerate() {
-                let rows = part.slice(self.work.rows.range(k, place.cell));
-                state.push_rows(self.work.shape, self.work.leaf_rows, rows, &mut room);
+        let (shape, leaf_rows) = (self.work.shape, self.work.leaf_rows);
+        let rows_of = |k: usize, place: &Place| {
+            let range = self.work.rows.parts()[k].range(place.cell);
+            self.parts[k].slice(range)
+        };
+        if !self.go_abreast() {
+            for place in self.places {
+                let state = &mut self.states[place.slot as usize - self.base];
+                for k in 0..self.parts.len() {
+                    state.push_rows(shape, leaf_rows, rows_of(k, place), &mut room);
+                }
+            }
+            return;
+        }
+        // Cells with about as many rows go together.
+        let mut places = self.places.to_vec();
+        for k in 0..self.parts.len() {
+            places.sort_unstable_by_key(|place| rows_of(k, place).count());
+            let (eights, rest) = places.as_chunks::<ABREAST>();
+            for eight in eights {
+                let slots = eight.map(|place| place.slot as usize - self.base);
+                // No two cells have one state.
+                if let Ok(states) = self.states.get_disjoint_mut(slots) {
+                    let rows = eight.each_ref().map(|place| rows_of(k, place));
+                    CellState::push_rows_abreast(states, shape, leaf_rows, rows, &mut room);
+                }
+            }
+            for place in rest {
+                let state = &mut self.states[place.slot as usize - self.base];
+                state.push_rows(shape, leaf_rows, rows_of(k, place), &mut room);
             }
         }
     }
+}
+
+impl<R: Rows> PushCells<'_, R> {
+    /// Whether cells are taken side by side: where columns do not fill a vector, and cells have rows enough.
+    fn go_abreast(&self) -> bool {
+        let rows: usize = self.parts.iter().map(|part| part.count()).sum();
+        self.work.shape.is_moments_only()
+            && self.work.columns <= ABREAST_COLUMNS_MAX
+            && self.places.len() >= ABREAST
+            && rows >= ABREAST_ROWS_MIN * self.work.places.len() * self.parts.len()
+    }
+}
+
+/// The times of rows in this order.
+fn timed<'a>(times: Option<&'a [i64]>, order: &'a [u32]) -> Option<(&'a [i64], &'a [u32])> {
+    times.map(|times| (times, order))
 }

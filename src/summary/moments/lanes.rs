@@ -6,22 +6,23 @@
 //! was pushed at once. Rows whose values are finite and of ordinary magnitude take the wide path; a value that is not,
 //! the first of a column, or one that asks for other units takes the narrow one.
 
+use super::abreast::{self, ABREAST};
 use super::{MomentRun, Moments, Order, PivotSums};
 use crate::summary::dd::two_sum;
 use crate::summary::rows::Rows;
 use serde::{Deserialize, Serialize};
 
 /// The lanes of a state, each as long as there are columns. The last two are there for the fourth order only.
-const PIVOT: usize = 0;
-const S1: usize = 1;
-const S1_LOW: usize = 2;
-const S2: usize = 3;
-const S2_LOW: usize = 4;
-const MIN: usize = 5;
-const MAX: usize = 6;
+pub(super) const PIVOT: usize = 0;
+pub(super) const S1: usize = 1;
+pub(super) const S1_LOW: usize = 2;
+pub(super) const S2: usize = 3;
+pub(super) const S2_LOW: usize = 4;
+pub(super) const MIN: usize = 5;
+pub(super) const MAX: usize = 6;
 const LIMIT: usize = 7;
-const S3: usize = 8;
-const S4: usize = 9;
+pub(super) const S3: usize = 8;
+pub(super) const S4: usize = 9;
 
 fn lanes(order: Order) -> usize {
     match order {
@@ -195,6 +196,54 @@ impl MomentLanes {
             store(S4, s4);
         }
         taken
+    }
+
+    /// Whether a column that has had this many rows can take these values: all of them, and those before, are finite and of
+    /// ordinary magnitude.
+    #[inline(always)]
+    fn fits(&self, column: usize, rows: u64, values: &[f64]) -> bool {
+        let limit = self.lane(LIMIT, column);
+        let mut inside = self.odd.is_none() && rows > 0;
+        for x in values {
+            inside &= x.abs() <= limit;
+        }
+        inside
+    }
+
+    /// Takes rows of eight cells, equally many of each, if all their values are of the ordinary kind; whether it did.
+    /// `before` are the rows that each has had, `values` by column those of each cell.
+    #[inline(always)]
+    pub(crate) fn push_abreast<'a>(
+        cells: &mut [&mut Self; ABREAST],
+        before: [u64; ABREAST],
+        values: impl Fn(usize) -> [&'a [f64]; ABREAST],
+    ) -> bool {
+        let columns = cells[0].columns();
+        for column in 0..columns {
+            let values = values(column);
+            for j in 0..ABREAST {
+                if !cells[j].fits(column, before[j], values[j]) {
+                    return false;
+                }
+            }
+        }
+        for column in 0..columns {
+            match cells[0].order {
+                Order::Second => abreast::push::<false>(cells, column, values(column)),
+                Order::Fourth => abreast::push::<true>(cells, column, values(column)),
+            }
+        }
+        true
+    }
+
+    #[inline(always)]
+    pub(super) fn lane(&self, lane: usize, column: usize) -> f64 {
+        self.block[lane * self.columns() + column]
+    }
+
+    #[inline(always)]
+    pub(super) fn set_lane(&mut self, lane: usize, column: usize, value: f64) {
+        self.block[lane * self.columns() + column] = value;
     }
 
     /// Any value of one column.
