@@ -133,6 +133,23 @@ impl<'a> LeafColumn<'a> {
         self.pieces(rows).flat_map(values)
     }
 
+    /// The values of rows, NaN for missing ones, one after another.
+    pub(super) fn dense(self, rows: Range<usize>) -> Vec<f64> {
+        let mut dense = Vec::with_capacity(rows.len());
+        for (column, rows) in self.pieces(rows) {
+            let first = dense.len();
+            match &column.values {
+                Values::F64(v) => dense.extend_from_slice(&v[rows.clone()]),
+                Values::F32(v) => dense.extend(v[rows.clone()].iter().map(|x| f64::from(*x))),
+            }
+            if let Some(nulls) = &column.nulls {
+                let missing = !&nulls.inner().slice(rows.start, rows.len());
+                missing.set_indices().for_each(|i| dense[first + i] = f64::NAN);
+            }
+        }
+        dense
+    }
+
     /// The value of a row, NaN where it is missing.
     #[inline]
     pub(super) fn get(self, row: usize) -> f64 {

@@ -2,7 +2,8 @@
 //!
 //! The pivot is the first value; where the mean turns out to lie far from it, the run is reduced once more around a
 //! better one ([`PivotSums::better_pivot`]). Whole numbers so large that their sum may be rounded are summed once more,
-//! with care. A run with missing or infinite values is compacted first: it shows by a sum that is not finite.
+//! with care. Missing or infinite values show by a sum that is not finite; then all go through once more, with the pivot
+//! in the place of these.
 //! The sixteen lanes are added up in a fixed tree, so the result does not depend on the width of the machine's vectors;
 //! nor does it depend on where the values lie, as runs that follow each other go on with the lane that comes next.
 
@@ -38,54 +39,16 @@ impl Lane for f32 {
 
 /// The moments of rows of a column.
 pub(super) fn of_column(column: LeafColumn<'_>, rows: Range<usize>, order: Order) -> Moments {
-    if !column.has_nulls()
-        && let Some(moments) = of_finite(column.runs(rows.clone()), order)
-    {
-        return moments;
-    }
-    let values: Vec<f64> = column.values(rows).collect();
-    of_values(&values, order)
+    let found = match column.has_nulls() {
+        true => None,
+        false => of_finite(column.runs(rows.clone()), order),
+    };
+    found.unwrap_or_else(|| of_mixed(&column.dense(rows), order))
 }
 
 /// The moments of values, NaN for missing ones.
 pub(super) fn of_values(values: &[f64], order: Order) -> Moments {
-    if let Some(moments) = of_finite(iter::once(Run::F64(values)), order) {
-        return moments;
-    }
-    let mut counts = Moments::default();
-    let mut finite = Vec::with_capacity(values.len());
-    for x in values {
-        if x.is_finite() {
-            finite.push(*x);
-        } else if x.is_nan() {
-            counts.missing += 1;
-        } else if *x > 0.0 {
-            counts.positive_infinite += 1;
-        } else {
-            counts.negative_infinite += 1;
-        }
-    }
-    let moments = if finite.is_empty() {
-        Moments {
-            order,
-            ..Moments::default()
-        }
-    } else {
-        // Finite values whose sums overflow go through the running state, which chooses its units.
-        of_finite(iter::once(Run::F64(&finite)), order).unwrap_or_else(|| one_at_a_time(&finite, order))
-    };
-    Moments {
-        missing: counts.missing,
-        positive_infinite: counts.positive_infinite,
-        negative_infinite: counts.negative_infinite,
-        ..moments
-    }
-}
-
-fn one_at_a_time(values: &[f64], order: Order) -> Moments {
-    let mut run = MomentRun::default();
-    values.iter().for_each(|x| run.push(*x));
-    run.finish(order)
+    of_finite(iter::once(Run::F64(values)), order).unwrap_or_else(|| of_mixed(values, order))
 }
 
 /// The moments of the finite values of runs; `None` where one is not finite or there are none.
@@ -101,24 +64,168 @@ pub(super) fn of_sums<'a>(
     lanes: LaneSums,
     order: Order,
 ) -> Option<Moments> {
+    settle(&Whole(runs), lanes, order)
+}
+
+/// The moments of values of which any may be missing (NaN) or infinite.
+pub(super) fn of_mixed(values: &[f64], order: Order) -> Moments {
+    let mixed = Mixed::new(values);
+    let finite = values.iter().find(|x| x.is_finite());
+    // Finite values whose sums overflow go through the running state, which chooses its units.
+    let moments = finite.map(|first| {
+        settle(&mixed, mixed.sums(*first, order), order).unwrap_or_else(|| one_at_a_time(&mixed.finite(), order))
+    });
+    let infinite = |sign: f64| match mixed.infinite {
+        0 => 0,
+        _ => values.iter().filter(|x| **x == sign * f64::INFINITY).count() as u64,
+    };
+    Moments {
+        missing: mixed.missing as u64,
+        positive_infinite: infinite(1.0),
+        negative_infinite: infinite(-1.0),
+        ..moments.unwrap_or_else(|| Moments {
+            order,
+            ..Moments::default()
+        })
+    }
+}
+
+fn one_at_a_time(values: &[f64], order: Order) -> Moments {
+    let mut run = MomentRun::default();
+    values.iter().for_each(|x| run.push(*x));
+    run.finish(order)
+}
+
+/// Finite values that can be gone through again.
+trait Again {
+    /// Their sums around a pivot.
+    fn sums(&self, pivot: f64, order: Order) -> LaneSums;
+    /// Their sum around a pivot, with what rounding takes from it.
+    fn careful_sum(&self, pivot: f64) -> (f64, f64);
+    /// All of them.
+    fn finite(&self) -> Vec<f64>;
+}
+
+/// The moments of values, given their sums around one of them; `None` where one is not finite, or sums overflow.
+fn settle(values: &impl Again, lanes: LaneSums, order: Order) -> Option<Moments> {
     let (mut sums, min, max) = lanes.finish();
     if !sums.s1.is_finite() {
         return None;
     }
     if scale_of(min.abs().max(max.abs())) != 0 {
-        let mut wide = Vec::with_capacity(sums.count as usize);
-        runs.for_each(|run| run.for_each(|x| wide.push(x)));
-        return Some(one_at_a_time(&wide, order));
+        return Some(one_at_a_time(&values.finite(), order));
     }
     if let Some(pivot) = sums.better_pivot() {
-        let mut lanes = LaneSums::new(pivot);
-        lanes.add_runs(runs.clone(), order);
-        sums = lanes.finish().0;
+        sums = values.sums(pivot, order).finish().0;
     }
     if sums.may_round_integers(min, max) {
-        (sums.s1, sums.s1_low) = careful_sum(runs, sums.pivot);
+        (sums.s1, sums.s1_low) = values.careful_sum(sums.pivot);
     }
     Some(Moments::from_sums(&sums, order, min, max, 0))
+}
+
+/// All values of runs.
+struct Whole<R>(R);
+
+impl<'a, R: Iterator<Item = Run<'a>> + Clone> Again for Whole<R> {
+    fn sums(&self, pivot: f64, order: Order) -> LaneSums {
+        let mut lanes = LaneSums::new(pivot);
+        lanes.add_runs(self.0.clone(), order);
+        lanes
+    }
+
+    fn careful_sum(&self, pivot: f64) -> (f64, f64) {
+        careful_sum(self.0.clone(), pivot)
+    }
+
+    fn finite(&self) -> Vec<f64> {
+        let mut values = Vec::new();
+        self.0.clone().for_each(|run| run.for_each(|x| values.push(x)));
+        values
+    }
+}
+
+/// The finite ones among some values. The others have the pivot in their place, which adds nothing to any sum.
+struct Mixed<'a> {
+    values: &'a [f64],
+    missing: usize,
+    infinite: usize,
+}
+
+impl<'a> Mixed<'a> {
+    fn new(values: &'a [f64]) -> Self {
+        let (missing, finite) = Arch::new().dispatch(Count { values });
+        Self {
+            values,
+            missing,
+            infinite: values.len() - missing - finite,
+        }
+    }
+
+    fn filled(&self, pivot: f64) -> Vec<f64> {
+        let mut filled = vec![0.0; self.values.len()];
+        Arch::new().dispatch(Fill {
+            values: self.values,
+            pivot,
+            filled: &mut filled,
+        });
+        filled
+    }
+}
+
+impl Again for Mixed<'_> {
+    fn sums(&self, pivot: f64, order: Order) -> LaneSums {
+        let mut lanes = LaneSums::new(pivot);
+        lanes.add_runs(iter::once(Run::F64(&self.filled(pivot))), order);
+        lanes.count -= self.missing + self.infinite;
+        lanes
+    }
+
+    fn careful_sum(&self, pivot: f64) -> (f64, f64) {
+        careful_sum(iter::once(Run::F64(&self.filled(pivot))), pivot)
+    }
+
+    fn finite(&self) -> Vec<f64> {
+        self.values.iter().copied().filter(|x| x.is_finite()).collect()
+    }
+}
+
+/// How many values are NaN, and how many finite.
+struct Count<'a> {
+    values: &'a [f64],
+}
+
+impl NullaryFnOnce for Count<'_> {
+    type Output = (usize, usize);
+
+    #[inline(always)]
+    fn call(self) -> Self::Output {
+        let (mut missing, mut finite) = (0, 0);
+        for x in self.values {
+            missing += usize::from(x.is_nan());
+            finite += usize::from(x.abs() <= f64::MAX);
+        }
+        (missing, finite)
+    }
+}
+
+/// Values with the pivot in the place of those that are not finite.
+struct Fill<'a> {
+    values: &'a [f64],
+    pivot: f64,
+    filled: &'a mut [f64],
+}
+
+impl NullaryFnOnce for Fill<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { values, pivot, filled } = self;
+        for (filled, x) in filled.iter_mut().zip(values) {
+            *filled = if x.abs() <= f64::MAX { *x } else { pivot };
+        }
+    }
 }
 
 struct Sums<'s, R, const FOURTH: bool> {

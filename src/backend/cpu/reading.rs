@@ -1,7 +1,7 @@
 //! The moments of the columns of a leaf, read piece by piece: a kernel that takes the same pieces finds each in the cache.
 
 use super::leaf::LeafColumn;
-use super::moments::{LaneSums, of_column, of_sums, of_values};
+use super::moments::{LaneSums, of_column, of_mixed, of_sums};
 use crate::spec::LEAF_ROWS;
 use crate::summary::{Merge, Moments, Order};
 use std::ops::Range;
@@ -90,8 +90,7 @@ impl State {
             lanes.add_runs(column.runs(rows), order);
             let lanes = self.lanes.take_if(|_| is_last);
             lanes.map(|lanes| {
-                of_sums(column.runs(run.clone()), lanes, order)
-                    .unwrap_or_else(|| of_values(&column.values(run).collect::<Vec<f64>>(), order))
+                of_sums(column.runs(run.clone()), lanes, order).unwrap_or_else(|| of_mixed(&column.dense(run), order))
             })
         };
         match (&mut self.moments, found) {

@@ -23,6 +23,7 @@ struct Sums {
 }
 
 impl Sums {
+    #[expect(clippy::needless_range_loop, reason = "a lane of all, not of one")]
     #[inline(always)]
     fn push<const FOURTH: bool>(&mut self, x: &[f64; ABREAST]) {
         for j in 0..ABREAST {
@@ -82,12 +83,9 @@ pub(super) fn push<const FOURTH: bool>(
             sums.push::<FOURTH>(row);
         }
     }
-    for row in rows / ABREAST * ABREAST..rows {
-        let mut x = [0.0; ABREAST];
-        for j in 0..ABREAST {
-            x[j] = values[j][row];
-        }
-        sums.push::<FOURTH>(&x);
+    let rests = values.map(|values| &values[rows / ABREAST * ABREAST..]);
+    for row in 0..rests[0].len() {
+        sums.push::<FOURTH>(&rests.map(|values| values[row]));
     }
     set_lane(cells, S1, column, sums.s1);
     set_lane(cells, S1_LOW, column, sums.s1_low);
