@@ -125,9 +125,8 @@ impl Backend for Cpu {
     /// In the worst case, where all roundings fall alike: a run of 4096 rows adds 256 values to a lane and 16 lanes in
     /// 4 steps around a pivot within 8 standard deviations, so a variance errs by at most 260 · 2⁻⁵³ · 65 = 1.9e-12
     /// (one value after another, with what rounding takes kept, by less: 8 · 2⁻⁵³ · 257); merges add 2⁻⁵² each.
-    /// Products of 256 rows one after another err by 270 · 2⁻⁵³ · 257 = 7.7e-12, as their first row may lie 16 standard
-    /// deviations away.
-    /// In `f32`, around pivots within 2 standard deviations, the roundings of a sum of 256 rows take 128 · 2⁻²⁴ · 5 =
+    /// 256 products one after another err by 270 · 2⁻⁵³ · 257 = 7.7e-12, as the pivot may lie 16 standard deviations away.
+    /// In `f32`, around pivots within 2 standard deviations, the roundings of a sum of 256 products take 128 · 2⁻²⁴ · 5 =
     /// 3.8e-5 of it, those of deviations 2⁻²³ · √5; as roundings do not all fall alike, 1e-6 is seldom reached.
     /// A term of z = Xw with at most 4096 terms is rounded 4098 times, the residual and its product with x once each,
     /// and a leaf adds at most 65,536 / 16 of them to a lane and 16 lanes in 4 steps: 8200 · 2⁻⁵³ = 9.2e-13 for a

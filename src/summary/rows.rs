@@ -87,34 +87,16 @@ impl Rows for Chosen<'_> {
     }
 }
 
-/// Rows that follow each other in every column.
+/// Some of the rows that lie one after another.
 #[derive(Debug, Clone, Copy)]
-pub struct Consecutive<'a> {
-    columns: &'a [&'a [f64]],
+struct Stretch<'a> {
     first: usize,
     count: usize,
     /// Times in nanoseconds since 1970, and by row which of them it has.
     times: Option<(&'a [i64], &'a [u32])>,
 }
 
-impl<'a> Consecutive<'a> {
-    /// The first rows of these columns, so many. Row r has the time `times.0[times.1[r]]`.
-    pub fn new(columns: &'a [&'a [f64]], count: usize, times: Option<(&'a [i64], &'a [u32])>) -> Self {
-        Self {
-            columns,
-            first: 0,
-            count,
-            times,
-        }
-    }
-}
-
-impl Rows for Consecutive<'_> {
-    #[inline(always)]
-    fn count(&self) -> usize {
-        self.count
-    }
-
+impl Stretch<'_> {
     #[inline(always)]
     fn slice(self, rows: Range<usize>) -> Self {
         Self {
@@ -122,24 +104,6 @@ impl Rows for Consecutive<'_> {
             count: rows.len(),
             ..self
         }
-    }
-
-    #[inline(always)]
-    fn value(&self, row: usize, column: usize) -> f64 {
-        self.columns[column][self.first + row]
-    }
-
-    #[inline(always)]
-    fn several<const W: usize>(&self, first: usize) -> impl Fn(usize) -> [f64; W] {
-        let rows = self.first..self.first + self.count;
-        let columns: [&[f64]; W] = std::array::from_fn(|j| &self.columns[first + j][rows.clone()]);
-        move |row| std::array::from_fn(|j| columns[j][row])
-    }
-
-    #[inline(always)]
-    fn copy_row(&self, row: usize, to: &mut [f64]) {
-        let row = self.first + row;
-        to.iter_mut().zip(self.columns).for_each(|(x, column)| *x = column[row]);
     }
 
     #[inline(always)]
@@ -147,10 +111,63 @@ impl Rows for Consecutive<'_> {
         self.times
             .map(|(times, places)| times[places[self.first + row] as usize])
     }
+}
+
+/// Rows that follow each other in every column.
+#[derive(Debug, Clone, Copy)]
+pub struct Consecutive<'a> {
+    columns: &'a [&'a [f64]],
+    rows: Stretch<'a>,
+}
+
+impl<'a> Consecutive<'a> {
+    /// The first rows of these columns, so many. Row r has the time `times.0[times.1[r]]`.
+    pub fn new(columns: &'a [&'a [f64]], count: usize, times: Option<(&'a [i64], &'a [u32])>) -> Self {
+        Self {
+            columns,
+            rows: Stretch { first: 0, count, times },
+        }
+    }
+}
+
+impl Rows for Consecutive<'_> {
+    #[inline(always)]
+    fn count(&self) -> usize {
+        self.rows.count
+    }
+
+    #[inline(always)]
+    fn slice(self, rows: Range<usize>) -> Self {
+        let rows = self.rows.slice(rows);
+        Self { rows, ..self }
+    }
+
+    #[inline(always)]
+    fn value(&self, row: usize, column: usize) -> f64 {
+        self.columns[column][self.rows.first + row]
+    }
+
+    #[inline(always)]
+    fn several<const W: usize>(&self, first: usize) -> impl Fn(usize) -> [f64; W] {
+        let rows = self.rows.first..self.rows.first + self.rows.count;
+        let columns: [&[f64]; W] = std::array::from_fn(|j| &self.columns[first + j][rows.clone()]);
+        move |row| std::array::from_fn(|j| columns[j][row])
+    }
+
+    #[inline(always)]
+    fn copy_row(&self, row: usize, to: &mut [f64]) {
+        let row = self.rows.first + row;
+        to.iter_mut().zip(self.columns).for_each(|(x, column)| *x = column[row]);
+    }
+
+    #[inline(always)]
+    fn time_ns(&self, row: usize) -> Option<i64> {
+        self.rows.time_ns(row)
+    }
 
     #[inline(always)]
     fn column(&self, column: usize) -> Option<&[f64]> {
-        Some(&self.columns[column][self.first..self.first + self.count])
+        Some(&self.columns[column][self.rows.first..self.rows.first + self.rows.count])
     }
 }
 
@@ -158,10 +175,7 @@ impl Rows for Consecutive<'_> {
 #[derive(Debug, Clone, Copy)]
 pub struct Packed<'a> {
     groups: &'a [&'a [f64]],
-    first: usize,
-    count: usize,
-    /// Times in nanoseconds since 1970, and by row which of them it has.
-    times: Option<(&'a [i64], &'a [u32])>,
+    rows: Stretch<'a>,
 }
 
 impl<'a> Packed<'a> {
@@ -169,9 +183,7 @@ impl<'a> Packed<'a> {
     pub fn new(groups: &'a [&'a [f64]], count: usize, times: Option<(&'a [i64], &'a [u32])>) -> Self {
         Self {
             groups,
-            first: 0,
-            count,
-            times,
+            rows: Stretch { first: 0, count, times },
         }
     }
 }
@@ -179,16 +191,13 @@ impl<'a> Packed<'a> {
 impl Rows for Packed<'_> {
     #[inline(always)]
     fn count(&self) -> usize {
-        self.count
+        self.rows.count
     }
 
     #[inline(always)]
     fn slice(self, rows: Range<usize>) -> Self {
-        Self {
-            first: self.first + rows.start,
-            count: rows.len(),
-            ..self
-        }
+        let rows = self.rows.slice(rows);
+        Self { rows, ..self }
     }
 
     #[inline(always)]
@@ -201,7 +210,7 @@ impl Rows for Packed<'_> {
         let group = self.groups[first / GROUP_COLUMNS];
         let within = first % GROUP_COLUMNS;
         move |row| {
-            let place = (self.first + row) * GROUP_COLUMNS + within;
+            let place = (self.rows.first + row) * GROUP_COLUMNS + within;
             let values = &group[place..place + W];
             std::array::from_fn(|j| values[j])
         }
@@ -209,7 +218,7 @@ impl Rows for Packed<'_> {
 
     #[inline(always)]
     fn copy_row(&self, row: usize, to: &mut [f64]) {
-        let place = (self.first + row) * GROUP_COLUMNS;
+        let place = (self.rows.first + row) * GROUP_COLUMNS;
         for (values, to) in self.groups.iter().zip(to.chunks_mut(GROUP_COLUMNS)) {
             to.copy_from_slice(&values[place..place + to.len()]);
         }
@@ -217,7 +226,6 @@ impl Rows for Packed<'_> {
 
     #[inline(always)]
     fn time_ns(&self, row: usize) -> Option<i64> {
-        self.times
-            .map(|(times, places)| times[places[self.first + row] as usize])
+        self.rows.time_ns(row)
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! The values of a batch are brought into the order of its cells. A task takes some cells, side by side in the slab, and
 //! pushes their rows one after another into their states: nothing is allocated for a cell that is there, however few rows
-//! of it a batch has. The few cells that hold so many
-//! rows that one thread would be busy with them alone have their leaves reduced side by side instead.
+//! of it a batch has. The few cells that hold so many rows that one thread would be busy with them alone have their leaves
+//! reduced side by side instead.
 
 use super::{Cpu, GROUPED_VALUES_PER_TASK, PACKED_COLUMNS_MIN, PARALLEL_VALUES_MIN, pack};
 use crate::batch::{Batch, Column, Values};

@@ -5,13 +5,14 @@ use pulp::bytemuck::Pod;
 use pulp::{Simd, bytemuck};
 use std::cell::Cell;
 
+/// Products that are added up one after another at most, in one place of a sum: what [`super::super::Cpu`] promises of
+/// co-moments counts with that.
+pub(super) const ADDITIONS_MAX: usize = 256;
+
 /// A deviation from a pivot.
 pub(super) trait Factor: Pod + Default + PartialEq {
     /// As many as the machine takes at once.
     type Vector<S: Simd>: Pod;
-
-    /// Products that may be added up before their sum goes to `f64`.
-    const ADDITIONS_MAX: usize;
 
     /// x − pivot, where the pivot is such a number.
     fn of_f64(x: f64, pivot: f64) -> Self;
@@ -41,9 +42,6 @@ pub(super) trait Factor: Pod + Default + PartialEq {
 
 impl Factor for f64 {
     type Vector<S: Simd> = S::f64s;
-
-    const ADDITIONS_MAX: usize = usize::MAX;
-
     #[inline(always)]
     fn of_f64(x: f64, pivot: f64) -> Self {
         x - pivot
@@ -72,8 +70,6 @@ impl Factor for f64 {
 
 impl Factor for f32 {
     type Vector<S: Simd> = S::f32s;
-
-    const ADDITIONS_MAX: usize = 256;
 
     #[inline(always)]
     fn of_f64(x: f64, pivot: f64) -> Self {

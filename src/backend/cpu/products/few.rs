@@ -5,7 +5,7 @@
 
 use super::super::leaf::LeafColumn;
 use super::super::moments::{LANES, tree};
-use super::factor::Factor;
+use super::factor::{ADDITIONS_MAX, Factor};
 use super::{Listwise, PartSums, add_lanes, part_rows};
 use crate::summary::comoments::triangle;
 use pulp::{Arch, Simd, WithSimd};
@@ -90,7 +90,7 @@ impl<T: Factor, const TILES: usize, const PAIRS: usize> WithSimd for Part<'_, T,
         let deviations = deviations.as_chunks_mut::<STEP_ROWS>().0.as_chunks_mut::<TILE>().0;
         let mut lanes = [[0.0; LANES]; COLUMNS_MAX];
         let mut sums = [[[T::splat(simd, T::default()); TILE]; TILE]; PAIRS];
-        let at_once = T::ADDITIONS_MAX.saturating_mul(size_of::<T::Vector<S>>() / size_of::<T>());
+        let at_once = ADDITIONS_MAX * (size_of::<T::Vector<S>>() / size_of::<T>());
         let mut added = 0;
         // What the next part needs is fetched while this one is multiplied, a little with every tile.
         let mut runs = [None; COLUMNS_MAX];
@@ -108,6 +108,11 @@ impl<T: Factor, const TILES: usize, const PAIRS: usize> WithSimd for Part<'_, T,
             }
         };
         for from in rows.clone().step_by(STEP_ROWS) {
+            if added + STEP_ROWS > at_once {
+                add_up::<T, S>(&mut s2, d, &sums);
+                sums = [[[T::splat(simd, T::default()); TILE]; TILE]; PAIRS];
+                added = 0;
+            }
             let step = STEP_ROWS.min(rows.end - from);
             for (i, column) in columns.iter().enumerate() {
                 let own = &mut deviations[i / TILE][i % TILE];
@@ -133,11 +138,6 @@ impl<T: Factor, const TILES: usize, const PAIRS: usize> WithSimd for Part<'_, T,
                 }
             }
             added += STEP_ROWS;
-            if added + STEP_ROWS > at_once {
-                add_up::<T, S>(&mut s2, d, &sums);
-                sums = [[[T::splat(simd, T::default()); TILE]; TILE]; PAIRS];
-                added = 0;
-            }
         }
         add_up::<T, S>(&mut s2, d, &sums);
         T::with_room(|own| own.set(room));

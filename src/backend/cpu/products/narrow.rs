@@ -1,7 +1,7 @@
 //! Co-moments of `f32` columns with `f32` products, where the precision is `fast`.
 //!
-//! Deviations from a pivot near the mean are rounded to 24 bits, their products are added up in `f32` over 256 rows at
-//! most, and these sums in `f64`. With pivots within 2 standard deviations of the means a product is at most 5 times a
+//! Deviations from a pivot near the mean are rounded to 24 bits, at most 256 of their products are added up one after
+//! another in `f32`, and these sums in `f64`. With pivots within 2 standard deviations of the means a product is at most 5 times a
 //! variance on average, so the 256 additions of a sum lose at most 128 · 2⁻²⁴ · 5 of it, if all roundings fall alike. They
 //! come near that only where rows are sorted behind outliers; else six digits stay. Magnitudes whose squares leave the
 //! range of `f32`, or come near its ends, are not for this: [`narrow`] then leaves the leaf to `f64`.

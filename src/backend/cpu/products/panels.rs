@@ -7,7 +7,7 @@
 
 use super::super::leaf::LeafColumn;
 use super::super::moments::LANES;
-use super::factor::Factor;
+use super::factor::{ADDITIONS_MAX, Factor};
 use super::{Listwise, PartSums, add_lanes};
 use crate::summary::comoments::triangle;
 use pulp::{Arch, NullaryFnOnce, Simd, WithSimd};
@@ -17,9 +17,8 @@ use std::ops::Range;
 const PANEL: usize = 16;
 /// Columns whose single values are taken together.
 const LEFT: usize = 8;
-/// Rows of a step: no more than an `f32` sum takes.
-const STEP_ROWS: usize = 256;
-const _: () = assert!(STEP_ROWS <= <f32 as Factor>::ADDITIONS_MAX);
+/// Rows of a step, whose products are added up one after another.
+const STEP_ROWS: usize = ADDITIONS_MAX;
 /// Bytes that panels take beyond which a step has half as many rows: half of the second-level cache of many machines.
 const STEP_BYTES_MAX: usize = 1 << 20;
 /// Rows that are laid out at a time: their deviations stay in the first-level cache.
