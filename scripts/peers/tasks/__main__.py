@@ -36,6 +36,8 @@ def chosen(variable):
 
 
 TASKS, ENGINES = chosen("TASKS"), chosen("ENGINES")
+# The document of a whole run, in which the chosen tasks are measured again.
+AGAIN = os.environ.get("AGAIN")
 
 
 def wanted(engine):
@@ -56,7 +58,7 @@ def trial():
         return f"a trial with rows divided by {ROWS_SHARE}"
     if RUNS < RUNS_MIN:
         return "a trial of few rounds"
-    return "a part" if TASKS or ENGINES else ""
+    return "a part" if (TASKS and not AGAIN) or ENGINES else ""
 
 
 def measure_accuracy():
@@ -89,6 +91,8 @@ def measure(task):
         "title": task.title,
         "rows": task.rows,
         "threads": task.threads,
+        "date": provenance.now(),
+        "commit": provenance.commit(),
         "right_digits": task.right,
         "clearly_ahead": task.ahead,
         "remark": task.remark,
@@ -112,6 +116,38 @@ def rendered(document, folder, name):
     (folder / f"{name}.svg").write_text(chart.svg(document))
 
 
+def begun(machine):
+    """The document before its first task: an empty one, or the one that is measured again."""
+    document = {
+        "command": f"RUNS={RUNS} THREADS={THREADS} scripts/peers/run",
+        "date": provenance.now(),
+        "machine": machine,
+        "python": platform.python_version(),
+        "commit": provenance.commit(),
+        "trial": trial(),
+        "runs": RUNS,
+        "threads": THREADS,
+        "accuracy": [],
+        "tasks": [],
+    }
+    if not AGAIN:
+        return document
+    before = json.loads(pathlib.Path(AGAIN).read_text())
+    for fact in ("machine", "python", "runs", "threads"):
+        if before[fact] != document[fact]:
+            sys.exit(f"{AGAIN} has another {fact}: {before[fact]}, not {document[fact]}")
+    return before | {"trial": document["trial"]}
+
+
+def put(document, found):
+    """Takes a task in, in the place of what it was before."""
+    names = [task["name"] for task in document["tasks"]]
+    if found["name"] in names:
+        document["tasks"][names.index(found["name"])] = found
+    else:
+        document["tasks"].append(found)
+
+
 def main():
     if sys.argv[1:2] == ["render"]:
         path = pathlib.Path(sys.argv[2])
@@ -124,28 +160,20 @@ def main():
         return
     data.FOLDER.mkdir(parents=True, exist_ok=True)
     machine = provenance.machine()
-    document = {
-        "command": f"RUNS={RUNS} THREADS={THREADS} scripts/peers/run",
-        "date": provenance.now(),
-        "machine": machine,
-        "python": platform.python_version(),
-        "commit": provenance.commit(),
-        "trial": trial(),
-        "runs": RUNS,
-        "threads": THREADS,
-        "accuracy": measure_accuracy() if not TASKS or "accuracy" in TASKS else [],
-        "tasks": [],
-    }
+    document = begun(machine)
+    if not TASKS or "accuracy" in TASKS:
+        document["accuracy"] = measure_accuracy()
     for task in tasks:
-        document["tasks"].append(measure(task))
-        print(table.line(document["tasks"][-1]), file=sys.stderr)
+        found = measure(task)
+        put(document, found)
+        print(table.line(found), file=sys.stderr)
         # What there is, should the run be cut short.
         written(document, data.FOLDER, "result")
     written(document, data.FOLDER, "result")
     print(table.page(document, "result.svg"))
     if not document["trial"]:
         folder = pathlib.Path("benches/results")
-        name = f"{document['date'][:10]}-{provenance.slug(machine)}"
+        name = pathlib.Path(AGAIN).stem if AGAIN else f"{document['date'][:10]}-{provenance.slug(machine)}"
         written(document, folder, name)
         shutil.copy(folder / f"{name}.svg", README_CHART)
         print(f"written to {folder}/{name}.json, .md and .svg, and to {README_CHART}", file=sys.stderr)

@@ -103,6 +103,15 @@ def accuracy_lines(lines):
         yield f"| {name} | {entry['way']} | {' | '.join(cells)} |"
 
 
+def measured_again(document):
+    """Titles of tasks by the date and commit of a later run."""
+    runs = {}
+    for task in document["tasks"]:
+        if task.get("commit", document["commit"]) != document["commit"]:
+            runs.setdefault((task["date"][:10], task["commit"]), []).append(task["title"])
+    return runs
+
+
 def detail_lines(task):
     """Every engine of one task."""
     yield f"### {task['title']}"
@@ -148,6 +157,8 @@ def page(document, picture):
         "",
     ]
     out += [f"![Ratios of the best right peer's time to Millstream's]({picture})", ""]
+    for (date, commit), titles in measured_again(document).items():
+        out += [f"Measured again on {date} at {commit}, engines and all: {', '.join(titles)}.", ""]
     if document["accuracy"]:
         out += ["## Digits of the standard deviation", "", *accuracy_lines(document["accuracy"]), ""]
     out += ["## Times", "", "| task | Millstream | best right peer | ratio | clearly ahead is | limit |"]
