@@ -113,13 +113,13 @@ impl Cells {
 const PARALLEL_ROWS_MIN: usize = 16_384;
 
 /// Where the rows of a batch go when they are brought together by cell, in parts: rows that follow each other, each by a
-/// thread of its own.
-#[derive(Debug)]
+/// thread of its own. Filled again for batch after batch, it asks for memory once.
+#[derive(Debug, Default)]
 pub(crate) struct ByCell {
     parts: Vec<Part>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Part {
     /// The number of its first row in the batch.
     first: usize,
@@ -138,13 +138,22 @@ struct Ends {
 }
 
 impl ByCell {
-    /// Rows of which this is the cell, below `count`.
+    /// Rows of which this is the cell, below `count`, instead of what it has.
     ///
     /// # Panics
     /// If a row's cell is not below `count`.
-    pub(crate) fn new(cell_of_row: &[u32], count: usize) -> Self {
-        Self {
-            parts: by_rows(cell_of_row, |first, cells| Part::new(cells, first, count)),
+    pub(crate) fn fill(&mut self, cell_of_row: &[u32], count: usize) {
+        let rows = cell_of_row.len();
+        let tasks = rows_of_task(rows).map_or(1, |length| rows.div_ceil(length));
+        self.parts.resize_with(tasks, Part::default);
+        match rows_of_task(rows) {
+            Some(length) => {
+                let parts = self.parts.par_iter_mut().zip(cell_of_row.par_chunks(length));
+                parts
+                    .enumerate()
+                    .for_each(|(k, (part, cells))| part.fill(cells, k * length, count));
+            }
+            None => self.parts[0].fill(cell_of_row, 0, count),
         }
     }
 
@@ -176,11 +185,14 @@ impl ByCell {
 }
 
 impl Part {
-    fn new(cell_of_row: &[u32], first: usize, count: usize) -> Self {
-        let mut cells = vec![Ends::default(); count];
+    fn fill(&mut self, cell_of_row: &[u32], first: usize, count: usize) {
+        self.first = first;
+        let cells = &mut self.cells;
+        cells.clear();
+        cells.resize(count, Ends::default());
         cell_of_row.iter().for_each(|cell| cells[*cell as usize].end += 1);
         let mut start = 0;
-        for cell in &mut cells {
+        for cell in cells.iter_mut() {
             start += std::mem::replace(&mut cell.end, start);
         }
         // Each end is where the next row of the cell goes; behind the last one it is the end.
@@ -190,8 +202,8 @@ impl Part {
             own.end += 1;
             own.end - 1
         };
-        let places = (first as u32..).zip(cell_of_row).map(place).collect();
-        Self { first, places, cells }
+        self.places.clear();
+        self.places.extend((first as u32..).zip(cell_of_row).map(place));
     }
 
     /// The number of its first row in the batch.
@@ -261,10 +273,19 @@ pub(crate) fn span(times: &[i64]) -> Option<(i64, i64)> {
     spans.into_iter().flatten().reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
 }
 
-/// By row the number (pane − first) · count + key, for panes of this length and keys below `count`.
-pub(crate) fn panes_by_keys(times: &[i64], keys: &[u32], length: i64, first: i64, count: usize) -> Vec<u32> {
-    let mut cells = vec![0; keys.len()];
-    fill_by_row(times, &mut cells, |row, times, cells| {
+/// Cells of panes that begin with `first` and have this length, for keys below `count`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PanesByKeys {
+    pub(crate) length: i64,
+    pub(crate) first: i64,
+    pub(crate) count: usize,
+}
+
+/// By row the number (pane − first) · count + key, instead of what `cells` had.
+pub(crate) fn panes_by_keys(times: &[i64], keys: &[u32], by: PanesByKeys, cells: &mut Vec<u32>) {
+    let PanesByKeys { length, first, count } = by;
+    cells.resize(keys.len(), 0);
+    fill_by_row(times, cells, |row, times, cells| {
         // The pane of the row before, and the times in it: at the ends of time it is cut, which costs divisions.
         let (mut before, mut span) = (0, 1..1);
         let keys = &keys[row..row + times.len()];
@@ -278,7 +299,6 @@ pub(crate) fn panes_by_keys(times: &[i64], keys: &[u32], length: i64, first: i64
             *cell = before + key;
         }
     });
-    cells
 }
 
 #[cfg(test)]
@@ -299,9 +319,10 @@ mod tests {
 
     #[test]
     fn rows_of_each_cell_keep_their_order_in_one_part_and_in_many() {
-        for rows in [0, 1, 1000, 3 * PARALLEL_ROWS_MIN + 1] {
+        let mut found = ByCell::default();
+        for rows in [1000, 3 * PARALLEL_ROWS_MIN + 1, 0, 1, 5000] {
             let cells: Vec<u32> = (0..rows as u64).map(|i| (i * i % 101 % 7) as u32).collect();
-            let found = ByCell::new(&cells, 9);
+            found.fill(&cells, 9);
             let orders = found.orders(rows > 1000);
             assert_eq!(orders.iter().map(Vec::len).sum::<usize>(), rows);
             for cell in 0..9 {
@@ -333,11 +354,19 @@ mod tests {
         let keys = [0, 1, 2, 0, 1, 2, 0];
         assert_eq!(span(&times), Some((i64::MIN, i64::MAX)));
         assert_eq!(span(&[]), None);
-        assert_eq!(panes_by_keys(&times[..4], &keys[..4], 10, -1, 3), [0, 4, 5, 6]);
-        let last = i64::MAX.div_euclid(10);
-        assert_eq!(panes_by_keys(&times[4..5], &keys[4..5], 10, last, 3), [1]);
-        let first = i64::MIN.div_euclid(10);
-        assert_eq!(panes_by_keys(&times[6..], &keys[6..], 10, first, 3), [0]);
+        let mut cells = vec![7; 9];
+        let mut cells_of = |rows: Range<usize>, first: i64| {
+            let by = PanesByKeys {
+                length: 10,
+                first,
+                count: 3,
+            };
+            panes_by_keys(&times[rows.clone()], &keys[rows], by, &mut cells);
+            cells.clone()
+        };
+        assert_eq!(cells_of(0..4, -1), [0, 4, 5, 6]);
+        assert_eq!(cells_of(4..5, i64::MAX.div_euclid(10)), [1]);
+        assert_eq!(cells_of(6..7, i64::MIN.div_euclid(10)), [0]);
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod tail;
 use crate::backend::cpu::Cpu;
 use crate::backend::{Backend, Partial, Work};
 use crate::batch::Batch;
+use crate::buffers::Buffers;
 use crate::error::{Error, Result};
 use crate::report::{Closed, Report, build};
 use crate::spec::{Spec, Window, unknown_column};
@@ -32,6 +33,7 @@ pub use crate::window::watermark::{Lateness, Refused};
 use closing::Complete;
 use grouped::Grouped;
 pub(crate) use keys::{KeyTable, key_values};
+use places::Located;
 pub use queue::Fallbacks;
 use queue::{Job, Queue};
 use single::Single;
@@ -61,6 +63,10 @@ pub struct Engine {
     batches: u64,
     single: Single,
     grouped: Grouped,
+    /// Where rows are brought together by cell.
+    located: Located,
+    /// Memory of row-by-row results.
+    pub(crate) buffers: Buffers<f64>,
     rows: u64,
     /// Where windows close as rows come.
     watermarks: Option<Watermarks>,
@@ -120,6 +126,8 @@ impl Engine {
             layout: None,
             batches: 0,
             single: Single::default(),
+            located: Located::default(),
+            buffers: Buffers::of_results(),
             rows: 0,
             watermarks: None,
             late: 0,

@@ -97,6 +97,7 @@ pub mod alert;
 pub mod backend;
 pub mod batch;
 pub mod bench;
+mod buffers;
 mod bytes;
 pub mod cells;
 mod checkpoint;

@@ -328,11 +328,13 @@ impl Engine {
     /// # Ok::<(), millstream::Error>(())
     /// ```
     ///
+    /// Large results that were dropped leave their memory to later ones: an engine keeps up to 256 MiB of it.
+    ///
     /// # Errors
     /// [`Error::Usage`] for columns, keys or a time that are not there and for requests that make no sense,
     /// [`Error::Data`] where the time of a key goes back.
     pub fn transform(&self, batch: &Batch, asked: &Transforms) -> Result<Batch> {
-        let mut transformer = Transformer::new(asked.clone())?;
+        let mut transformer = Transformer::new(asked.clone())?.with_buffers(self.buffers.clone());
         if asked.zscores {
             transformer.measure(batch)?;
         }

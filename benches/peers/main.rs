@@ -7,6 +7,7 @@
 
 #![expect(clippy::print_stderr, reason = "a benchmark says what it lacks")]
 
+mod files;
 mod keyed;
 mod limit;
 mod matrix;
@@ -43,6 +44,7 @@ fn prepare(engine: &str, task: &Task) -> Result<Prepared> {
         "rolling_covariance" => rows::rolling(task, Rolling::Covariance),
         "difference" => rows::difference(task),
         "gradient" => rows::gradient(task),
+        "csv" | "parquet" => files::moments(task),
         "online_variance" | "online_moments" => rows::online_moments(task),
         "online_covariance" => rows::online_covariance(task),
         _ => Err(Error::Usage("not measured yet".into())),

@@ -53,9 +53,9 @@ pub(crate) fn online_covariance(task: &Task) -> Result<Prepared> {
 }
 
 fn online(task: &Task, spec: Spec, answer: fn(&Report) -> Result<Answer>) -> Result<Prepared> {
-    let columns = task.arrays::<f64>("columns")?;
+    let batch = task.batch()?;
     let rows: Vec<f64> = (0..task.rows)
-        .flat_map(|row| columns.iter().map(move |c| c[row]))
+        .flat_map(|row| batch.columns().iter().map(move |c| c.get(row)))
         .collect();
     let names: Vec<String> = (0..task.columns).map(|c| format!("c{c}")).collect();
     Ok(Prepared::new("slices of a row", move || {

@@ -1,10 +1,12 @@
 //! A task as the driver writes it down, and its data.
 
+use arrow::buffer::{Buffer, ScalarBuffer};
+use arrow::datatypes::ArrowNativeType;
 use millstream::batch::{Column, Values};
 use millstream::{Batch, Error, Result};
 use serde::Deserialize;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What is to be measured.
 #[derive(Debug, Deserialize)]
@@ -43,6 +45,11 @@ macro_rules! number {
 
 number!(f32, f64, i64);
 
+/// Numbers where Arrow has them: at the beginning of a line of the cache.
+fn aligned<T: ArrowNativeType>(numbers: &[T]) -> ScalarBuffer<T> {
+    ScalarBuffer::from(Buffer::from_slice_ref(numbers))
+}
+
 impl Task {
     /// The task in this file.
     pub(crate) fn read(path: &str) -> Result<Self> {
@@ -55,12 +62,15 @@ impl Task {
         self.dtype == "f32"
     }
 
+    /// A file of the task.
+    pub(crate) fn file(&self, name: &str) -> Result<&Path> {
+        let path = self.files.get(name).map(PathBuf::as_path);
+        path.ok_or_else(|| Error::Failed(format!("the task has no file `{name}`")))
+    }
+
     /// A file of numbers, cut into arrays of one number a row, each in memory of its own.
     pub(crate) fn arrays<T: Number>(&self, name: &str) -> Result<Vec<Vec<T>>> {
-        let path = self
-            .files
-            .get(name)
-            .ok_or_else(|| Error::Failed(format!("the task has no file `{name}`")))?;
+        let path = self.file(name)?;
         let bytes = std::fs::read(path).map_err(|e| Error::Failed(format!("{}: {e}", path.display())))?;
         let array = |bytes: &[u8]| bytes.chunks_exact(size_of::<T>()).map(T::from_bytes).collect();
         Ok(bytes.chunks_exact(self.rows * size_of::<T>()).map(array).collect())
@@ -77,12 +87,12 @@ impl Task {
         let values: Vec<Values> = if self.is_f32() {
             self.arrays::<f32>("columns")?
                 .into_iter()
-                .map(|v| Values::F32(v.into()))
+                .map(|v| Values::F32(aligned(&v)))
                 .collect()
         } else {
             self.arrays::<f64>("columns")?
                 .into_iter()
-                .map(|v| Values::F64(v.into()))
+                .map(|v| Values::F64(aligned(&v)))
                 .collect()
         };
         let named = values

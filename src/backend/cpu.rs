@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::spec::GROUPED_LEAF_ROWS;
 use crate::summary::rows::{Chosen, GROUP_COLUMNS, Packed, Rows};
 use crate::summary::{LeafRun, Merge, Room, Shape, Summary};
-pub(crate) use in_place::Place;
+pub(crate) use in_place::{Place, SortedValues};
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 use std::borrow::Cow;

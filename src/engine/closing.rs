@@ -379,6 +379,10 @@ impl Grouped {
             return false;
         }
         let (pane, mut slots) = first.remove_entry();
+        if complete == Complete::All && self.panes.is_empty() {
+            // These are all the cells that there are: no one looks for them any more.
+            self.index = HashMap::new();
+        }
         self.rank();
         let (cells, ranks) = (&self.cells, &self.closing.ranks);
         let place = |slot: &u32| {

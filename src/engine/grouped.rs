@@ -213,7 +213,9 @@ impl Grouped {
         if let Some(ewm) = cell.ewm.take() {
             self.closing.weigh(cell.key, ewm);
         }
-        self.index.remove(&(cell.pane, cell.key, cell.partition));
+        if !self.index.is_empty() {
+            self.index.remove(&(cell.pane, cell.key, cell.partition));
+        }
         self.free.push(slot);
         (cell.pane, cell.key, state.into_summary(shape))
     }

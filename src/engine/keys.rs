@@ -1,7 +1,8 @@
 //! Distinct key values and their numbers.
 //!
 //! Key columns of any Arrow type are encoded row by row into comparable bytes (arrow-row), which a hash table maps to
-//! numbers in the order of first appearance. A missing key (null, or NaN) is a key like any other.
+//! numbers in the order of first appearance (thousands of new ones at once: of their values). A missing key (null, or
+//! NaN) is a key like any other.
 
 mod held;
 mod short;
@@ -23,6 +24,10 @@ const ROWS_AT_ONCE: usize = 1 << 18;
 
 /// Keys that are encoded at once where they are found by their bits: those of most rows are known then.
 const NEW_AT_ONCE: usize = 4096;
+
+/// New keys at once from which on they are numbered in the order of their values: what is done key by key, such as the
+/// report, then goes through memory in its order.
+const SORTED_MIN: usize = 4096;
 
 /// Key values and their numbers.
 #[derive(Debug)]
@@ -119,16 +124,23 @@ impl KeyTable {
         let mut at_once = NEW_AT_ONCE;
         while !unknown.is_empty() {
             let rest = unknown.split_off(at_once.min(unknown.len()));
+            let firsts = match unknown.len() >= SORTED_MIN {
+                true => bits.sort(&mut unknown),
+                false => (0..unknown.len()).collect(),
+            };
             let (name, array) = &keys[0];
-            let places = UInt32Array::from(unknown.clone());
+            let places: UInt32Array = firsts.iter().map(|first| unknown[*first]).collect::<Vec<_>>().into();
             let new = take(array, &places, None).map_err(|e| failed(&self.names, &e))?;
             let columns = hold(&self.held, &[(name.clone(), new)])?;
             let mut numbers = Vec::with_capacity(unknown.len());
             self.number_rows(&columns, &mut numbers)?;
-            for (row, number) in unknown.iter().zip(&numbers) {
-                out[before + *row as usize] = *number;
+            for (i, number) in numbers.iter().enumerate() {
+                let end = firsts.get(i + 1).map_or(unknown.len(), |next| *next);
+                for row in &unknown[firsts[i]..end] {
+                    out[before + *row as usize] = *number;
+                }
             }
-            self.short.learn(bits, &unknown, &numbers, self.ends.len());
+            self.short.learn(bits, places.values(), &numbers, self.ends.len());
             unknown = rest;
             unknown.retain(|row| {
                 let number = &mut out[before + *row as usize];

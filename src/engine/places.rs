@@ -5,23 +5,28 @@
 
 use super::grouped::{Grouped, NONE};
 use super::keys::KeyTable;
-use crate::backend::cpu::Place;
+use crate::backend::cpu::{Place, SortedValues};
 use crate::batch::Batch;
-use crate::cells::{self, ByCell};
+use crate::cells::{self, ByCell, PanesByKeys};
 use crate::error::Result;
 use crate::spec::{Spec, Window};
 use crate::summary::{Ewm, Shape};
-use std::borrow::Cow;
 
 /// Panes and keys a row, up to which cells are numbered by them: the numbers that no row has cost less than a look into
 /// a table for every row.
 const CELLS_PER_ROW_MAX: usize = 8;
 
-/// The cells of a batch.
+/// The cells of a batch: filled again for batch after batch, they ask for memory once.
+#[derive(Debug, Default)]
 pub(super) struct Located {
+    /// By row the number of its key.
+    pub(super) keys: Vec<u32>,
+    /// By row its cell.
+    cells: Vec<u32>,
     pub(super) rows: ByCell,
-    /// Those that have rows.
+    /// The cells that have rows.
     pub(super) places: Vec<Place>,
+    pub(super) values: SortedValues,
 }
 
 impl Grouped {
@@ -55,7 +60,7 @@ impl Grouped {
         }
     }
 
-    /// Brings the rows of a batch whose keys have these numbers together by cell.
+    /// Brings the rows of a batch, the numbers of whose keys are there, together by cell.
     ///
     /// The stamp is another one for each batch; with it comes the number of the first row.
     pub(super) fn locate(
@@ -63,25 +68,38 @@ impl Grouped {
         spec: &Spec,
         partition: u32,
         batch: &Batch,
-        keys: &[u32],
         (stamp, first): (u64, u64),
-    ) -> Result<Located> {
+        located: &mut Located,
+    ) -> Result<()> {
+        let Located {
+            keys,
+            cells,
+            rows,
+            places,
+            ..
+        } = located;
+        places.clear();
         let Some((pane, panes)) = self.few_panes(spec, batch) else {
-            let (cell_of_row, slots) = self.assign(spec, partition, batch, keys, (stamp, first))?;
-            let place = |(cell, slot)| Place { cell, slot };
-            return Ok(Located {
-                rows: ByCell::new(&cell_of_row, slots.len()),
-                places: (0..).zip(slots).map(place).collect(),
-            });
+            let slots = self.assign(spec, partition, batch, keys, (stamp, first), cells)?;
+            rows.fill(cells, slots.len());
+            places.extend((0..).zip(slots).map(|(cell, slot)| Place { cell, slot }));
+            return Ok(());
         };
         self.know_places();
         let count = self.recent.len();
         let cell_of_row = match batch.time_ns().zip(spec.window) {
-            Some((times, window)) => cells::panes_by_keys(times, keys, window.pane(), pane, count).into(),
-            None => Cow::Borrowed(keys),
+            Some((times, window)) => {
+                let by = PanesByKeys {
+                    length: window.pane(),
+                    first: pane,
+                    count,
+                };
+                cells::panes_by_keys(times, keys, by, cells);
+                cells
+            }
+            None => keys,
         };
-        let rows = ByCell::new(&cell_of_row, panes * count);
-        let mut places = Vec::new();
+        rows.fill(cell_of_row, panes * count);
         for (pane, cells) in (pane..).zip(0..panes) {
             for key in 0..count as u32 {
                 let cell = (cells * count) as u32 + key;
@@ -92,7 +110,7 @@ impl Grouped {
                 }
             }
         }
-        Ok(Located { rows, places })
+        Ok(())
     }
 
     /// The first pane of a batch and how many there are, where they and the keys are few beside the rows.
@@ -118,8 +136,8 @@ impl Grouped {
         self.seen.resize(keys.max(self.seen.len()), 0);
     }
 
-    /// Numbers the cells of a batch whose keys have these numbers: by row its cell within the batch, and by that the
-    /// engine's cell.
+    /// Numbers the cells of a batch whose keys have these numbers: by row its cell within the batch, instead of what
+    /// `cell_of_row` had, and by that the engine's cell.
     ///
     /// The stamp is another one for each batch; with it comes the number of the first row.
     pub(super) fn assign(
@@ -129,12 +147,13 @@ impl Grouped {
         batch: &Batch,
         key_numbers: &[u32],
         (stamp, first): (u64, u64),
-    ) -> Result<(Vec<u32>, Vec<u32>)> {
+        cell_of_row: &mut Vec<u32>,
+    ) -> Result<Vec<u32>> {
         self.know_places();
         let keys = self.recent.len();
         let times = batch.time_ns().unwrap_or(&[]);
         let pane_length = spec.window.map_or(1, Window::pane);
-        let mut cell_of_row = Vec::with_capacity(batch.rows());
+        cell_of_row.clear();
         let mut slots: Vec<u32> = Vec::new();
         let mut last = None;
         let of_rows = matches!(spec.window, Some(Window::Rows { .. }));
@@ -187,7 +206,7 @@ impl Grouped {
                 self.full.push(slots[number as usize]);
             }
         }
-        Ok((cell_of_row, slots))
+        Ok(slots)
     }
 
     /// Takes rows of cells, by their slots, into the exponentially weighted moments of these.

@@ -26,18 +26,30 @@ const GROUPED_VALUES_MAX: usize = 1 << 22;
 impl Engine {
     /// Takes rows whose keys are known to be ones.
     pub(super) fn push_grouped(&mut self, partition: u32, batch: &Batch, layout: &Layout) -> Result<()> {
-        let mut keys = Vec::new();
+        let mut located = std::mem::take(&mut self.located);
+        let threads = self.queue.backend().as_cpu().and_then(|cpu| cpu.threads_for(batch));
+        let mut push = || self.push_chunks(partition, batch, layout, &mut located);
+        let pushed = match threads {
+            // All steps of all chunks on these threads: it is entered once.
+            Some(threads) => threads.run(push),
+            None => push(),
+        };
+        self.located = located;
+        pushed
+    }
+
+    fn push_chunks(&mut self, partition: u32, batch: &Batch, layout: &Layout, located: &mut Located) -> Result<()> {
         let mut start = 0;
         while start < batch.rows() {
             let most = GROUPED_ROWS_MAX.min(GROUPED_VALUES_MAX / batch.columns().len().max(1));
             let at_once = GROUPED_ROWS.max(most.min(2 * self.keys()));
             let rows = batch.slice(start, at_once.min(batch.rows() - start));
-            self.grouped.number(&rows, &mut keys)?;
+            self.grouped.number(&rows, &mut located.keys)?;
             let first = self.rows + start as u64;
             start += rows.rows();
             match self.queue.backend().as_cpu().is_some() {
-                true => self.push_in_place(partition, &rows, &keys, first, layout)?,
-                false => self.push_works(partition, rows, &keys, first, layout)?,
+                true => self.push_in_place(partition, &rows, first, layout, located)?,
+                false => self.push_works(partition, rows, &located.keys, first, layout)?,
             }
         }
         Ok(())
@@ -48,17 +60,19 @@ impl Engine {
         &mut self,
         partition: u32,
         batch: &Batch,
-        keys: &[u32],
         first: u64,
         layout: &Layout,
+        located: &mut Located,
     ) -> Result<()> {
         let Some(cpu) = self.queue.backend().as_cpu() else {
             return Ok(());
         };
         self.batches += 1;
         let (grouped, spec, shape) = (&mut self.grouped, &self.spec, &*layout.shape);
-        let located = cpu.run(|| grouped.locate(spec, partition, batch, keys, (self.batches, first)));
-        let Located { rows, mut places } = located?;
+        grouped.locate(spec, partition, batch, (self.batches, first), located)?;
+        let Located {
+            rows, places, values, ..
+        } = located;
         if spec.ewm_half_life_ns.is_some() {
             let orders = rows.orders(false);
             let of_cells = places.iter().flat_map(|place| {
@@ -71,15 +85,10 @@ impl Engine {
             true => grouped.sketch_bytes_of(places.iter().map(|place| place.slot)),
             false => 0,
         };
-        let before = sketches(grouped, &places);
-        cpu.take_in(
-            batch,
-            &rows,
-            &mut places,
-            &mut grouped.states,
-            (shape, layout.leaf_rows),
-        );
-        grouped.sketch_bytes = grouped.sketch_bytes - before + sketches(grouped, &places);
+        let before = sketches(grouped, places);
+        let leaves = (shape, layout.leaf_rows);
+        cpu.take_in(batch, rows, places, &mut grouped.states, leaves, values);
+        grouped.sketch_bytes = grouped.sketch_bytes - before + sketches(grouped, places);
         Ok(())
     }
 
@@ -92,9 +101,10 @@ impl Engine {
         }
         self.batches += 1;
         let stamp = self.batches;
-        let (cell_of_row, slots) = self
+        let mut cell_of_row = Vec::with_capacity(batch.rows());
+        let slots = self
             .grouped
-            .assign(&self.spec, partition, &batch, keys, (stamp, first))?;
+            .assign(&self.spec, partition, &batch, keys, (stamp, first), &mut cell_of_row)?;
         let open = if carries {
             self.grouped.take_open(&slots)
         } else {

@@ -54,7 +54,7 @@ impl ParquetSource {
             match whole::open_file(path)? {
                 // A pipe with a name: no length, and no end to begin at.
                 (pipe, 0) => Region::Memory(whole::read_all(path, pipe, STDIN_BYTES_MAX)?.into()),
-                (file, length) => Region::File(Arc::new(file), length),
+                (file, length) => Region::of_file(file, length),
             }
         };
         Self::from_region(path, region, options)

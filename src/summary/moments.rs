@@ -367,7 +367,12 @@ impl Moments {
     fn merge_finite(&mut self, b: &Self) {
         let (na, nb) = (self.count as f64, b.count as f64);
         let n = na + nb;
-        let delta = (b.scaled_mean() - self.scaled_mean()).to_f64();
+        let weight = na * nb;
+        let delta = match weight < EXACT_INTEGERS {
+            // One division instead of two long ones; for constants, whose sums are exact, it is 0 as well.
+            true => (b.sum * Dd::from(na) - self.sum * Dd::from(nb)).to_f64() / weight,
+            false => (b.scaled_mean() - self.scaled_mean()).to_f64(),
+        };
         let delta_n = delta / n;
         let term = delta * delta_n * na * nb;
         self.order = self.order.min(b.order);

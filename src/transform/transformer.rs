@@ -5,6 +5,7 @@ use super::layout::Layout;
 use super::sequence::{Late, Pushed, Rows, Sequence, Total, Values as Dense};
 use crate::backend::cpu::rolling::{self, is_absent};
 use crate::batch::{Batch, Column, Values};
+use crate::buffers::Buffers;
 use crate::cells::Cells;
 use crate::engine::KeyTable;
 use crate::error::{Error, Result};
@@ -53,6 +54,8 @@ pub struct Transformer {
     held: Vec<Vec<f64>>,
     /// The numbers of the rows whose gradients are not known.
     open: BTreeSet<u64>,
+    /// Memory of results.
+    buffers: Buffers<f64>,
 }
 
 impl Transformer {
@@ -77,7 +80,13 @@ impl Transformer {
             given: 0,
             held: Vec::new(),
             open: BTreeSet::new(),
+            buffers: Buffers::of_results(),
         })
+    }
+
+    /// Has results lie in this memory.
+    pub(crate) fn with_buffers(self, buffers: Buffers<f64>) -> Self {
+        Self { buffers, ..self }
     }
 
     /// What is asked.
@@ -148,7 +157,7 @@ impl Transformer {
         let unsure = vec![std::iter::once(0..given).collect(); layout.made.len()];
         let made = std::mem::replace(&mut self.held, vec![Vec::new(); layout.made.len()]);
         self.given = self.taken;
-        made_batch(&layout, made, &unsure)
+        made_batch(&layout, made, &unsure, &self.buffers)
     }
 
     fn layout_of(&self, batch: &Batch) -> Result<Layout> {
@@ -203,8 +212,7 @@ impl Transformer {
         made.resize(layout.made.len(), Vec::new());
         for column in &mut made {
             if column.is_empty() {
-                // Zeroed memory comes from the system as it is.
-                *column = vec![0.0; count];
+                *column = self.buffers.take(count);
             } else {
                 column.resize(held + count, 0.0);
             }
@@ -235,7 +243,7 @@ impl Transformer {
         let mut made = std::mem::take(&mut self.held);
         self.held = made.iter_mut().map(|column| column.split_off(ready)).collect();
         self.given = known;
-        made_batch(&layout, made, &unsure)
+        made_batch(&layout, made, &unsure, &self.buffers)
     }
 
     /// All rows are of one sequence.
@@ -449,11 +457,16 @@ impl<'a> Present<'a> {
 }
 
 /// The made columns as a batch; `unsure` says where results may be absent.
-fn made_batch(layout: &Layout, made: Vec<Vec<f64>>, unsure: &[Vec<Range<usize>>]) -> Result<Batch> {
+fn made_batch(
+    layout: &Layout,
+    made: Vec<Vec<f64>>,
+    unsure: &[Vec<Range<usize>>],
+    buffers: &Buffers<f64>,
+) -> Result<Batch> {
     let rows = made.first().map_or(0, Vec::len);
     let column = |(values, unsure): (Vec<f64>, &Vec<Range<usize>>)| Column {
         nulls: nulls(&values, unsure),
-        values: Values::F64(values.into()),
+        values: Values::F64(buffers.lend_values(values)),
     };
     let columns = made.into_iter().zip(unsure).map(column);
     Batch::new(rows, layout.made.iter().cloned().zip(columns).collect())
@@ -476,4 +489,78 @@ fn nulls(values: &[f64], unsure: &[Range<usize>]) -> Option<NullBuffer> {
         }
     }
     Some(NullBuffer::new(BooleanBuffer::new(bits.into(), 0, values.len())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Rolling, Span, Weighted};
+    use super::*;
+    use crate::Engine;
+    use crate::spec::Spec;
+    use arrow::array::{ArrayRef, Int64Array};
+    use std::sync::Arc;
+
+    /// Rows of two columns, one with missing values; so many that their results lie in memory that is used again.
+    fn batch(keyed: bool) -> Batch {
+        let rows = 150_001;
+        let value = |i: usize| ((i * i) % 1009) as f64 / 7.0;
+        let gaps = |i: usize| if i % 911 == 5 { f64::NAN } else { value(i + 3) };
+        let columns = [
+            ("x", (0..rows).map(value).collect::<Vec<_>>()),
+            ("y", (0..rows).map(gaps).collect()),
+        ];
+        let keys: ArrayRef = Arc::new(Int64Array::from_iter_values((0..rows as i64).map(|i| i % 7)));
+        let batch = Batch::from_columns(columns).unwrap();
+        match keyed {
+            true => batch.with_keys(vec![("key".into(), keys)]).unwrap(),
+            false => batch,
+        }
+    }
+
+    fn bits(made: &Batch) -> Vec<Vec<u64>> {
+        let column = |c: &Column| (0..c.len()).map(|i| c.get(i).to_bits()).collect();
+        made.columns().iter().map(column).collect()
+    }
+
+    #[test]
+    fn what_stood_in_the_memory_of_results_does_not_matter() {
+        let all = [
+            Rolling::Mean,
+            Rolling::Variance,
+            Rolling::Std,
+            Rolling::Min,
+            Rolling::Max,
+            Rolling::Covariance,
+            Rolling::Correlation,
+            Rolling::ZScore,
+        ];
+        for keyed in [false, true] {
+            let batch = batch(keyed);
+            let asked = |asked: Transforms| match keyed {
+                true => asked.by(["key"]),
+                false => asked,
+            };
+            let ewm = [Weighted::Mean, Weighted::Variance, Weighted::Std];
+            for asked in [
+                asked(Transforms::new().differences().gradient().zscores()),
+                asked(Transforms::new().rolling(Span::Rows(10), &all)),
+                asked(Transforms::new().rolling(Span::Rows(5000), &all)),
+                asked(Transforms::new().ewm(Span::Rows(20), &ewm)),
+            ] {
+                let engine = Engine::new(Spec::new()).unwrap();
+                let new = bits(&engine.transform(&batch, &asked).unwrap());
+                let take = |_| engine.buffers.take(batch.rows());
+                let mut free: Vec<Vec<f64>> = (0..asked_columns(&asked, &batch)).map(take).collect();
+                let was_used = |numbers: &Vec<f64>| numbers.iter().any(|x| *x != 0.0);
+                assert!(free.iter().all(was_used), "no memory was left to be used again");
+                free.iter_mut().for_each(|numbers| numbers.fill(-12345.0));
+                free.into_iter().for_each(|numbers| drop(engine.buffers.lend(numbers)));
+                assert_eq!(bits(&engine.transform(&batch, &asked).unwrap()), new, "{asked:?}");
+            }
+        }
+    }
+
+    fn asked_columns(asked: &Transforms, batch: &Batch) -> usize {
+        Transformer::new(asked.clone()).unwrap().made(batch).unwrap().len()
+    }
 }

@@ -22,8 +22,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("units", &["spec"]),
     ("batch", &[]),
     ("expr", &["batch"]),
+    ("buffers", &[]),
     ("metrics", &[]),
-    ("io", &["batch", "metrics", "report", "spec", "summary"]),
+    ("io", &["batch", "buffers", "metrics", "report", "spec", "summary"]),
     ("alert", &["expr", "report", "spec", "summary"]),
     ("merge", &["io", "report", "spec", "summary"]),
     ("cells", &["batch"]),
@@ -46,6 +47,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &[
             "backend",
             "batch",
+            "buffers",
             "cells",
             "checkpoint",
             "planner",
@@ -62,7 +64,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     (
         "transform",
-        &["backend", "batch", "cells", "engine", "spec", "summary", "units"],
+        &[
+            "backend", "batch", "buffers", "cells", "engine", "spec", "summary", "units",
+        ],
     ),
     ("learner", &["backend", "batch", "engine", "spec", "summary"]),
     ("online", &["batch", "engine", "report", "spec"]),

@@ -7,7 +7,7 @@ NAMES = {
     "sklearn": "scikit-learn",
     "mkl": "MKL",
     "millstream": "Millstream",
-    "command": "Millstream",
+    "command": "Millstream's command",
 }
 
 

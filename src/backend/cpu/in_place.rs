@@ -12,7 +12,9 @@ use crate::summary::moments::abreast::ABREAST;
 use crate::summary::rows::{Consecutive, Packed, Rows};
 use crate::summary::{CellState, Room, Shape, Summary};
 use pulp::{Arch, NullaryFnOnce};
+use rayon::ThreadPool;
 use rayon::prelude::*;
+use std::sync::Arc;
 
 /// Leaves of a cell that one task takes at least.
 const LEAVES_AT_ONCE: usize = 16;
@@ -21,6 +23,26 @@ const LEAVES_AT_ONCE: usize = 16;
 const ABREAST_COLUMNS_MAX: usize = 3;
 /// Rows a cell and part from which on they are.
 const ABREAST_ROWS_MIN: usize = 24;
+
+/// The threads that reduce.
+#[derive(Debug)]
+pub(crate) struct Threads {
+    /// Absent for those of the process.
+    pool: Option<Arc<ThreadPool>>,
+}
+
+impl Threads {
+    /// Calls this on one of them, which has the others help.
+    pub(crate) fn run<T: Send>(&self, call: impl FnOnce() -> T + Send) -> T {
+        match &self.pool {
+            Some(pool) => pool.install(call),
+            None => rayon::scope(|_| call()),
+        }
+    }
+}
+
+/// Part by part its columns, the values at the places of their rows.
+pub(crate) type SortedValues = Vec<Vec<Vec<f64>>>;
 
 /// A cell of a batch, and where its state is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,15 +54,15 @@ pub(crate) struct Place {
 }
 
 impl Cpu {
-    /// Calls this on the threads that reduce.
-    pub(crate) fn run<T: Send>(&self, call: impl FnOnce() -> T + Send) -> T {
-        match &self.pool {
-            Some(pool) => pool.install(call),
-            None => call(),
-        }
+    /// The threads for a batch, where it is worth waking them.
+    pub(crate) fn threads_for(&self, batch: &Batch) -> Option<Threads> {
+        let values = batch.rows() * (batch.columns().len() + 1);
+        let pool = self.pool.clone();
+        (values >= PARALLEL_VALUES_MIN).then_some(Threads { pool })
     }
 
-    /// Takes the rows of a batch into the states of their cells. `places` are the cells that have rows, in any order.
+    /// Takes the rows of a batch into the states of their cells. `places` are the cells that have rows, in any order; what
+    /// is in `room` does not matter, and its memory is used again.
     pub(crate) fn take_in(
         &self,
         batch: &Batch,
@@ -48,6 +70,7 @@ impl Cpu {
         places: &mut [Place],
         states: &mut [CellState],
         (shape, leaf_rows): (&Shape, usize),
+        room: &mut SortedValues,
     ) {
         if !places.is_sorted_by_key(|place| place.slot) {
             places.sort_unstable_by_key(|place| place.slot);
@@ -59,7 +82,7 @@ impl Cpu {
             leaf_rows,
             columns: batch.columns().len().max(1),
         };
-        self.run(|| work.of_batch(batch, states));
+        work.of_batch(batch, states, room);
     }
 }
 
@@ -75,7 +98,7 @@ struct InPlace<'a> {
 }
 
 impl InPlace<'_> {
-    fn of_batch(self, batch: &Batch, states: &mut [CellState]) {
+    fn of_batch(self, batch: &Batch, states: &mut [CellState], room: &mut SortedValues) {
         let columns = batch.columns();
         let parallel = batch.rows() * self.columns >= PARALLEL_VALUES_MIN && rayon::current_num_threads() > 1;
         let few = columns.len() < PACKED_COLUMNS_MIN;
@@ -86,8 +109,8 @@ impl InPlace<'_> {
         };
         let parts = self.rows.parts().iter().zip(&orders);
         if few {
-            let sorted = self.sorted(columns, parallel);
-            let sorted: Vec<Vec<&[f64]>> = sorted
+            self.sort(columns, parallel, room);
+            let sorted: Vec<Vec<&[f64]>> = room
                 .iter()
                 .map(|part| part.iter().map(Vec::as_slice).collect())
                 .collect();
@@ -110,13 +133,14 @@ impl InPlace<'_> {
         self.of_parts(&parts, states, parallel);
     }
 
-    /// Part by part its columns, the values at the places of their rows. A kernel that reads them here and there waits for
-    /// most of them; a loop that writes them so does not wait.
-    fn sorted(self, columns: &[Column], parallel: bool) -> Vec<Vec<Vec<f64>>> {
-        let part = |part: &Part| -> Vec<Vec<f64>> {
+    /// Brings values to the places of their rows. A kernel that reads them here and there waits for most of them; a loop
+    /// that writes them so does not wait.
+    fn sort(self, columns: &[Column], parallel: bool, room: &mut SortedValues) {
+        let of_part = |(part, sorted): (&Part, &mut Vec<Vec<f64>>)| {
             let (first, places) = (part.first(), part.places());
-            let values = |column: &Column| {
-                let mut sorted = vec![0.0; places.len()];
+            sorted.resize_with(columns.len(), Vec::new);
+            let of_column = |(column, sorted): (&Column, &mut Vec<f64>)| {
+                sorted.resize(places.len(), 0.0);
                 let places = places.iter().map(|place| *place as usize);
                 match (&column.values, &column.nulls) {
                     (Values::F64(v), None) => places.zip(&v[first..]).for_each(|(place, x)| sorted[place] = *x),
@@ -124,16 +148,17 @@ impl InPlace<'_> {
                         .zip(first..)
                         .for_each(|(place, row)| sorted[place] = column.get(row)),
                 }
-                sorted
             };
             match parallel {
-                true => columns.par_iter().map(values).collect(),
-                false => columns.iter().map(values).collect(),
+                true => columns.par_iter().zip(sorted).for_each(of_column),
+                false => columns.iter().zip(sorted).for_each(of_column),
             }
         };
+        let parts = self.rows.parts();
+        room.resize_with(parts.len(), Vec::new);
         match parallel {
-            true => self.rows.parts().par_iter().map(part).collect(),
-            false => self.rows.parts().iter().map(part).collect(),
+            true => parts.par_iter().zip(room).for_each(of_part),
+            false => parts.iter().zip(room).for_each(of_part),
         }
     }
 

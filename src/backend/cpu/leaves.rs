@@ -21,7 +21,9 @@ const LEAVES_IN_A_ROW: usize = 16;
 /// Values that a task of moments takes at least, where there are several.
 const VALUES_PER_TASK: usize = 16_384;
 /// Tasks a thread, so that none is left with much to do when the others have done.
-const TASKS_PER_THREAD: usize = 4;
+const TASKS_PER_THREAD: usize = 16;
+/// Leaves a thread from which on each is made by one thread.
+const LEAVES_PER_THREAD: usize = 4;
 
 /// The leaves of a work of one cell.
 pub(super) fn reduce(work: &Work) -> Vec<Partial> {
@@ -36,7 +38,7 @@ pub(super) fn reduce(work: &Work) -> Vec<Partial> {
     if !is_moments_only && threads == 1 {
         return leaves.iter().map(|leaf| made(leaf, None)).collect();
     }
-    if !is_moments_only && leaves.len() >= TASKS_PER_THREAD * threads {
+    if !is_moments_only && leaves.len() >= LEAVES_PER_THREAD * threads {
         return leaves.par_iter().map(|leaf| made(leaf, None)).collect();
     }
     let found = leaves.iter().zip(moments_of(work, &leaves, threads));

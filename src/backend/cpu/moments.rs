@@ -53,18 +53,19 @@ pub(super) fn of_values(values: &[f64], order: Order) -> Moments {
 
 /// The moments of the finite values of runs; `None` where one is not finite or there are none.
 fn of_finite<'a>(runs: impl Iterator<Item = Run<'a>> + Clone, order: Order) -> Option<Moments> {
-    let mut lanes = LaneSums::new(runs.clone().find_map(Run::first)?);
-    lanes.add_runs(runs.clone(), order);
-    of_sums(runs, lanes, order)
+    let pivot = runs.clone().find_map(Run::first)?;
+    let values = Whole(runs);
+    let sums = values.sums(pivot, order);
+    settle(&values, sums, order)
 }
 
 /// The moments of the values of runs, given their sums around the first one; `None` where one is not finite.
 pub(super) fn of_sums<'a>(
     runs: impl Iterator<Item = Run<'a>> + Clone,
-    lanes: LaneSums,
+    lanes: &LaneSums,
     order: Order,
 ) -> Option<Moments> {
-    settle(&Whole(runs), lanes, order)
+    settle(&Whole(runs), lanes.finish(), order)
 }
 
 /// The moments of values of which any may be missing (NaN) or infinite.
@@ -99,7 +100,7 @@ fn one_at_a_time(values: &[f64], order: Order) -> Moments {
 /// Finite values that can be gone through again.
 trait Again {
     /// Their sums around a pivot.
-    fn sums(&self, pivot: f64, order: Order) -> LaneSums;
+    fn sums(&self, pivot: f64, order: Order) -> Total;
     /// Their sum around a pivot, with what rounding takes from it.
     fn careful_sum(&self, pivot: f64) -> (f64, f64);
     /// All of them.
@@ -107,8 +108,8 @@ trait Again {
 }
 
 /// The moments of values, given their sums around one of them; `None` where one is not finite, or sums overflow.
-fn settle(values: &impl Again, lanes: LaneSums, order: Order) -> Option<Moments> {
-    let (mut sums, min, max) = lanes.finish();
+fn settle(values: &impl Again, total: Total, order: Order) -> Option<Moments> {
+    let Total { mut sums, min, max } = total;
     if !sums.s1.is_finite() {
         return None;
     }
@@ -116,7 +117,7 @@ fn settle(values: &impl Again, lanes: LaneSums, order: Order) -> Option<Moments>
         return Some(one_at_a_time(&values.finite(), order));
     }
     if let Some(pivot) = sums.better_pivot() {
-        sums = values.sums(pivot, order).finish().0;
+        sums = values.sums(pivot, order).sums;
     }
     if sums.may_round_integers(min, max) {
         (sums.s1, sums.s1_low) = values.careful_sum(sums.pivot);
@@ -128,10 +129,8 @@ fn settle(values: &impl Again, lanes: LaneSums, order: Order) -> Option<Moments>
 struct Whole<R>(R);
 
 impl<'a, R: Iterator<Item = Run<'a>> + Clone> Again for Whole<R> {
-    fn sums(&self, pivot: f64, order: Order) -> LaneSums {
-        let mut lanes = LaneSums::new(pivot);
-        lanes.add_runs(self.0.clone(), order);
-        lanes
+    fn sums(&self, pivot: f64, order: Order) -> Total {
+        total(self.0.clone(), pivot, order)
     }
 
     fn careful_sum(&self, pivot: f64) -> (f64, f64) {
@@ -174,11 +173,10 @@ impl<'a> Mixed<'a> {
 }
 
 impl Again for Mixed<'_> {
-    fn sums(&self, pivot: f64, order: Order) -> LaneSums {
-        let mut lanes = LaneSums::new(pivot);
-        lanes.add_runs(iter::once(Run::F64(&self.filled(pivot))), order);
-        lanes.count -= self.missing + self.infinite;
-        lanes
+    fn sums(&self, pivot: f64, order: Order) -> Total {
+        let mut total = total(iter::once(Run::F64(&self.filled(pivot))), pivot, order);
+        total.sums.count -= (self.missing + self.infinite) as u64;
+        total
     }
 
     fn careful_sum(&self, pivot: f64) -> (f64, f64) {
@@ -225,6 +223,56 @@ impl NullaryFnOnce for Fill<'_> {
         for (filled, x) in filled.iter_mut().zip(values) {
             *filled = if x.abs() <= f64::MAX { *x } else { pivot };
         }
+    }
+}
+
+/// What the lanes of values come to.
+#[derive(Debug, Clone, Copy)]
+struct Total {
+    sums: PivotSums,
+    min: f64,
+    max: f64,
+}
+
+/// Values around a pivot, from beginning to end: lanes that never leave the registers.
+fn total<'a>(runs: impl Iterator<Item = Run<'a>>, pivot: f64, order: Order) -> Total {
+    match order {
+        Order::Second => Arch::new().dispatch(Totalled::<_, false> { runs, pivot }),
+        Order::Fourth => Arch::new().dispatch(Totalled::<_, true> { runs, pivot }),
+    }
+}
+
+struct Totalled<R, const FOURTH: bool> {
+    runs: R,
+    pivot: f64,
+}
+
+impl<'a, R: Iterator<Item = Run<'a>>, const FOURTH: bool> NullaryFnOnce for Totalled<R, FOURTH> {
+    type Output = Total;
+
+    #[inline(always)]
+    fn call(self) -> Total {
+        let mut lanes = LaneSums::new(self.pivot);
+        for run in self.runs {
+            match run {
+                Run::F64(values) => lanes.add::<f64, FOURTH>(values),
+                Run::F32(values) => lanes.add::<f32, FOURTH>(values),
+            }
+        }
+        lanes.total()
+    }
+}
+
+struct Totals<'s> {
+    lanes: &'s LaneSums,
+}
+
+impl NullaryFnOnce for Totals<'_> {
+    type Output = Total;
+
+    #[inline(always)]
+    fn call(self) -> Total {
+        self.lanes.total()
     }
 }
 
@@ -337,8 +385,13 @@ impl LaneSums {
         self.count += values.len();
     }
 
-    /// Power sums around the pivot, the least and the greatest value.
-    fn finish(self) -> (PivotSums, f64, f64) {
+    /// What they come to.
+    fn finish(&self) -> Total {
+        Arch::new().dispatch(Totals { lanes: self })
+    }
+
+    #[inline(always)]
+    fn total(&self) -> Total {
         let sums = PivotSums {
             count: self.count as u64,
             pivot: self.pivot,
@@ -348,7 +401,11 @@ impl LaneSums {
             s3: tree(self.s3, |a, b| a + b),
             s4: tree(self.s4, |a, b| a + b),
         };
-        (sums, tree(self.min, f64::min), tree(self.max, f64::max))
+        Total {
+            sums,
+            min: tree(self.min, |a, b| if b < a { b } else { a }),
+            max: tree(self.max, |a, b| if b > a { b } else { a }),
+        }
     }
 }
 
@@ -369,12 +426,15 @@ fn careful_sum<'a>(runs: impl Iterator<Item = Run<'a>>, pivot: f64) -> (f64, f64
 /// Combines the lanes in a fixed tree: halves upon halves.
 #[inline(always)]
 pub(super) fn tree(mut lanes: [f64; LANES], combine: impl Fn(f64, f64) -> f64) -> f64 {
-    let mut width = LANES / 2;
-    while width > 0 {
-        for l in 0..width {
-            lanes[l] = combine(lanes[l], lanes[l + width]);
-        }
-        width /= 2;
+    // Widths that are known are vectors.
+    for l in 0..LANES / 2 {
+        lanes[l] = combine(lanes[l], lanes[l + LANES / 2]);
     }
-    lanes[0]
+    for l in 0..LANES / 4 {
+        lanes[l] = combine(lanes[l], lanes[l + LANES / 4]);
+    }
+    for l in 0..LANES / 8 {
+        lanes[l] = combine(lanes[l], lanes[l + LANES / 8]);
+    }
+    combine(lanes[0], lanes[1])
 }

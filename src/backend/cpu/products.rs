@@ -267,9 +267,9 @@ fn sums_around_first(columns: &[LeafColumn<'_>], complete: &Listwise, parts: Par
 
 /// The sums around these pivots.
 fn sums<T: Factor>(columns: &[LeafColumn<'_>], complete: &Listwise, pivots: Vec<f64>, parts: Parts<'_>) -> Sums {
-    let part = |rows| match columns.len() {
-        0..=few::COLUMNS_MAX => few::part::<T>(columns, complete, &pivots, rows),
-        _ => panels::part::<T>(columns, complete, &pivots, rows),
+    let part = |rows, sums: &mut PartSums<f64>| match columns.len() {
+        0..=few::COLUMNS_MAX => few::part::<T>(columns, complete, &pivots, rows, sums),
+        _ => panels::part::<T>(columns, complete, &pivots, rows, sums),
     };
     let add = |own: &mut f64, later: &f64| *own += later;
     let (s1, s2) = of_parts(columns.len(), complete.rows, parts, part, add);
@@ -296,13 +296,13 @@ fn add_lanes<T: Factor>(sums: &mut [f64; LANES], values: &[T]) {
 /// Σd and the upper triangle of Σd dᵀ of some rows: of a leaf, or of a part of it.
 type PartSums<T> = (Vec<T>, Vec<T>);
 
-/// The sums of the parts of a leaf, added up in their order. Where a leaf has parts follows from its columns alone, so
-/// the result is the same for any number of threads.
-fn of_parts<T: Send>(
+/// The sums of the parts of a leaf, added up in their order; `part` adds those of some rows to zeros. Where a leaf has
+/// parts follows from its columns alone, so the result is the same for any number of threads.
+fn of_parts<T: Clone + Default + Send>(
     d: usize,
     rows: usize,
     parts: Parts<'_>,
-    part: impl Fn(Range<usize>) -> PartSums<T> + Sync,
+    part: impl Fn(Range<usize>, &mut PartSums<T>) + Sync,
     add: impl Fn(&mut T, &T),
 ) -> PartSums<T> {
     let length = part_rows(d);
@@ -310,22 +310,43 @@ fn of_parts<T: Send>(
         .step_by(length)
         .map(|start| start..rows.min(start + length))
         .collect();
-    let join = |(mut s1, mut s2): PartSums<T>, later: PartSums<T>| {
+    let join = |(s1, s2): &mut PartSums<T>, later: &PartSums<T>| {
         s1.iter_mut().zip(&later.0).for_each(|(own, later)| add(own, later));
         s2.iter_mut().zip(&later.1).for_each(|(own, later)| add(own, later));
-        (s1, s2)
+    };
+    let part = |rows: Range<usize>, used: Option<PartSums<T>>| {
+        let (mut s1, mut s2) = used.unwrap_or_default();
+        for (sums, count) in [(&mut s1, d), (&mut s2, d * (d + 1) / 2)] {
+            sums.clear();
+            sums.resize(count, T::default());
+        }
+        let mut sums = (s1, s2);
+        part(rows, &mut sums);
+        sums
     };
     let total = match parts {
         Parts::Shared => {
-            let parts: Vec<PartSums<T>> = ranges.into_par_iter().map(&part).collect();
-            parts.into_iter().reduce(join)
+            let parts: Vec<PartSums<T>> = ranges.into_par_iter().map(|rows| part(rows, None)).collect();
+            parts.into_iter().reduce(|mut total, later| {
+                join(&mut total, &later);
+                total
+            })
         }
         Parts::InTurn(before) => {
-            let part = |rows: Range<usize>| {
+            let (mut total, mut used) = (None, None);
+            for rows in ranges {
                 before(rows.end);
-                part(rows)
-            };
-            ranges.into_iter().map(part).reduce(join)
+                let sums = part(rows, used.take());
+                match &mut total {
+                    None => total = Some(sums),
+                    Some(total) => {
+                        join(total, &sums);
+                        // Large memory that is given back comes back as pages that have to be cleared.
+                        used = Some(sums);
+                    }
+                }
+            }
+            total
         }
     };
     total.unwrap_or_default()

@@ -90,7 +90,7 @@ impl State {
             lanes.add_runs(column.runs(rows), order);
             let lanes = self.lanes.take_if(|_| is_last);
             lanes.map(|lanes| {
-                of_sums(column.runs(run.clone()), lanes, order).unwrap_or_else(|| of_mixed(&column.dense(run), order))
+                of_sums(column.runs(run.clone()), &lanes, order).unwrap_or_else(|| of_mixed(&column.dense(run), order))
             })
         };
         match (&mut self.moments, found) {

@@ -54,6 +54,18 @@ impl<'a> Bits<'a> {
         }
     }
 
+    /// Brings rows into the order of their keys, rows of one key as they come; where in them each key begins.
+    pub(super) fn sort(self, rows: &mut [u32]) -> Vec<usize> {
+        match self {
+            Self::Whole(values) => sorted(rows, |row| values[row as usize]),
+            // NaNs stand where their bits have them, one by one.
+            Self::Floats(values) => sorted(rows, |row| {
+                let bits = (values[row as usize] + 0.0).to_bits() as i64;
+                bits ^ ((bits >> 63) as u64 >> 1) as i64
+            }),
+        }
+    }
+
     /// What a key is found by; −0 is 0, and NaN is no key.
     fn get(self, i: usize) -> Option<u64> {
         match self {
@@ -61,6 +73,21 @@ impl<'a> Bits<'a> {
             Self::Floats(values) => Some(values[i]).filter(|x| !x.is_nan()).map(|x| (x + 0.0).to_bits()),
         }
     }
+}
+
+/// Brings rows into the order of these numbers; where in them each number begins.
+fn sorted(rows: &mut [u32], number: impl Fn(u32) -> i64) -> Vec<usize> {
+    let mut by_number: Vec<(i64, u32)> = rows.iter().map(|row| (number(*row), *row)).collect();
+    by_number.sort_unstable();
+    let mut firsts = Vec::new();
+    let mut before = None;
+    for (i, (row, (number, sorted))) in rows.iter_mut().zip(by_number).enumerate() {
+        *row = sorted;
+        if before.replace(number) != Some(number) {
+            firsts.push(i);
+        }
+    }
+    firsts
 }
 
 impl Short {
@@ -221,6 +248,29 @@ mod tests {
                 prop_assert!(given.iter().all(|number| *number as usize >= first));
                 short.learn(bits, &new, &given, known.len());
             }
+        }
+    }
+
+    proptest! {
+        /// Against a stable sort by comparison.
+        #[test]
+        fn rows_are_sorted_by_key_and_the_first_of_each_is_found(
+            keys in keys(),
+            floats: bool,
+        ) {
+            let wide: Vec<f64> = keys.iter().map(|key| if key % 7 == 0 { -0.0 } else { *key as f64 / 2.0 }).collect();
+            let bits = if floats { Bits::Floats(&wide) } else { Bits::Whole(&keys) };
+            let order = |a: u32, b: u32| match floats {
+                true => wide[a as usize].partial_cmp(&wide[b as usize]).unwrap(),
+                false => keys[a as usize].cmp(&keys[b as usize]),
+            };
+            let mut rows: Vec<u32> = (0..keys.len() as u32).collect();
+            let firsts = bits.sort(&mut rows);
+            let mut expected: Vec<u32> = (0..keys.len() as u32).collect();
+            expected.sort_by(|a, b| order(*a, *b));
+            prop_assert_eq!(&rows, &expected);
+            let begins = |i: &usize| *i == 0 || order(rows[*i - 1], rows[*i]).is_ne();
+            prop_assert_eq!(firsts, (0..rows.len()).filter(begins).collect::<Vec<_>>());
         }
     }
 

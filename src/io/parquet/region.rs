@@ -5,6 +5,7 @@
 //!
 //! The rule: no more is allocated than the input has bytes, whatever lengths a damaged file claims.
 
+use crate::buffers::Buffers;
 use bytes::{Buf, Bytes};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::reader::{ChunkReader, Length};
@@ -15,11 +16,15 @@ use std::sync::Arc;
 /// Bytes read ahead where a page header of unknown length is read: most headers fit twice.
 const HEADER_BYTES: usize = 512;
 
+/// Bytes below which the allocator has memory at hand, and how many are kept for the next pages at most.
+const PAGE_BYTES_MIN: usize = 1 << 16;
+const PAGE_BYTES_MAX: usize = 1 << 25;
+
 /// The bytes of an input, cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) enum Region {
-    /// A file and its length when it was opened.
-    File(Arc<File>, u64),
+    /// A file, its length when it was opened, and memory for its pages.
+    File(Arc<File>, u64, Buffers<u8>),
     /// All of an input.
     Memory(Bytes),
 }
@@ -27,13 +32,18 @@ pub(crate) enum Region {
 impl Length for Region {
     fn len(&self) -> u64 {
         match self {
-            Self::File(_, length) => *length,
+            Self::File(_, length, _) => *length,
             Self::Memory(bytes) => bytes.len() as u64,
         }
     }
 }
 
 impl Region {
+    /// A file of this length.
+    pub(crate) fn of_file(file: File, length: u64) -> Self {
+        Self::File(Arc::new(file), length, Buffers::new(PAGE_BYTES_MIN, PAGE_BYTES_MAX))
+    }
+
     /// The first `length` bytes, or as many as there are.
     pub(crate) fn head(&self, length: usize) -> Result<Bytes> {
         self.get_bytes(0, usize::try_from(self.len()).map_or(length, |all| all.min(length)))
@@ -51,7 +61,7 @@ impl ChunkReader for Region {
 
     fn get_read(&self, start: u64) -> Result<Self::T> {
         match self {
-            Self::File(file, _) => {
+            Self::File(file, _, _) => {
                 let cursor = Cursor {
                     file: Arc::clone(file),
                     position: start,
@@ -72,8 +82,8 @@ impl ChunkReader for Region {
         let end = start.checked_add(length as u64).filter(|&end| end <= self.len());
         let end = end.ok_or_else(|| beyond(start, length))?;
         match self {
-            Self::File(file, _) => {
-                let mut bytes = vec![0; length];
+            Self::File(file, _, buffers) => {
+                let mut bytes = buffers.take(length);
                 let mut cursor = Cursor {
                     file: Arc::clone(file),
                     position: start,
@@ -81,7 +91,7 @@ impl ChunkReader for Region {
                 cursor
                     .read_exact(&mut bytes)
                     .map_err(|e| ParquetError::General(e.to_string()))?;
-                Ok(bytes.into())
+                Ok(buffers.lend(bytes))
             }
             Self::Memory(bytes) => Ok(bytes.slice(start as usize..end as usize)),
         }

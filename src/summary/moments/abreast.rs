@@ -9,8 +9,67 @@ use crate::summary::dd::two_sum;
 /// Cells side by side: an AVX-512 register.
 pub(crate) const ABREAST: usize = 8;
 
+/// Takes equally many rows of each cell, whose values [fit](MomentLanes::fits).
+#[expect(clippy::needless_range_loop, reason = "a lane of all, not of one")]
+#[inline(always)]
+pub(super) fn push<const FOURTH: bool>(
+    cells: &mut [&mut MomentLanes; ABREAST],
+    column: usize,
+    values: [&[f64]; ABREAST],
+) {
+    let own = State::of::<FOURTH>(cells, column);
+    // Variables of their own stay in registers.
+    let pivot = own.pivot;
+    let (mut s1, mut s1_low, mut s2, mut s2_low) = (own.s1, own.s1_low, own.s2, own.s2_low);
+    let (mut min, mut max, mut s3, mut s4) = (own.min, own.max, own.s3, own.s4);
+    let rows = values[0].len();
+    let values = values.map(|values| &values[..rows]);
+    let blocks = rows.div_ceil(ABREAST);
+    for first in (0..blocks).map(|block| block * ABREAST) {
+        let count = ABREAST.min(rows - first);
+        let mut block = [0.0; ABREAST * ABREAST];
+        for (own, values) in block.as_chunks_mut::<ABREAST>().0.iter_mut().zip(&values) {
+            match values[first..].first_chunk::<ABREAST>() {
+                Some(whole) => *own = *whole,
+                None => own[..count].copy_from_slice(&values[first..]),
+            }
+        }
+        let block = take_turns(&take_turns(&take_turns(&block)));
+        for x in &block.as_chunks::<ABREAST>().0[..count] {
+            for j in 0..ABREAST {
+                min[j] = if x[j] < min[j] { x[j] } else { min[j] };
+                max[j] = if x[j] > max[j] { x[j] } else { max[j] };
+                let (d, d_low) = two_sum(x[j], -pivot[j]);
+                let d2 = d * d;
+                let (sum, low) = two_sum(s1[j], d);
+                s1[j] = sum;
+                s1_low[j] += low + d_low;
+                let (sum, low) = two_sum(s2[j], d2);
+                s2[j] = sum;
+                s2_low[j] += low;
+                if FOURTH {
+                    s3[j] += d2 * d;
+                    s4[j] += d2 * d2;
+                }
+            }
+        }
+    }
+    let own = State {
+        pivot,
+        s1,
+        s1_low,
+        s2,
+        s2_low,
+        min,
+        max,
+        s3,
+        s4,
+    };
+    own.put::<FOURTH>(cells, column);
+}
+
 /// Sums of a column, a lane a cell.
-struct Sums {
+struct State {
     pivot: [f64; ABREAST],
     s1: [f64; ABREAST],
     s1_low: [f64; ABREAST],
@@ -22,80 +81,38 @@ struct Sums {
     s4: [f64; ABREAST],
 }
 
-impl Sums {
-    #[expect(clippy::needless_range_loop, reason = "a lane of all, not of one")]
+impl State {
     #[inline(always)]
-    fn push<const FOURTH: bool>(&mut self, x: &[f64; ABREAST]) {
-        for j in 0..ABREAST {
-            self.min[j] = if x[j] < self.min[j] { x[j] } else { self.min[j] };
-            self.max[j] = if x[j] > self.max[j] { x[j] } else { self.max[j] };
-            let (d, d_low) = two_sum(x[j], -self.pivot[j]);
-            let d2 = d * d;
-            let (sum, low) = two_sum(self.s1[j], d);
-            self.s1[j] = sum;
-            self.s1_low[j] += low + d_low;
-            let (sum, low) = two_sum(self.s2[j], d2);
-            self.s2[j] = sum;
-            self.s2_low[j] += low;
-            if FOURTH {
-                self.s3[j] += d2 * d;
-                self.s4[j] += d2 * d2;
-            }
+    fn of<const FOURTH: bool>(cells: &[&mut MomentLanes; ABREAST], column: usize) -> Self {
+        let fourth = |of: usize| match FOURTH {
+            true => lane(cells, of, column),
+            false => [0.0; ABREAST],
+        };
+        Self {
+            pivot: lane(cells, PIVOT, column),
+            s1: lane(cells, S1, column),
+            s1_low: lane(cells, S1_LOW, column),
+            s2: lane(cells, S2, column),
+            s2_low: lane(cells, S2_LOW, column),
+            min: lane(cells, MIN, column),
+            max: lane(cells, MAX, column),
+            s3: fourth(S3),
+            s4: fourth(S4),
         }
     }
-}
 
-/// Takes equally many rows of each cell, whose values [fit](MomentLanes::fits).
-#[inline(always)]
-pub(super) fn push<const FOURTH: bool>(
-    cells: &mut [&mut MomentLanes; ABREAST],
-    column: usize,
-    values: [&[f64]; ABREAST],
-) {
-    let mut sums = Sums {
-        pivot: lane(cells, PIVOT, column),
-        s1: lane(cells, S1, column),
-        s1_low: lane(cells, S1_LOW, column),
-        s2: lane(cells, S2, column),
-        s2_low: lane(cells, S2_LOW, column),
-        min: lane(cells, MIN, column),
-        max: lane(cells, MAX, column),
-        s3: if FOURTH {
-            lane(cells, S3, column)
-        } else {
-            [0.0; ABREAST]
-        },
-        s4: if FOURTH {
-            lane(cells, S4, column)
-        } else {
-            [0.0; ABREAST]
-        },
-    };
-    let rows = values[0].len();
-    let values = values.map(|values| &values[..rows]);
-    for first in (0..rows / ABREAST).map(|block| block * ABREAST) {
-        let mut block = [0.0; ABREAST * ABREAST];
-        for (own, values) in block.as_chunks_mut::<ABREAST>().0.iter_mut().zip(&values) {
-            own.copy_from_slice(&values[first..first + ABREAST]);
+    #[inline(always)]
+    fn put<const FOURTH: bool>(&self, cells: &mut [&mut MomentLanes; ABREAST], column: usize) {
+        set_lane(cells, S1, column, self.s1);
+        set_lane(cells, S1_LOW, column, self.s1_low);
+        set_lane(cells, S2, column, self.s2);
+        set_lane(cells, S2_LOW, column, self.s2_low);
+        set_lane(cells, MIN, column, self.min);
+        set_lane(cells, MAX, column, self.max);
+        if FOURTH {
+            set_lane(cells, S3, column, self.s3);
+            set_lane(cells, S4, column, self.s4);
         }
-        let block = take_turns(&take_turns(&take_turns(&block)));
-        for row in block.as_chunks::<ABREAST>().0 {
-            sums.push::<FOURTH>(row);
-        }
-    }
-    let rests = values.map(|values| &values[rows / ABREAST * ABREAST..]);
-    for row in 0..rests[0].len() {
-        sums.push::<FOURTH>(&rests.map(|values| values[row]));
-    }
-    set_lane(cells, S1, column, sums.s1);
-    set_lane(cells, S1_LOW, column, sums.s1_low);
-    set_lane(cells, S2, column, sums.s2);
-    set_lane(cells, S2_LOW, column, sums.s2_low);
-    set_lane(cells, MIN, column, sums.min);
-    set_lane(cells, MAX, column, sums.max);
-    if FOURTH {
-        set_lane(cells, S3, column, sums.s3);
-        set_lane(cells, S4, column, sums.s4);
     }
 }
 

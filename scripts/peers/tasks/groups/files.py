@@ -40,7 +40,7 @@ def written(n, form, codec):
 
 
 def task(full, form, codec, group, peers, ahead):
-    """Millstream and the tools of the command line are whole processes; python peers are their query alone."""
+    """A query within a process; tools of the command line are whole processes, and so is Millstream's command."""
     n = rows(full)
 
     def prepare():
@@ -56,13 +56,13 @@ def task(full, form, codec, group, peers, ahead):
         title=title,
         kind=form,
         peers=peers,
-        ours=("command",),
+        ours=("command",) if group == "command" else ("millstream", "command"),
         ahead=ahead,
         prepare=prepare,
         digits=exact.moments_digits,
         rows=n,
         columns=COLUMNS,
-        remark="Mean and variance of every column. Millstream, datamash and miller: the whole process; the others: the query alone",
+        remark="Mean and variance of every column. Millstream's command, datamash and miller: the whole process; the others: the query alone",
     )
 
 

@@ -47,15 +47,19 @@ pub(in crate::backend::cpu) fn exact(columns: &[LeafColumn<'_>], rows: usize, pa
 
 /// Σd and the upper triangle of Σd dᵀ around these pivots, in double-double.
 fn exact_sums(columns: &[LeafColumn<'_>], complete: &Listwise, pivots: &[f64], parts: Parts<'_>) -> PartSums<Dd> {
-    let part = |rows| exact_part(columns, complete, pivots, rows);
+    let part = |rows, sums: &mut PartSums<Dd>| exact_part(columns, complete, pivots, rows, sums);
     let add = |own: &mut Dd, later: &Dd| *own = *own + *later;
     of_parts(columns.len(), complete.rows, parts, part, add)
 }
 
-fn exact_part(columns: &[LeafColumn<'_>], complete: &Listwise, pivots: &[f64], rows: Range<usize>) -> PartSums<Dd> {
+fn exact_part(
+    columns: &[LeafColumn<'_>],
+    complete: &Listwise,
+    pivots: &[f64],
+    rows: Range<usize>,
+    (s1, s2): &mut PartSums<Dd>,
+) {
     let d = columns.len();
-    let mut s1 = vec![Dd::ZERO; d];
-    let mut s2 = vec![Dd::ZERO; d * (d + 1) / 2];
     // Deviations of a step as exact pairs; the last step is padded with zeros.
     let length = STEP_ROWS.min(rows.len().next_multiple_of(LANES));
     let (mut hi, mut lo) = (vec![0.0; d * length], vec![0.0; d * length]);
@@ -76,11 +80,10 @@ fn exact_part(columns: &[LeafColumn<'_>], complete: &Listwise, pivots: &[f64], r
             hi: &hi,
             lo: &lo,
             length,
-            s1: &mut s1,
-            s2: &mut s2,
+            s1,
+            s2,
         });
     }
-    (s1, s2)
 }
 
 /// Adds the sums of a step.

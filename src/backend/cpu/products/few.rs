@@ -23,18 +23,20 @@ const FETCH_ROWS: usize = 128;
 /// Rows that are centred and multiplied at a time: the deviations stay in the first-level cache, or near it.
 const STEP_ROWS: usize = 256;
 
-/// Σd and the upper triangle of Σd dᵀ of some rows.
+/// Adds Σd and the upper triangle of Σd dᵀ of some rows.
 pub(super) fn part<T: Factor>(
     columns: &[LeafColumn<'_>],
     complete: &Listwise,
     pivots: &[f64],
     rows: Range<usize>,
-) -> PartSums<f64> {
+    sums: &mut PartSums<f64>,
+) {
     let part = Few {
         columns,
         complete,
         pivots,
         rows,
+        sums,
     };
     // Room for more tiles than there are would have to be cleared as well.
     match columns.len().div_ceil(TILE) {
@@ -51,15 +53,16 @@ struct Few<'a> {
     complete: &'a Listwise,
     pivots: &'a [f64],
     rows: Range<usize>,
+    sums: &'a mut PartSums<f64>,
 }
 
 impl<'a> Few<'a> {
     /// The sums of up to so many tiles of columns, and pairs of tiles.
-    fn of_tiles<T: Factor, const TILES: usize, const PAIRS: usize>(self) -> PartSums<f64> {
+    fn of_tiles<T: Factor, const TILES: usize, const PAIRS: usize>(self) {
         Arch::new().dispatch(Part::<'a, T, TILES, PAIRS> {
             few: self,
             factor: PhantomData,
-        })
+        });
     }
 }
 
@@ -70,20 +73,20 @@ struct Part<'a, T, const TILES: usize, const PAIRS: usize> {
 }
 
 impl<T: Factor, const TILES: usize, const PAIRS: usize> WithSimd for Part<'_, T, TILES, PAIRS> {
-    type Output = PartSums<f64>;
+    type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> PartSums<f64> {
+    fn with_simd<S: Simd>(self, simd: S) {
         const { assert!(PAIRS == TILES * (TILES + 1) / 2) };
         let Few {
             columns,
             complete,
             pivots,
             rows,
+            sums: (s1, s2),
         } = self.few;
         let d = columns.len();
         let tiles = d.div_ceil(TILE);
-        let mut s2 = vec![0.0; d * (d + 1) / 2];
         // What is in the columns beyond d, which fill the last tile, does not matter.
         let mut room = T::with_room(|room| room.take());
         let deviations = room.numbers(tiles * TILE * STEP_ROWS);
@@ -109,7 +112,7 @@ impl<T: Factor, const TILES: usize, const PAIRS: usize> WithSimd for Part<'_, T,
         };
         for from in rows.clone().step_by(STEP_ROWS) {
             if added + STEP_ROWS > at_once {
-                add_up::<T, S>(&mut s2, d, &sums);
+                add_up::<T, S>(s2, d, &sums);
                 sums = [[[T::splat(simd, T::default()); TILE]; TILE]; PAIRS];
                 added = 0;
             }
@@ -139,10 +142,11 @@ impl<T: Factor, const TILES: usize, const PAIRS: usize> WithSimd for Part<'_, T,
             }
             added += STEP_ROWS;
         }
-        add_up::<T, S>(&mut s2, d, &sums);
+        add_up::<T, S>(s2, d, &sums);
         T::with_room(|own| own.set(room));
-        let s1 = lanes[..d].iter().map(|lanes| lanes.iter().sum()).collect();
-        (s1, s2)
+        s1.iter_mut()
+            .zip(&lanes)
+            .for_each(|(own, lanes)| *own += lanes.iter().sum::<f64>());
     }
 }
 

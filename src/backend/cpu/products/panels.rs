@@ -7,6 +7,7 @@
 
 use super::super::leaf::LeafColumn;
 use super::super::moments::LANES;
+use super::super::prefetch;
 use super::factor::{ADDITIONS_MAX, Factor};
 use super::{Listwise, PartSums, add_lanes};
 use crate::summary::comoments::triangle;
@@ -17,9 +18,10 @@ use std::ops::Range;
 const PANEL: usize = 16;
 /// Columns whose single values are taken together.
 const LEFT: usize = 8;
-/// Rows of a step, whose products are added up one after another.
-const STEP_ROWS: usize = ADDITIONS_MAX;
-/// Bytes that panels take beyond which a step has half as many rows: half of the second-level cache of many machines.
+/// Bytes of the rows of a panel that a step takes: with half as many of another panel they stay in the first-level cache.
+const STEP_BYTES: usize = 1 << 14;
+/// Bytes that the panels of a step take beyond which it has half as many rows: half of the second-level cache of many
+/// machines.
 const STEP_BYTES_MAX: usize = 1 << 20;
 /// Rows that are laid out at a time: their deviations stay in the first-level cache.
 const LAY_ROWS: usize = 32;
@@ -28,40 +30,50 @@ const RIGHT: usize = 2;
 /// How many registers that is: a tile takes 16 sums, 2 vectors and one value.
 const REGISTERS_OF_MANY: usize = 32;
 
+/// Bytes of a line of the cache, and of the widest vectors: one that lies in two lines is read twice.
+const LINE_BYTES: usize = 64;
+
 /// Memory that is used again and again.
 #[derive(Debug, Default)]
 pub(super) struct Room<T> {
-    panels: Vec<[T; PANEL]>,
+    numbers: Vec<T>,
     lanes: Vec<[f64; LANES]>,
 }
 
 impl<T: Factor> Room<T> {
-    /// Room for so many numbers, in which anything stands.
+    /// Room for so many numbers, in which anything stands. They begin with a line of the cache.
     pub(super) fn numbers(&mut self, count: usize) -> &mut [T] {
-        self.panels.resize(count.div_ceil(PANEL), [T::default(); PANEL]);
-        &mut self.panels.as_flattened_mut()[..count]
+        numbers(&mut self.numbers, count)
     }
 }
 
-/// Σd and the upper triangle of Σd dᵀ of some rows.
+fn numbers<T: Factor>(room: &mut Vec<T>, count: usize) -> &mut [T] {
+    room.resize(count + LINE_BYTES / size_of::<T>(), T::default());
+    let first = room.as_ptr().align_offset(LINE_BYTES);
+    &mut room[first..first + count]
+}
+
+/// Adds Σd and the upper triangle of Σd dᵀ of some rows.
 pub(super) fn part<T: Factor>(
     columns: &[LeafColumn<'_>],
     complete: &Listwise,
     pivots: &[f64],
     rows: Range<usize>,
-) -> PartSums<f64> {
+    (s1, s2): &mut PartSums<f64>,
+) {
     let mut room = T::with_room(|room| room.take());
     let d = columns.len();
-    let mut s2 = vec![0.0; d * (d + 1) / 2];
-    let Room { panels, lanes } = &mut room;
+    let Room { numbers: own, lanes } = &mut room;
     let width = d.div_ceil(PANEL);
-    let length = match width * STEP_ROWS * size_of::<[T; PANEL]>() > STEP_BYTES_MAX {
-        true => STEP_ROWS / 2,
-        false => STEP_ROWS,
+    let row = size_of::<[T; PANEL]>();
+    let length = match width * STEP_BYTES > STEP_BYTES_MAX {
+        true => STEP_BYTES / row / 2,
+        false => STEP_BYTES / row,
     };
+    const { assert!(STEP_BYTES / size_of::<[T; PANEL]>() <= ADDITIONS_MAX) };
     lanes.clear();
     lanes.resize(d, [0.0; LANES]);
-    panels.resize(width * length, [T::default(); PANEL]);
+    let panels = numbers(own, width * length * PANEL).as_chunks_mut::<PANEL>().0;
     for from in rows.clone().step_by(length) {
         let step = length.min(rows.end - from);
         let panels = &mut panels[..width * step];
@@ -74,16 +86,12 @@ pub(super) fn part<T: Factor>(
             step,
             lanes,
         });
-        Arch::new().dispatch(Triangle {
-            panels,
-            step,
-            d,
-            s2: &mut s2,
-        });
+        Arch::new().dispatch(Triangle { panels, step, d, s2 });
     }
-    let s1 = lanes.iter().map(|lanes| lanes.iter().sum()).collect();
+    s1.iter_mut()
+        .zip(lanes)
+        .for_each(|(own, lanes)| *own += lanes.iter().sum::<f64>());
     T::with_room(|own| own.set(room));
-    (s1, s2)
 }
 
 /// Lays out the deviations of a step of rows, and adds them up.
@@ -239,6 +247,10 @@ impl<T: Factor, const N: usize> WithSimd for Tile<'_, T, N> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let lanes = size_of::<T::Vector<S>>() / size_of::<T>();
+        // The entries, which lie d apart: they are there when the rows have been gone through.
+        for line in self.place.0..self.d.min(self.place.0 + LEFT).min(self.place.1 + 1) {
+            prefetch::behind(self.s2, triangle(line, self.place.1, self.d), (N + 1) * lanes);
+        }
         let mut sums = [[T::splat(simd, T::default()); N]; LEFT];
         // The remainders change nothing, and say that the places are there.
         let half = self.rows.1 / LEFT % (PANEL / LEFT);
