@@ -10,7 +10,6 @@ use crate::summary::dd::two_sum;
 pub(crate) const ABREAST: usize = 8;
 
 /// Takes equally many rows of each cell, whose values [fit](MomentLanes::fits).
-#[expect(clippy::needless_range_loop, reason = "a lane of all, not of one")]
 #[inline(always)]
 pub(super) fn push<const FOURTH: bool>(
     cells: &mut [&mut MomentLanes; ABREAST],
