@@ -94,9 +94,25 @@ fn moments_of(work: &Work, leaves: &[Leaf<'_>], threads: usize) -> Vec<Vec<Momen
 /// kernel has read is still near when the next one asks for it.
 fn summary(work: &Work, leaf: &Leaf<'_>, moments: Option<Vec<Moments>>) -> Summary {
     let (shape, rows) = (&*work.shape, leaf.rows());
+    let moments = match moments {
+        Some(columns) if shape.is_moments_only() => {
+            return Summary {
+                rows: rows as u64,
+                columns,
+                ..Summary::default()
+            };
+        }
+        known => known,
+    };
     let columns: Vec<LeafColumn<'_>> = (0..shape.columns).map(|i| leaf.column(i)).collect();
-    let reading = RefCell::new(Reading::new(&columns, rows, shape.order));
-    let read = |end| reading.borrow_mut().read(end);
+    let reading = moments
+        .is_none()
+        .then(|| RefCell::new(Reading::new(&columns, rows, shape.order)));
+    let read = |end| {
+        if let Some(reading) = &reading {
+            reading.borrow_mut().read(end);
+        }
+    };
     let parts = match moments {
         Some(_) => Parts::Shared,
         None => Parts::InTurn(&read),
@@ -114,7 +130,8 @@ fn summary(work: &Work, leaf: &Leaf<'_>, moments: Option<Vec<Moments>>) -> Summa
             false => RegressionMoments::Fast(Box::new(products::plain(&chosen, rows, parts))),
         }
     });
-    let moments = moments.unwrap_or_else(|| reading.into_inner().finish());
+    let made = || reading.map_or(Vec::new(), |reading| reading.into_inner().finish());
+    let moments = moments.unwrap_or_else(made);
     let differences = match shape.differences {
         true => columns.iter().map(|column| differences(leaf, *column)).collect(),
         false => Vec::new(),
