@@ -1,14 +1,14 @@
 //! Curves as a picture: nanoseconds a value over rows or columns, both axes logarithmic.
 
 use plotters::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::error::Error;
 use std::path::Path;
 
 /// One task on so many threads.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Curve {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) threads: usize,
     /// Rows or columns, and nanoseconds a value.
     pub(crate) points: Vec<(f64, f64)>,
@@ -25,27 +25,42 @@ const COLOURS: [RGBColor; 5] = [
     RGBColor(0x6e, 0x77, 0x81),
 ];
 
-/// Writes NAME.svg.
-pub(crate) fn write(folder: &Path, name: &str, x_name: &str, curves: &[Curve]) -> Result<(), Box<dyn Error>> {
+/// A whole number as people say it: 10k, 100M.
+fn short(x: f64) -> String {
+    match x {
+        1e6.. => format!("{}M", x / 1e6),
+        1e3.. => format!("{}k", x / 1e3),
+        _ => format!("{x}"),
+    }
+}
+
+/// Writes NAME.svg; the names of the curves stand where none of them goes.
+pub(crate) fn write(
+    folder: &Path,
+    name: &str,
+    legend: SeriesLabelPosition,
+    curves: &[Curve],
+) -> Result<(), Box<dyn Error>> {
     let points = || curves.iter().flat_map(|curve| &curve.points);
     let bounds = |of: fn(&(f64, f64)) -> f64| {
         let wider = |(low, high): (f64, f64), x: f64| (low.min(x), high.max(x));
         points().map(of).fold((f64::INFINITY, f64::NEG_INFINITY), wider)
     };
     let ((x0, x1), (y0, y1)) = (bounds(|point| point.0), bounds(|point| point.1));
-    let path = folder.join(format!("{name}.svg"));
+    let path = folder.join(name).with_extension("svg");
     let area = SVGBackend::new(&path, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area)
         .margin(12)
+        .margin_right(32)
         .x_label_area_size(40)
         .y_label_area_size(60)
         .build_cartesian_2d((x0..x1).log_scale(), (y0 / 1.5..y1 * 1.5).log_scale())?;
     chart
         .configure_mesh()
-        .x_desc(x_name)
+        .x_desc(name)
         .y_desc("ns a value")
-        .x_label_formatter(&|x| format!("{x}"))
+        .x_label_formatter(&|x| short(*x))
         .draw()?;
     for (k, curve) in curves.iter().enumerate().filter(|(_, curve)| !curve.points.is_empty()) {
         let colour = COLOURS[k / 2 % COLOURS.len()];
@@ -59,6 +74,7 @@ pub(crate) fn write(folder: &Path, name: &str, x_name: &str, curves: &[Curve]) -
     }
     chart
         .configure_series_labels()
+        .position(legend)
         .background_style(WHITE.mix(0.8))
         .border_style(BLACK)
         .draw()?;

@@ -5,7 +5,8 @@
 //! ```text
 //! --rows N        rows of the longest input (default 100000000)
 //! --values N      values of every input of the series over columns (default 16777216)
-//! --output FOLDER where scaling.json, scaling-rows.svg and scaling-columns.svg go; without it the table is printed only
+//! --output FOLDER where scaling.json, rows.svg and columns.svg go; without it the table is printed only
+//! --draw FOLDER   draws the pictures of the scaling.json there again, and measures nothing
 //! --quick         small inputs: whether it works at all
 //! ```
 //!
@@ -25,7 +26,9 @@ use arrow::array::{ArrayRef, Int64Array};
 use curves::Curve;
 use millstream::summary::Order;
 use millstream::{Batch, Engine, Error, Precision, Report, Result, Spec};
-use std::path::PathBuf;
+use plotters::prelude::SeriesLabelPosition;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,6 +46,7 @@ struct Arguments {
     rows: usize,
     values: usize,
     output: Option<PathBuf>,
+    draw: Option<PathBuf>,
 }
 
 fn arguments() -> Result<Arguments> {
@@ -51,6 +55,7 @@ fn arguments() -> Result<Arguments> {
         rows: 100_000_000,
         values: 1 << 24,
         output: None,
+        draw: None,
     };
     let mut given = std::env::args().skip(1);
     while let Some(option) = given.next() {
@@ -62,6 +67,7 @@ fn arguments() -> Result<Arguments> {
             "--rows" => arguments.rows = number(value()?)?,
             "--values" => arguments.values = number(value()?)?,
             "--output" => arguments.output = Some(value()?.into()),
+            "--draw" => arguments.draw = Some(value()?.into()),
             "--quick" => (arguments.rows, arguments.values) = (10_000, 1 << 14),
             other => return Err(wrong(format!("no option {other}"))),
         }
@@ -282,7 +288,7 @@ fn empty_curves() -> Vec<Curve> {
     let of = |task: &Task| {
         let name = task.name();
         [1, 2].map(|threads| Curve {
-            name,
+            name: name.to_owned(),
             threads,
             points: Vec::new(),
         })
@@ -290,9 +296,30 @@ fn empty_curves() -> Vec<Curve> {
     TASKS.iter().flat_map(of).collect()
 }
 
+/// Both series.
+#[derive(Debug, Serialize, Deserialize)]
+struct Measured {
+    rows: Vec<Curve>,
+    columns: Vec<Curve>,
+}
+
+impl Measured {
+    /// Writes the pictures.
+    fn draw(&self, folder: &Path) -> Result<()> {
+        let failed = |e: Box<dyn std::error::Error>| Error::Failed(e.to_string());
+        curves::write(folder, "rows", SeriesLabelPosition::UpperRight, &self.rows).map_err(failed)?;
+        curves::write(folder, "columns", SeriesLabelPosition::UpperLeft, &self.columns).map_err(failed)
+    }
+}
+
 fn main() -> Result<()> {
     let arguments = arguments()?;
     let failed = |e: &dyn std::fmt::Display| Error::Failed(e.to_string());
+    if let Some(folder) = arguments.draw {
+        let text = std::fs::read_to_string(folder.join("scaling.json")).map_err(|e| failed(&e))?;
+        let measured: Measured = serde_json::from_str(&text).map_err(|e| failed(&e))?;
+        return measured.draw(&folder);
+    }
     let mut pools = Vec::new();
     for threads in [1, 2] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
@@ -312,8 +339,11 @@ fn main() -> Result<()> {
         measure(&batch, &pools, &mut of_columns, columns as f64)?;
     }
     let Some(folder) = arguments.output else { return Ok(()) };
-    curves::write(&folder, "scaling-rows", "rows", &of_rows).map_err(|e| failed(&e))?;
-    curves::write(&folder, "scaling-columns", "columns", &of_columns).map_err(|e| failed(&e))?;
-    let json = serde_json::json!({ "rows": of_rows, "columns": of_columns });
-    std::fs::write(folder.join("scaling.json"), format!("{json:#}\n")).map_err(|e| failed(&e))
+    let measured = Measured {
+        rows: of_rows,
+        columns: of_columns,
+    };
+    let text = serde_json::to_string_pretty(&measured).map_err(|e| failed(&e))?;
+    std::fs::write(folder.join("scaling.json"), text + "\n").map_err(|e| failed(&e))?;
+    measured.draw(&folder)
 }
