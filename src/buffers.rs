@@ -20,15 +20,16 @@ const STEPS: usize = 8;
 /// Memory that is free or lent; clones share it.
 #[derive(Debug)]
 pub(crate) struct Buffers<T> {
-    /// Numbers below which memory comes from the allocator, which has as much at hand.
-    least: usize,
     shared: Arc<Shared<T>>,
 }
 
 #[derive(Debug)]
 struct Shared<T> {
+    /// Numbers below which memory comes from the allocator, which has as much at hand, and goes back to it.
+    least: usize,
     /// Numbers that are kept at most.
     most: usize,
+    /// What became free last stands last.
     free: Mutex<Vec<Vec<T>>>,
 }
 
@@ -41,7 +42,6 @@ impl<T> Shared<T> {
 impl<T> Clone for Buffers<T> {
     fn clone(&self) -> Self {
         Self {
-            least: self.least,
             shared: Arc::clone(&self.shared),
         }
     }
@@ -52,27 +52,27 @@ impl<T: Pod + Send + Sync> Buffers<T> {
     pub(crate) fn new(least: usize, most: usize) -> Self {
         let free = Mutex::default();
         Self {
-            least,
-            shared: Arc::new(Shared { most, free }),
+            shared: Arc::new(Shared { least, most, free }),
         }
     }
 
     /// So many numbers, in which anything stands.
     pub(crate) fn take(&self, count: usize) -> Vec<T> {
-        if count < self.least {
+        let least = self.shared.least;
+        if count < least {
             return vec![T::zeroed(); count];
         }
         let mut free = self.shared.free();
-        let fits = |(_, numbers): &(usize, &Vec<T>)| (count..=LENGTH_MAX * count).contains(&numbers.capacity());
+        let fits =
+            |(_, numbers): &(usize, &Vec<T>)| (count..=LENGTH_MAX.saturating_mul(count)).contains(&numbers.capacity());
         let shortest = free
             .iter()
             .enumerate()
             .filter(fits)
             .min_by_key(|(_, numbers)| numbers.capacity());
-        let found = shortest.map(|(place, _)| place).map(|place| free.swap_remove(place));
+        let found = shortest.map(|(place, _)| place).map(|place| free.remove(place));
         drop(free);
-        let mut numbers =
-            found.unwrap_or_else(|| vec![T::zeroed(); count.next_multiple_of(self.least.div_ceil(STEPS))]);
+        let mut numbers = found.unwrap_or_else(|| vec![T::zeroed(); count.next_multiple_of(least.div_ceil(STEPS))]);
         numbers.resize(count, T::zeroed());
         numbers
     }
@@ -92,7 +92,7 @@ impl Buffers<f64> {
 
     /// Numbers as an Arrow buffer; when its last owner has dropped it, its memory is free again.
     pub(crate) fn lend_values(&self, numbers: Vec<f64>) -> ScalarBuffer<f64> {
-        if numbers.len() < self.least {
+        if numbers.capacity() < self.shared.least {
             return numbers.into();
         }
         let count = numbers.len();
@@ -115,11 +115,21 @@ impl<T: Pod> AsRef<[u8]> for Lent<T> {
 impl<T> Drop for Lent<T> {
     fn drop(&mut self) {
         let Some(shared) = self.shared.upgrade() else { return };
-        let mut free = shared.free();
-        let kept: usize = free.iter().map(Vec::capacity).sum();
-        if kept + self.numbers.capacity() <= shared.most {
-            free.push(std::mem::take(&mut self.numbers));
+        let length = self.numbers.capacity();
+        if !(shared.least..=shared.most).contains(&length) {
+            return;
         }
+        let mut free = shared.free();
+        let mut kept: usize = free.iter().map(Vec::capacity).sum();
+        // What nobody has taken for longest makes room.
+        let needless = free.iter().take_while(|longest| {
+            let too_many = kept + length > shared.most;
+            kept -= if too_many { longest.capacity() } else { 0 };
+            too_many
+        });
+        let needless = needless.count();
+        free.drain(..needless);
+        free.push(std::mem::take(&mut self.numbers));
     }
 }
 
@@ -153,12 +163,17 @@ mod tests {
     #[test]
     fn no_more_is_kept_than_is_allowed_and_nothing_for_nobody() {
         let buffers = Buffers::new(LEAST, MOST);
-        let half = || buffers.lend(vec![1u8; MOST / 2 + 1]);
-        let both = [half(), half()];
-        drop(both);
-        assert_eq!(buffers.shared.free().len(), 1);
-        let last = half();
+        let lent = |length: usize| buffers.lend(vec![1u8; length]);
+        let lengths = || buffers.shared.free().iter().map(Vec::len).collect::<Vec<_>>();
+        drop([lent(0), lent(LEAST - 1), lent(MOST + 1)]);
+        assert_eq!(lengths(), []);
+        // The oldest makes room.
+        drop(lent(MOST / 2));
+        drop(lent(MOST / 4));
+        drop(lent(MOST / 2 + 1));
+        assert_eq!(lengths(), [MOST / 4, MOST / 2 + 1]);
+        let last = lent(MOST / 2);
         drop(buffers);
-        assert_eq!(last[MOST / 2], 1);
+        assert_eq!(last[MOST / 2 - 1], 1);
     }
 }

@@ -110,10 +110,10 @@ impl Cells {
 
 /// Rows below which they are brought together by one thread: about what another could do in the time that waking it
 /// takes.
-const PARALLEL_ROWS_MIN: usize = 16_384;
+pub(crate) const PARALLEL_ROWS_MIN: usize = 16_384;
 
 /// Where the rows of a batch go when they are brought together by cell, in parts: rows that follow each other, each by a
-/// thread of its own. Filled again for batch after batch, it asks for memory once.
+/// thread of its own. Filled again for batch after batch, it asks for memory once where these are alike.
 #[derive(Debug, Default)]
 pub(crate) struct ByCell {
     parts: Vec<Part>,

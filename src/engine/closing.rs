@@ -358,6 +358,13 @@ impl Grouped {
         }
     }
 
+    /// Brings windows into their order: by number, then key.
+    pub(super) fn sort(&mut self, windows: &mut [Done]) {
+        self.rank();
+        let ranks = &self.closing.ranks;
+        windows.sort_by_key(|done| (done.window, ranks[done.key as usize]));
+    }
+
     /// Brings the order of the keys up to date: a sort, so only where windows close.
     fn rank(&mut self) {
         let keys = self.keys.as_ref().map_or(1, KeyTable::len);
@@ -379,10 +386,6 @@ impl Grouped {
             return false;
         }
         let (pane, mut slots) = first.remove_entry();
-        if complete == Complete::All && self.panes.is_empty() {
-            // These are all the cells that there are: no one looks for them any more.
-            self.index = HashMap::new();
-        }
         self.rank();
         let (cells, ranks) = (&self.cells, &self.closing.ranks);
         let place = |slot: &u32| {
@@ -461,9 +464,7 @@ impl Grouped {
             }
             self.closing.merges += merges;
         }
-        self.rank();
-        let ranks = &self.closing.ranks;
-        windows.sort_by_key(|done| (done.window, ranks[done.key as usize]));
+        self.sort(&mut windows);
         self.closing.ready = Some(Ready::Windows(windows.into_iter()));
     }
 }

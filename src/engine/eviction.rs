@@ -195,7 +195,7 @@ impl Grouped {
                 }
             }
         }
-        windows.sort_by_key(|done| (done.window, done.key));
+        self.sort(&mut windows);
         windows.iter_mut().for_each(|done| done.part = part);
         self.named(windows)
     }

@@ -1,6 +1,6 @@
 //! Feeds that do not end: rows of several partitions, a watermark that moves row by row, windows that close behind it.
 
-use super::{Complete, Engine, Grouped, Lateness, Refused, Watermarks};
+use super::{Complete, Engine, Grouped, Lateness, Located, Refused, Watermarks};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::report::{Closed, Report};
@@ -184,6 +184,9 @@ impl Engine {
         if self.grouped.may_close(complete) {
             self.drain();
         }
+        if self.ended && self.watermarks.is_none() {
+            self.grouped.forget_places();
+        }
         let closed = self.grouped.next_closed(complete, max, &shape)?;
         if closed.is_empty() && self.ended {
             self.reset();
@@ -284,6 +287,7 @@ impl Engine {
         self.layout = None;
         self.single = super::Single::default();
         self.grouped = Grouped::new(self.spec.window);
+        self.located = Located::default();
         (self.rows, self.late, self.ahead) = (0, 0, 0);
     }
 

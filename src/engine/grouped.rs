@@ -220,6 +220,11 @@ impl Grouped {
         (cell.pane, cell.key, state.into_summary(shape))
     }
 
+    /// No one looks for a cell any more: all of them close, and no rows come.
+    pub(super) fn forget_places(&mut self) {
+        self.index = HashMap::new();
+    }
+
     /// Brings every cell into the list of its pane: at the end, panes of rows close together too.
     pub(super) fn list_panes(&mut self) {
         self.panes.clear();

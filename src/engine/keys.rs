@@ -1,8 +1,8 @@
 //! Distinct key values and their numbers.
 //!
 //! Key columns of any Arrow type are encoded row by row into comparable bytes (arrow-row), which a hash table maps to
-//! numbers in the order of first appearance (thousands of new ones at once: of their values). A missing key (null, or
-//! NaN) is a key like any other.
+//! numbers in the order of first appearance (of their values, in a piece of thousands of rows whose keys are new). A
+//! missing key (null, or NaN) is a key like any other.
 
 mod held;
 mod short;
@@ -25,7 +25,7 @@ const ROWS_AT_ONCE: usize = 1 << 18;
 /// Keys that are encoded at once where they are found by their bits: those of most rows are known then.
 const NEW_AT_ONCE: usize = 4096;
 
-/// New keys at once from which on they are numbered in the order of their values: what is done key by key, such as the
+/// Rows at once whose keys are new, from which on these are numbered in the order of their values: what is done key by key, such as the
 /// report, then goes through memory in its order.
 const SORTED_MIN: usize = 4096;
 

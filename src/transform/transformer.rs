@@ -21,7 +21,8 @@ const NO_LEAF: usize = 1 << 48;
 ///
 /// [`Transformer::push`] gives the results of rows in their order as soon as they are known. With a gradient that is
 /// when the next row of the same key has come: a row that waits holds up those behind it, so that memory grows by what
-/// comes before the next row of a key. All else is known at once.
+/// comes before the next row of a key. All else is known at once. Large results that were dropped leave their memory to
+/// later ones: up to 256 MiB of it are kept.
 ///
 /// ```
 /// use millstream::Batch;

@@ -7,7 +7,7 @@
 
 use super::{Cpu, GROUPED_VALUES_PER_TASK, PACKED_COLUMNS_MIN, PARALLEL_VALUES_MIN, pack};
 use crate::batch::{Batch, Column, Values};
-use crate::cells::{ByCell, Part};
+use crate::cells::{ByCell, PARALLEL_ROWS_MIN, Part};
 use crate::summary::moments::abreast::ABREAST;
 use crate::summary::rows::{Consecutive, Packed, Rows};
 use crate::summary::{CellState, Room, Shape, Summary};
@@ -56,9 +56,10 @@ pub(crate) struct Place {
 impl Cpu {
     /// The threads for a batch, where it is worth waking them.
     pub(crate) fn threads_for(&self, batch: &Batch) -> Option<Threads> {
-        let values = batch.rows() * (batch.columns().len() + 1);
+        let values = batch.rows() * batch.columns().len();
+        let worth = values >= PARALLEL_VALUES_MIN || batch.rows() >= PARALLEL_ROWS_MIN;
         let pool = self.pool.clone();
-        (values >= PARALLEL_VALUES_MIN).then_some(Threads { pool })
+        worth.then_some(Threads { pool })
     }
 
     /// Takes the rows of a batch into the states of their cells. `places` are the cells that have rows, in any order; what

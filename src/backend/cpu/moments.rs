@@ -426,6 +426,7 @@ fn careful_sum<'a>(runs: impl Iterator<Item = Run<'a>>, pivot: f64) -> (f64, f64
 /// Combines the lanes in a fixed tree: halves upon halves.
 #[inline(always)]
 pub(super) fn tree(mut lanes: [f64; LANES], combine: impl Fn(f64, f64) -> f64) -> f64 {
+    const { assert!(LANES == 16) };
     // Widths that are known are vectors.
     for l in 0..LANES / 2 {
         lanes[l] = combine(lanes[l], lanes[l + LANES / 2]);

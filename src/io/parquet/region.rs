@@ -3,7 +3,8 @@
 //! Files are read by position, so that threads share one handle without sharing a cursor; an input from memory is
 //! sliced without copying.
 //!
-//! The rule: no more is allocated than the input has bytes, whatever lengths a damaged file claims.
+//! The rule: whatever lengths a damaged file claims, memory follows the bytes that the input has: pages lie in memory that
+//! was used by others of up to twice their length, of which 32 MiB are kept.
 
 use crate::buffers::Buffers;
 use bytes::{Buf, Bytes};

@@ -49,7 +49,9 @@ impl<T: Factor> Room<T> {
 
 fn numbers<T: Factor>(room: &mut Vec<T>, count: usize) -> &mut [T] {
     room.resize(count + LINE_BYTES / size_of::<T>(), T::default());
+    // Where no place begins a line, the first one does.
     let first = room.as_ptr().align_offset(LINE_BYTES);
+    let first = if first + count <= room.len() { first } else { 0 };
     &mut room[first..first + count]
 }
 
