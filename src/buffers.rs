@@ -166,7 +166,7 @@ mod tests {
         let lent = |length: usize| buffers.lend(vec![1u8; length]);
         let lengths = || buffers.shared.free().iter().map(Vec::len).collect::<Vec<_>>();
         drop([lent(0), lent(LEAST - 1), lent(MOST + 1)]);
-        assert_eq!(lengths(), []);
+        assert!(lengths().is_empty());
         // The oldest makes room.
         drop(lent(MOST / 2));
         drop(lent(MOST / 4));

@@ -1,6 +1,7 @@
 //! Keys that are given up leave parts that merge to what there would have been, and few keys stay.
 
 use crate::engine::Lateness;
+use crate::report::KeyValue;
 use crate::summary::Merge;
 use crate::{Batch, Closed, Engine, Spec, Window};
 use arrow::array::{ArrayRef, Int64Array};
@@ -228,4 +229,31 @@ fn weighted_moments_that_are_forgotten_are_counted() {
     assert_eq!(engine.averages_forgotten(), 0);
     engine.give_up(10, u64::MAX).unwrap();
     assert_eq!((engine.keys(), engine.averages_forgotten()), (2, 38));
+}
+
+#[test]
+fn what_is_given_up_comes_in_the_order_of_the_keys_however_rows_came() {
+    const ROWS: usize = 8192;
+    let given_up = |at_once: usize| -> Vec<i128> {
+        let mut engine = Engine::new(Spec::new().by(["k"]))
+            .unwrap()
+            .closing_windows(Lateness::new());
+        for start in (0..ROWS).step_by(at_once) {
+            let falling = (start..start + at_once).map(|i| (ROWS - i) as i64);
+            let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(falling));
+            let batch = Batch::from_columns([("x", vec![1.0; at_once])]).unwrap();
+            engine
+                .take(0, &batch.with_keys(vec![("k".into(), keys)]).unwrap(), 0)
+                .unwrap();
+        }
+        let closed = engine.give_up(100, u64::MAX).unwrap();
+        let key = |closed: Closed| match closed.key.unwrap().values()[0] {
+            KeyValue::Integer(key) => key,
+            ref other => panic!("{other:?}"),
+        };
+        closed.into_iter().map(key).collect()
+    };
+    let found = given_up(ROWS);
+    assert!(found.len() >= ROWS - 100 && found.is_sorted(), "{found:?}");
+    assert_eq!(given_up(1024), found);
 }
