@@ -122,12 +122,11 @@ impl<T> Drop for Lent<T> {
         let mut free = shared.free();
         let mut kept: usize = free.iter().map(Vec::capacity).sum();
         // What nobody has taken for longest makes room.
-        let needless = free.iter().take_while(|longest| {
-            let too_many = kept + length > shared.most;
-            kept -= if too_many { longest.capacity() } else { 0 };
-            too_many
-        });
-        let needless = needless.count();
+        let mut needless = 0;
+        while kept + length > shared.most {
+            kept -= free[needless].capacity();
+            needless += 1;
+        }
         free.drain(..needless);
         free.push(std::mem::take(&mut self.numbers));
     }

@@ -109,7 +109,7 @@ fn on_cpu(request: &Request, choice: Option<Choice>, notes: Vec<String>) -> Sele
 }
 
 /// Whether the system names a device that may be a GPU. To find none by opening Vulkan takes 30 to 40 ms (on an Intel Xeon
-/// with a software driver), in which 40M values are read from a Parquet file.
+/// with a software driver); to read 40M values from a Parquet file takes 80.
 fn may_have_gpu() -> bool {
     const NODES: [&str; 5] = ["/dev/dri", "/dev/nvidiactl", "/dev/dxg", "/dev/kgsl-3d0", "/dev/mali0"];
     !cfg!(target_os = "linux") || NODES.iter().any(|node| Path::new(node).exists())

@@ -42,6 +42,7 @@ pub(super) trait Factor: Pod + Default + PartialEq {
 
 impl Factor for f64 {
     type Vector<S: Simd> = S::f64s;
+
     #[inline(always)]
     fn of_f64(x: f64, pivot: f64) -> Self {
         x - pivot
