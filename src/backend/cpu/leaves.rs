@@ -13,7 +13,6 @@ use crate::summary::differences::{Edge, Step, step};
 use crate::summary::{Differences, Moments, Order, Quantiles, RegressionMoments, Summary};
 use rayon::prelude::*;
 use std::cell::RefCell;
-use std::ops::Range;
 
 /// Leaves of a column that are reduced before those of the next column: reading half a MiB on keeps memory busier than
 /// going from column to column.
@@ -52,42 +51,41 @@ pub(super) fn reduce(work: &Work) -> Vec<Partial> {
 /// By leaf the moments of its columns.
 fn moments_of(work: &Work, leaves: &[Leaf<'_>], threads: usize) -> Vec<Vec<Moments>> {
     let (d, order) = (work.shape.columns, work.shape.order);
-    let grid = |leaves: &[Leaf<'_>], columns: Range<usize>| {
-        let mut found = vec![Vec::with_capacity(d); leaves.len()];
-        for i in columns {
-            for (leaf, found) in leaves.iter().zip(&mut found) {
-                found.push(column_moments(leaf.column(i), order));
-            }
-        }
-        found
-    };
-    if threads == 1 || d == 0 {
-        return leaves.chunks(LEAVES_IN_A_ROW).flat_map(|run| grid(run, 0..d)).collect();
-    }
-    let wanted = TASKS_PER_THREAD * threads;
+    let mut found: Vec<Vec<Moments>> = leaves.iter().map(|_| vec![Moments::default(); d]).collect();
     let in_a_row = leaves.len().clamp(1, LEAVES_IN_A_ROW);
-    let runs = leaves.len().div_ceil(in_a_row);
-    let values = leaves.iter().map(Leaf::rows).max().unwrap_or(0) * in_a_row;
-    let columns = d
-        .div_ceil(wanted.div_ceil(runs.max(1)))
-        .max(VALUES_PER_TASK.div_ceil(values.max(1)));
-    let tasks: Vec<(&[Leaf<'_>], Range<usize>)> = leaves
-        .chunks(in_a_row)
-        .flat_map(|run| (0..d).step_by(columns).map(move |i| (run, i..d.min(i + columns))))
-        .collect();
-    let parts: Vec<Vec<Vec<Moments>>> = tasks.into_par_iter().map(|(run, columns)| grid(run, columns)).collect();
-    // The tasks of a run of leaves follow each other, in the order of the columns.
-    let mut found = Vec::with_capacity(leaves.len());
-    let mut parts = parts.into_iter();
-    while let Some(mut run) = parts.next() {
-        for later in parts.by_ref().take(d.div_ceil(columns) - 1) {
-            for (own, later) in run.iter_mut().zip(later) {
-                own.extend(later);
+    let columns = match threads {
+        1 => d,
+        _ => columns_per_task(leaves, in_a_row, d, TASKS_PER_THREAD * threads),
+    };
+    // A task takes some columns of some leaves, and has the places where their moments go.
+    let mut tasks = Vec::new();
+    for (run, found) in leaves.chunks(in_a_row).zip(found.chunks_mut(in_a_row)) {
+        let mut places: Vec<_> = found.iter_mut().map(|leaf| leaf.chunks_mut(columns.max(1))).collect();
+        for first in (0..d).step_by(columns.max(1)) {
+            let places: Vec<&mut [Moments]> = places.iter_mut().filter_map(Iterator::next).collect();
+            tasks.push((run, first, places));
+        }
+    }
+    let fill = |(run, first, mut places): (&[Leaf<'_>], usize, Vec<&mut [Moments]>)| {
+        for i in 0..places.first().map_or(0, |leaf| leaf.len()) {
+            for (leaf, place) in run.iter().zip(&mut places) {
+                place[i] = column_moments(leaf.column(first + i), order);
             }
         }
-        found.append(&mut run);
+    };
+    match threads {
+        1 => tasks.into_iter().for_each(fill),
+        _ => tasks.into_par_iter().for_each(fill),
     }
     found
+}
+
+/// Columns that a task takes of so many leaves: so many that there are as many tasks as are wanted, and none is small.
+fn columns_per_task(leaves: &[Leaf<'_>], in_a_row: usize, d: usize, wanted: usize) -> usize {
+    let runs = leaves.len().div_ceil(in_a_row).max(1);
+    let values = leaves.iter().map(Leaf::rows).max().unwrap_or(0) * in_a_row;
+    d.div_ceil(wanted.div_ceil(runs))
+        .max(VALUES_PER_TASK.div_ceil(values.max(1)))
 }
 
 /// A leaf. Where its moments are known already, threads share the rest; else one thread makes all of it, and what one

@@ -19,11 +19,16 @@ use std::ops::Range;
 pub(super) const LANES: usize = 16;
 
 /// A number that widens to `f64` exactly.
-pub(super) trait Lane: Copy + Default {
+pub(super) trait Lane: Copy + PartialOrd {
+    const INFINITY: Self;
+    const NEG_INFINITY: Self;
     fn widen(self) -> f64;
 }
 
 impl Lane for f64 {
+    const INFINITY: Self = f64::INFINITY;
+    const NEG_INFINITY: Self = f64::NEG_INFINITY;
+
     #[inline(always)]
     fn widen(self) -> f64 {
         self
@@ -31,10 +36,25 @@ impl Lane for f64 {
 }
 
 impl Lane for f32 {
+    const INFINITY: Self = f32::INFINITY;
+    const NEG_INFINITY: Self = f32::NEG_INFINITY;
+
     #[inline(always)]
     fn widen(self) -> f64 {
         f64::from(self)
     }
+}
+
+/// The smaller one. A plain comparison compiles to one instruction; a NaN, which it passes over, shows in s1.
+#[inline(always)]
+fn least<T: PartialOrd>(so_far: T, x: T) -> T {
+    if x < so_far { x } else { so_far }
+}
+
+/// The larger one.
+#[inline(always)]
+fn greatest<T: PartialOrd>(so_far: T, x: T) -> T {
+    if x > so_far { x } else { so_far }
 }
 
 /// The moments of rows of a column.
@@ -255,11 +275,11 @@ impl<'a, R: Iterator<Item = Run<'a>>, const FOURTH: bool> NullaryFnOnce for Tota
         let mut lanes = LaneSums::new(self.pivot);
         for run in self.runs {
             match run {
-                Run::F64(values) => lanes.add::<f64, FOURTH>(values),
-                Run::F32(values) => lanes.add::<f32, FOURTH>(values),
+                Run::F64(values) => lanes.add::<f64, FOURTH, true>(values),
+                Run::F32(values) => lanes.add::<f32, FOURTH, true>(values),
             }
         }
-        lanes.total()
+        lanes.total::<FOURTH>()
     }
 }
 
@@ -272,7 +292,7 @@ impl NullaryFnOnce for Totals<'_> {
 
     #[inline(always)]
     fn call(self) -> Total {
-        self.lanes.total()
+        self.lanes.total::<true>()
     }
 }
 
@@ -288,8 +308,8 @@ impl<'a, R: Iterator<Item = Run<'a>>, const FOURTH: bool> NullaryFnOnce for Sums
     fn call(self) {
         for run in self.runs {
             match run {
-                Run::F64(values) => self.lanes.add::<f64, FOURTH>(values),
-                Run::F32(values) => self.lanes.add::<f32, FOURTH>(values),
+                Run::F64(values) => self.lanes.add::<f64, FOURTH, false>(values),
+                Run::F32(values) => self.lanes.add::<f32, FOURTH, false>(values),
             }
         }
     }
@@ -332,8 +352,9 @@ impl LaneSums {
         }
     }
 
+    /// Adds values: all of a leaf, or a piece of it between which other kernels work.
     #[inline(always)]
-    fn add<T: Lane, const FOURTH: bool>(&mut self, values: &[T]) {
+    fn add<T: Lane, const FOURTH: bool, const WHOLE: bool>(&mut self, values: &[T]) {
         // The rest of a group of lanes that the run before has begun.
         let begun = self.count % LANES;
         let (head, values) = values.split_at(((LANES - begun) % LANES).min(values.len()));
@@ -342,12 +363,15 @@ impl LaneSums {
         let pivot = self.pivot;
         // Variables of their own stay in registers.
         let (mut s1, mut s2, mut s3, mut s4) = (self.s1, self.s2, self.s3, self.s4);
-        let (mut min, mut max) = (self.min, self.max);
+        // Extremes need no widening, and a vector holds twice as many `f32`.
+        let (mut min, mut max) = ([T::INFINITY; LANES], [T::NEG_INFINITY; LANES]);
         for chunk in chunks {
-            prefetch::ahead(chunk);
+            match WHOLE {
+                true => prefetch::ahead(chunk),
+                false => prefetch::next_piece(chunk),
+            }
             for l in 0..LANES {
-                let x = chunk[l].widen();
-                let d = x - pivot;
+                let d = chunk[l].widen() - pivot;
                 let d2 = d * d;
                 s1[l] += d;
                 s2[l] += d2;
@@ -355,13 +379,20 @@ impl LaneSums {
                     s3[l] += d2 * d;
                     s4[l] += d2 * d2;
                 }
-                // Plain comparisons compile to one instruction each; a NaN, which they pass over, shows in s1.
-                min[l] = if x < min[l] { x } else { min[l] };
-                max[l] = if x > max[l] { x } else { max[l] };
+            }
+            for l in 0..LANES {
+                min[l] = least(min[l], chunk[l]);
+                max[l] = greatest(max[l], chunk[l]);
             }
         }
+        if WHOLE {
+            prefetch::farther(rest);
+        }
         (self.s1, self.s2, self.s3, self.s4) = (s1, s2, s3, s4);
-        (self.min, self.max) = (min, max);
+        for l in 0..LANES {
+            self.min[l] = least(self.min[l], min[l].widen());
+            self.max[l] = greatest(self.max[l], max[l].widen());
+        }
         self.count += chunks.len() * LANES;
         self.add_few::<T, FOURTH>(0, rest);
     }
@@ -379,8 +410,8 @@ impl LaneSums {
                 self.s3[l] += d2 * d;
                 self.s4[l] += d2 * d2;
             }
-            self.min[l] = if x < self.min[l] { x } else { self.min[l] };
-            self.max[l] = if x > self.max[l] { x } else { self.max[l] };
+            self.min[l] = least(self.min[l], x);
+            self.max[l] = greatest(self.max[l], x);
         }
         self.count += values.len();
     }
@@ -391,20 +422,20 @@ impl LaneSums {
     }
 
     #[inline(always)]
-    fn total(&self) -> Total {
+    fn total<const FOURTH: bool>(&self) -> Total {
         let sums = PivotSums {
             count: self.count as u64,
             pivot: self.pivot,
             s1: tree(self.s1, |a, b| a + b),
             s1_low: 0.0,
             s2: tree(self.s2, |a, b| a + b),
-            s3: tree(self.s3, |a, b| a + b),
-            s4: tree(self.s4, |a, b| a + b),
+            s3: if FOURTH { tree(self.s3, |a, b| a + b) } else { 0.0 },
+            s4: if FOURTH { tree(self.s4, |a, b| a + b) } else { 0.0 },
         };
         Total {
             sums,
-            min: tree(self.min, |a, b| if b < a { b } else { a }),
-            max: tree(self.max, |a, b| if b > a { b } else { a }),
+            min: tree(self.min, least),
+            max: tree(self.max, greatest),
         }
     }
 }
