@@ -153,8 +153,17 @@ impl ByCell {
                     .enumerate()
                     .for_each(|(k, (part, cells))| part.fill(cells, k * length, count));
             }
-            None => self.parts[0].fill(cell_of_row, 0, count),
+            None => self.fill_alone(cell_of_row, count),
         }
+    }
+
+    /// The same on this thread alone.
+    ///
+    /// # Panics
+    /// If a row's cell is not below `count`.
+    pub(crate) fn fill_alone(&mut self, cell_of_row: &[u32], count: usize) {
+        self.parts.resize_with(1, Part::default);
+        self.parts[0].fill(cell_of_row, 0, count);
     }
 
     /// The parts.

@@ -6,6 +6,7 @@
 //! give the same bits for any batching and any number of threads. Folding is done here and nowhere else, in the order
 //! of the work's numbers.
 
+mod at_once;
 mod closing;
 mod eviction;
 mod feeding;
@@ -175,6 +176,9 @@ impl Engine {
     /// # Errors
     /// As [`Engine::push`].
     pub fn analyze(&mut self, batch: &Batch) -> Result<Report> {
+        if let Some(report) = self.at_once(batch)? {
+            return Ok(report);
+        }
         self.push(batch)?;
         self.finish()
     }

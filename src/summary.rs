@@ -328,6 +328,14 @@ impl LeafRun {
         taken
     }
 
+    /// Adds the moments of its columns to a list, and begins anew; how many rows there were.
+    fn take_moments(&mut self, moments: &mut Vec<Moments>) -> u64 {
+        let rows = std::mem::take(&mut self.rows);
+        moments.extend(self.moments.finished(rows));
+        self.moments.clear();
+        rows
+    }
+
     /// The summary of what came so far.
     pub fn finish(&self, shape: &Shape) -> Summary {
         let mut summary = Summary {

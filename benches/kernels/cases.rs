@@ -375,43 +375,64 @@ fn logistic(mut table: Table, terms: &[&str], cases: &mut Vec<Case>) {
     });
 }
 
-fn groups(values: usize, cases: &mut Vec<Case>) {
-    const COLUMNS: usize = 4;
-    let table = Table::new(values / COLUMNS, COLUMNS);
-    // Reports come in the order of their windows, those of a window in the order of their keys.
-    let rows = table.rows() as i64;
-    let by_group = |group: &dyn Fn(i64) -> i64| -> Numbers {
-        let mut rows_of: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
-        (0..rows).for_each(|i| rows_of.entry(group(i)).or_default().push(i as usize));
-        let taken = |rows: &Vec<usize>| Table {
-            columns: table
-                .columns
-                .iter()
-                .map(|c| rows.iter().map(|i| c[*i]).collect())
-                .collect(),
-        };
-        rows_of
-            .values()
-            .flat_map(|rows| taken(rows).moments(|_| true))
-            .collect()
+/// Rows from which on an analysis by many keys takes them all at once.
+const AT_ONCE: usize = 1 << 18;
+
+/// What each group's rows come to: those of a window stand in the order of their keys.
+fn by_group(table: &Table, group: &dyn Fn(i64) -> i64) -> Numbers {
+    let mut rows_of: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    (0..table.rows()).for_each(|i| rows_of.entry(group(i as i64)).or_default().push(i));
+    let taken = |rows: &Vec<usize>| Table {
+        columns: table
+            .columns
+            .iter()
+            .map(|c| rows.iter().map(|i| c[*i]).collect())
+            .collect(),
     };
-    for (name, keys) in [("100 keys", 100), ("1000 keys", 1000), ("many keys", rows / 16)] {
+    rows_of
+        .values()
+        .flat_map(|rows| taken(rows).moments(|_| true))
+        .collect()
+}
+
+fn groups(values: usize, cases: &mut Vec<Case>) {
+    let four = Table::new(values / 4, 4);
+    let one = Table::new(values.max(AT_ONCE), 1);
+    let many = |table: &Table| table.rows() as i64 / 16;
+    for (name, table, keys) in [
+        ("100 keys", &four, 100),
+        ("1000 keys", &four, 1000),
+        ("many keys, in two batches", &four, many(&four)),
+        ("many keys at once", &one, many(&one)),
+    ] {
         // Each key's rows lie apart, as those of a feed do.
         let key = move |i: i64| i * 7919 % keys;
-        let array: ArrayRef = Arc::new((0..rows).map(key).collect::<Int64Array>());
+        let array: ArrayRef = Arc::new((0..table.rows() as i64).map(key).collect::<Int64Array>());
         let batch = table
             .batch(false, |_| false)
             .with_keys(vec![("key".into(), array)])
             .expect("a key a row");
         let spec = Spec::new().mean_and_variance().by(["key"]);
+        let pieces = if name.ends_with("batches") { 2 } else { 1 };
         cases.push(Case {
             name: format!("groups/{name}"),
             values: table.values(),
-            run: Box::new(move || moments_of(&analyze(&spec, &batch))),
-            expected: by_group(&key),
+            run: Box::new(move || {
+                if pieces == 1 {
+                    return moments_of(&analyze(&spec, &batch));
+                }
+                let mut engine = Engine::new(spec.clone()).expect("an engine");
+                let length = batch.rows() / pieces;
+                for k in 0..pieces {
+                    engine.push(&batch.slice(k * length, length)).expect("rows");
+                }
+                moments_of(&engine.finish().expect("a report"))
+            }),
+            expected: by_group(table, &key),
             close: CLOSE,
         });
     }
+    let (table, rows) = (&four, four.rows() as i64);
     const WINDOWS: i64 = 4;
     let (key, window) = (|i: i64| i * 7919 % 100, move |i: i64| i * WINDOWS / rows);
     let times = (0..rows).map(|i| i * WINDOWS * 1_000_000_000 / rows).collect();
@@ -429,7 +450,7 @@ fn groups(values: usize, cases: &mut Vec<Case>) {
         name: "groups/100 keys, windows of 1 s".into(),
         values: table.values(),
         run: Box::new(move || moments_of(&analyze(&spec, &batch))),
-        expected: by_group(&|i| window(i) * 100 + key(i)),
+        expected: by_group(table, &|i| window(i) * 100 + key(i)),
         close: CLOSE,
     });
 }

@@ -5,6 +5,7 @@
 //! missing key (null, or NaN) is a key like any other.
 
 mod held;
+mod ordinals;
 mod short;
 
 use crate::error::{Error, Result};
@@ -14,6 +15,7 @@ use arrow::compute::take;
 use arrow::row::{RowConverter, SortField};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use held::Held;
+pub(super) use ordinals::Ordinals;
 use serde::{Deserialize, Serialize};
 use short::{Bits, Short};
 use std::hash::BuildHasher;

@@ -1,9 +1,12 @@
 //! From summaries to reports: the only place that applies divisors, correlation and quantile probabilities.
 
-use super::{Closed, ColumnReport, DifferenceReport, Group, KeyValue, Matrix, Named, RegressionReport, Report, SCHEMA};
+use super::{
+    Closed, ColumnReport, DifferenceReport, Group, KeyValue, Matrix, Named, RegressionReport, Report, SCHEMA,
+    WindowBounds,
+};
 use crate::regression::{self, Fit};
 use crate::spec::{Regression, Spec};
-use crate::summary::{CoMoments, Differences, Moments, Summary};
+use crate::summary::{CoMoments, Differences, Ewm, Moments, Summary};
 use std::sync::Arc;
 
 /// The name of the constant term.
@@ -15,6 +18,12 @@ pub const INTERCEPT: &str = "intercept";
 /// columns.
 pub fn report(spec: &Spec, names: &[String], closed: impl IntoIterator<Item = Closed>) -> Report {
     let builder = Builder::new(spec, names);
+    let group = |closed: Closed| builder.group(closed.key, closed.window, &closed.summary, closed.ewm.as_deref());
+    of_groups(spec, closed.into_iter().map(group).collect())
+}
+
+/// The report of these groups, which is the same otherwise.
+pub(crate) fn of_groups(spec: &Spec, groups: Vec<Group>) -> Report {
     Report {
         schema: SCHEMA,
         rows: 0,
@@ -25,7 +34,7 @@ pub fn report(spec: &Spec, names: &[String], closed: impl IntoIterator<Item = Cl
         precision: spec.precision.name().to_owned(),
         device: String::new(),
         elapsed_seconds: 0.0,
-        groups: closed.into_iter().map(|closed| builder.group(closed)).collect(),
+        groups,
     }
 }
 
@@ -44,7 +53,7 @@ pub fn group_bytes(spec: &Spec, columns: usize) -> usize {
 }
 
 /// Makes the groups of one report, which share the names.
-struct Builder<'a> {
+pub(crate) struct Builder<'a> {
     spec: &'a Spec,
     names: Arc<[String]>,
     /// Those of the quantiles: their probabilities.
@@ -52,7 +61,7 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(spec: &'a Spec, names: &[String]) -> Self {
+    pub(crate) fn new(spec: &'a Spec, names: &[String]) -> Self {
         Self {
             spec,
             names: names.into(),
@@ -60,16 +69,15 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The report of one closed window.
-    fn group(&self, closed: Closed) -> Group {
+    /// The report of a window and key, of what its rows come to.
+    pub(crate) fn group(
+        &self,
+        key: Option<Named<KeyValue>>,
+        window: Option<WindowBounds>,
+        summary: &Summary,
+        ewm: Option<&Ewm>,
+    ) -> Group {
         let Self { spec, names, .. } = self;
-        let Closed {
-            key,
-            window,
-            summary,
-            ewm,
-            part: _,
-        } = closed;
         let Summary {
             rows,
             columns,
@@ -79,6 +87,7 @@ impl<'a> Builder<'a> {
             quantiles,
             loss: _,
         } = summary;
+        let rows = *rows;
         let quantiles = |i: usize| {
             let values = quantiles.get(i)?.at(&spec.quantiles);
             Some(Named::new(Arc::clone(&self.probabilities), values))
@@ -95,8 +104,8 @@ impl<'a> Builder<'a> {
             columns: self.named(
                 columns
                     .map(|(i, m)| ColumnReport {
-                        ewm_mean: ewm.as_ref().and_then(|ewm| ewm.mean(i)),
-                        ewm_variance: ewm.as_ref().and_then(|ewm| ewm.variance(i, spec.ddof)),
+                        ewm_mean: ewm.and_then(|ewm| ewm.mean(i)),
+                        ewm_variance: ewm.and_then(|ewm| ewm.variance(i, spec.ddof)),
                         ..column(m, spec.ddof, quantiles(i))
                     })
                     .collect(),
@@ -116,17 +125,14 @@ impl<'a> Builder<'a> {
                 .filter(|(r, m)| m.dimension() == r.terms.len() + 1)
                 .map(|(r, m)| Box::new(fitted(r, regression::fit(r, m)))),
             fit: None,
-            ewm_covariance: ewm
-                .as_ref()
-                .filter(|ewm| spec.covariance && ewm.has_covariances())
-                .map(|ewm| {
-                    let entry = |i| (0..names.len()).map(|j| ewm.covariance(i, j, spec.ddof)).collect();
-                    Box::new(Matrix {
-                        columns: names.to_vec(),
-                        rows,
-                        matrix: (0..names.len()).map(entry).collect(),
-                    })
-                }),
+            ewm_covariance: ewm.filter(|ewm| spec.covariance && ewm.has_covariances()).map(|ewm| {
+                let entry = |i| (0..names.len()).map(|j| ewm.covariance(i, j, spec.ddof)).collect();
+                Box::new(Matrix {
+                    columns: names.to_vec(),
+                    rows,
+                    matrix: (0..names.len()).map(entry).collect(),
+                })
+            }),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::moments::abreast::ABREAST;
 use super::rows::Rows;
-use super::{LeafRun, Merge, Quantiles, Room, Shape, Summary};
+use super::{LeafRun, Merge, Moments, Quantiles, Room, Shape, Summary};
 
 /// Rows that cells take side by side at least.
 const TOGETHER_MIN: usize = 8;
@@ -84,7 +84,7 @@ impl CellState {
             for (state, rows) in states.iter_mut().zip(&mut rows) {
                 // The first row of a leaf has no pivot to go by, and the last few of one would keep all others waiting.
                 let alone = |state: &Self| match state.room(leaf_rows) {
-                    _ if state.open.is_none() => 1,
+                    _ if state.open.as_ref().is_none_or(|run| run.rows() == 0) => 1,
                     few if few < TOGETHER_MIN => few,
                     _ => 0,
                 };
@@ -145,6 +145,19 @@ impl CellState {
             }
             (Some(folded), None) => *folded,
             (None, open) => open.unwrap_or_default(),
+        }
+    }
+
+    /// Adds the moments of its columns to a list, of a state that has nothing else; how many rows these are. It is then
+    /// as new, and keeps its memory.
+    pub fn take_moments(&mut self, shape: &Shape, moments: &mut Vec<Moments>) -> u64 {
+        match &mut self.open {
+            Some(run) if self.folded.is_none() => run.take_moments(moments),
+            _ => {
+                let summary = std::mem::take(self).into_summary(shape);
+                moments.extend(summary.columns);
+                summary.rows
+            }
         }
     }
 

@@ -89,13 +89,13 @@ impl Cpu {
 
 /// What is to be taken in.
 #[derive(Clone, Copy)]
-struct InPlace<'a> {
-    rows: &'a ByCell,
+pub(super) struct InPlace<'a> {
+    pub(super) rows: &'a ByCell,
     /// In the order of their slots.
-    places: &'a [Place],
-    shape: &'a Shape,
-    leaf_rows: usize,
-    columns: usize,
+    pub(super) places: &'a [Place],
+    pub(super) shape: &'a Shape,
+    pub(super) leaf_rows: usize,
+    pub(super) columns: usize,
 }
 
 impl InPlace<'_> {
@@ -202,7 +202,7 @@ impl InPlace<'_> {
     }
 
     /// These cells, whose states begin with the one of slot `base`.
-    fn cells<R: Rows>(self, places: &[Place], parts: &[R], base: usize, states: &mut [CellState]) {
+    pub(super) fn cells<R: Rows>(self, places: &[Place], parts: &[R], base: usize, states: &mut [CellState]) {
         Arch::new().dispatch(PushCells {
             work: self,
             places,

@@ -26,8 +26,8 @@ pub(super) trait Lane: Copy + PartialOrd {
 }
 
 impl Lane for f64 {
-    const INFINITY: Self = f64::INFINITY;
-    const NEG_INFINITY: Self = f64::NEG_INFINITY;
+    const INFINITY: Self = Self::INFINITY;
+    const NEG_INFINITY: Self = Self::NEG_INFINITY;
 
     #[inline(always)]
     fn widen(self) -> f64 {
@@ -36,8 +36,8 @@ impl Lane for f64 {
 }
 
 impl Lane for f32 {
-    const INFINITY: Self = f32::INFINITY;
-    const NEG_INFINITY: Self = f32::NEG_INFINITY;
+    const INFINITY: Self = Self::INFINITY;
+    const NEG_INFINITY: Self = Self::NEG_INFINITY;
 
     #[inline(always)]
     fn widen(self) -> f64 {

@@ -128,10 +128,7 @@ impl Held {
             DataType::Boolean => KeyValue::Boolean(column.as_boolean().value(i)),
             DataType::Int64 => KeyValue::Integer(column.as_primitive::<Int64Type>().value(i).into()),
             DataType::UInt64 => KeyValue::Integer(column.as_primitive::<UInt64Type>().value(i).into()),
-            DataType::Float64 => match column.as_primitive::<Float64Type>().value(i) {
-                x if x.fract() == 0.0 && x.abs() <= INTEGER_MAX => KeyValue::Integer(x as i128),
-                x => KeyValue::Number(x),
-            },
+            DataType::Float64 => float(column.as_primitive::<Float64Type>().value(i)),
             DataType::Decimal128(..) => decimal(&column.as_primitive::<Decimal128Type>().value_as_string(i)),
             DataType::Decimal256(..) => decimal(&column.as_primitive::<Decimal256Type>().value_as_string(i)),
             DataType::LargeBinary => KeyValue::Text(hexadecimal(column.as_binary::<i64>().value(i))),
@@ -186,6 +183,14 @@ mod stored {
 
 /// Floats that are whole and up to here print without a fraction.
 const INTEGER_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// What a float that is no NaN is reported as.
+pub(super) fn float(x: f64) -> KeyValue {
+    match x.fract() == 0.0 && x.abs() <= INTEGER_MAX {
+        true => KeyValue::Integer(x as i128),
+        false => KeyValue::Number(x),
+    }
+}
 
 fn cannot(name: &str, error: &ArrowError) -> Error {
     Error::Usage(format!("the key `{name}` has a value that cannot be a key: {error}"))

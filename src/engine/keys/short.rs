@@ -4,6 +4,7 @@
 //! a hash table.
 
 use super::Held;
+use super::ordinals::ordinal;
 use crate::cells::fill_by_row;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float64Type, Int64Type};
@@ -58,11 +59,7 @@ impl<'a> Bits<'a> {
     pub(super) fn sort(self, rows: &mut [u32]) -> Vec<usize> {
         match self {
             Self::Whole(values) => sorted(rows, |row| values[row as usize]),
-            // NaNs stand where their bits have them, one by one.
-            Self::Floats(values) => sorted(rows, |row| {
-                let bits = (values[row as usize] + 0.0).to_bits() as i64;
-                bits ^ ((bits >> 63) as u64 >> 1) as i64
-            }),
+            Self::Floats(values) => sorted(rows, |row| ordinal(values[row as usize])),
         }
     }
 

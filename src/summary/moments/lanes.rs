@@ -61,14 +61,27 @@ pub struct MomentLanes {
 impl MomentLanes {
     /// No rows of so many columns.
     pub fn new(columns: usize, order: Order) -> Self {
-        let mut block = vec![0.0; columns * lanes(order)].into_boxed_slice();
-        block[MIN * columns..MAX * columns].fill(f64::INFINITY);
-        block[MAX * columns..LIMIT * columns].fill(f64::NEG_INFINITY);
-        Self {
+        let mut lanes = Self {
             order,
-            block,
+            block: vec![0.0; columns * lanes(order)].into_boxed_slice(),
             odd: None,
-        }
+        };
+        lanes.empty();
+        lanes
+    }
+
+    /// Forgets all rows.
+    pub(crate) fn clear(&mut self) {
+        self.block.fill(0.0);
+        self.empty();
+        self.odd = None;
+    }
+
+    /// The extremes of no rows; all else is 0.
+    fn empty(&mut self) {
+        let columns = self.columns();
+        self.block[MIN * columns..MAX * columns].fill(f64::INFINITY);
+        self.block[MAX * columns..LIMIT * columns].fill(f64::NEG_INFINITY);
     }
 
     /// Columns.
@@ -323,9 +336,12 @@ impl MomentLanes {
 
     /// The moments of every column after so many rows.
     pub fn finish(&self, rows: u64) -> Vec<Moments> {
-        (0..self.columns())
-            .map(|column| self.run(column, rows).finish(self.order))
-            .collect()
+        self.finished(rows).collect()
+    }
+
+    /// The same, one by one.
+    pub(crate) fn finished(&self, rows: u64) -> impl Iterator<Item = Moments> {
+        (0..self.columns()).map(move |column| self.run(column, rows).finish(self.order))
     }
 
     /// Bytes of a state of so many columns of ordinary values.
