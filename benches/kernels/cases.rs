@@ -375,7 +375,7 @@ fn logistic(mut table: Table, terms: &[&str], cases: &mut Vec<Case>) {
     });
 }
 
-/// Rows from which on an analysis by many keys takes them all at once.
+/// Rows of the case of many keys at once: as many as the engine asks for before it takes them so.
 const AT_ONCE: usize = 1 << 18;
 
 /// What each group's rows come to: those of a window stand in the order of their keys.
@@ -399,11 +399,11 @@ fn groups(values: usize, cases: &mut Vec<Case>) {
     let four = Table::new(values / 4, 4);
     let one = Table::new(values.max(AT_ONCE), 1);
     let many = |table: &Table| table.rows() as i64 / 16;
-    for (name, table, keys) in [
-        ("100 keys", &four, 100),
-        ("1000 keys", &four, 1000),
-        ("many keys, in two batches", &four, many(&four)),
-        ("many keys at once", &one, many(&one)),
+    for (name, table, keys, batches) in [
+        ("100 keys", &four, 100, 1),
+        ("1000 keys", &four, 1000, 1),
+        ("many keys, in two batches", &four, many(&four), 2),
+        ("many keys at once", &one, many(&one), 1),
     ] {
         // Each key's rows lie apart, as those of a feed do.
         let key = move |i: i64| i * 7919 % keys;
@@ -413,18 +413,18 @@ fn groups(values: usize, cases: &mut Vec<Case>) {
             .with_keys(vec![("key".into(), array)])
             .expect("a key a row");
         let spec = Spec::new().mean_and_variance().by(["key"]);
-        let pieces = if name.ends_with("batches") { 2 } else { 1 };
         cases.push(Case {
             name: format!("groups/{name}"),
             values: table.values(),
             run: Box::new(move || {
-                if pieces == 1 {
+                if batches == 1 {
                     return moments_of(&analyze(&spec, &batch));
                 }
                 let mut engine = Engine::new(spec.clone()).expect("an engine");
-                let length = batch.rows() / pieces;
-                for k in 0..pieces {
-                    engine.push(&batch.slice(k * length, length)).expect("rows");
+                let length = batch.rows().div_ceil(batches);
+                for start in (0..batch.rows()).step_by(length) {
+                    let piece = batch.slice(start, length.min(batch.rows() - start));
+                    engine.push(&piece).expect("rows");
                 }
                 moments_of(&engine.finish().expect("a report"))
             }),

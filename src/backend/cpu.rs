@@ -5,7 +5,7 @@
 //! order of the blocks: the number of threads changes nothing but the time. Works of few values stay on the calling
 //! thread.
 
-mod by_key;
+pub(crate) mod by_key;
 mod in_place;
 mod leaf;
 mod leaves;
@@ -24,7 +24,6 @@ use crate::error::{Error, Result};
 use crate::spec::GROUPED_LEAF_ROWS;
 use crate::summary::rows::{Chosen, GROUP_COLUMNS, Packed, Rows};
 use crate::summary::{LeafRun, Merge, Room, Shape, Summary};
-pub(crate) use by_key::Keyed;
 pub(crate) use in_place::{Place, SortedValues};
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::keys::Ordinals;
-use crate::backend::cpu::Keyed;
+use crate::backend::cpu::by_key::{self, Keyed};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::report::build::{self, Builder};
@@ -15,12 +15,16 @@ impl Engine {
     /// of another kind, or rows came before it.
     pub(super) fn at_once(&self, batch: &Batch) -> Result<Option<Report>> {
         let spec = &self.spec;
+        let is_long = batch.rows() >= by_key::ROWS_MIN;
         let is_new = self.layout.is_none() && self.watermarks.is_none() && !self.ended;
         let by_key = spec.keys.len() == 1 && spec.window.is_none() && spec.ewm_half_life_ns.is_none();
-        let Some(cpu) = self.queue.backend().as_cpu().filter(|_| is_new && by_key) else {
+        let Some(cpu) = self.queue.backend().as_cpu().filter(|_| is_long && is_new && by_key) else {
             return Ok(None);
         };
         let layout = self.prepare(batch)?;
+        if !by_key::may_pay(batch.rows(), &layout.shape) {
+            return Ok(None);
+        }
         let batch = batch.project_if_needed(&layout.places);
         let Some(ordinals) = Ordinals::of(&batch.keys()[0])? else {
             return Ok(None);
@@ -142,6 +146,47 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_more_than_a_leaf_and_of_rows_enough_to_go_together_have_the_same_bits() {
+        const LEAF: usize = crate::spec::GROUPED_LEAF_ROWS;
+        let mut keys = Vec::new();
+        for (key, rows) in [LEAF - 1, LEAF, LEAF + 1, 2 * LEAF - 1, 2 * LEAF, 2 * LEAF + 1]
+            .into_iter()
+            .enumerate()
+        {
+            keys.resize(keys.len() + rows, -(key as i64) - 1);
+        }
+        // About 50 rows each, taking turns.
+        let long = keys.len();
+        keys.extend((0..(ROWS - long) as i64).map(|row| row % 6000));
+        let values = |turn: f64| (0..ROWS).map(move |i| (i as f64 * turn).sin() / (i % 101) as f64);
+        let batch =
+            Batch::from_columns([("x", values(0.7).collect::<Vec<f64>>()), ("y", values(1.3).collect())]).unwrap();
+        let keys: ArrayRef = Arc::new(Int64Array::from(keys));
+        let batch = batch.with_keys(vec![("key".to_owned(), keys)]).unwrap();
+        let engine = || Engine::new(Spec::new().by(["key"])).unwrap();
+        assert!(engine().at_once(&batch).unwrap().is_some());
+        let mut pushed = engine();
+        pushed.push(&batch).unwrap();
+        let (report, pushed) = (engine().analyze(&batch).unwrap(), pushed.finish().unwrap());
+        assert!(format!("{report:?}") == format!("{pushed:?}"));
+    }
+
+    #[test]
+    fn rows_without_columns_are_counted() {
+        for (rows, keys) in [(400, 10), (ROWS as i64, 10_000)] {
+            let keys_of: Int64Array = (0..rows).map(|row| row % keys).collect();
+            let batch = Batch::from_columns([("x", vec![0.0; rows as usize])]).unwrap();
+            let batch = batch
+                .with_keys(vec![("key".to_owned(), Arc::new(keys_of) as ArrayRef)])
+                .unwrap();
+            let mut engine = Engine::new(Spec::new().columns([] as [&str; 0]).by(["key"])).unwrap();
+            let report = engine.analyze(&batch).unwrap();
+            let found: Vec<u64> = report.groups.iter().map(|group| group.rows).collect();
+            assert_eq!(found, vec![(rows / keys) as u64; keys as usize]);
+        }
+    }
+
+    #[test]
     fn what_is_of_another_kind_goes_the_other_way() {
         let (keys, values) = rows();
         let declined =
@@ -150,6 +195,8 @@ mod tests {
         assert!(!declined(&engine(), Arc::clone(&many)));
         let few = Int64Array::from_iter_values(keys.iter().map(|key| (*key % 1000) as i64));
         assert!(declined(&engine(), Arc::new(few)));
+        let in_turns = Int64Array::from_iter_values((0..ROWS as i64).map(|row| row % 10_000));
+        assert!(!declined(&engine(), Arc::new(in_turns)));
         let heavy = Int64Array::from_iter_values(keys.iter().map(|key| (*key as i64 - 2000).max(0)));
         assert!(declined(&engine(), Arc::new(heavy)));
         let texts = StringArray::from_iter_values(keys.iter().map(u64::to_string));

@@ -148,9 +148,10 @@ impl CellState {
         }
     }
 
-    /// Adds the moments of its columns to a list, of a state that has nothing else; how many rows these are. It is then
-    /// as new, and keeps its memory.
-    pub fn take_moments(&mut self, shape: &Shape, moments: &mut Vec<Moments>) -> u64 {
+    /// Adds the moments of its columns to a list, of a state that has rows and nothing else; how many rows these are. It
+    /// is then as new, and keeps its memory.
+    pub(crate) fn take_moments(&mut self, shape: &Shape, moments: &mut Vec<Moments>) -> u64 {
+        debug_assert!(shape.is_moments_only() && (self.open.is_some() || self.folded.is_some()));
         match &mut self.open {
             Some(run) if self.folded.is_none() => run.take_moments(moments),
             _ => {

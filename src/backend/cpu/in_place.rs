@@ -321,7 +321,7 @@ impl<R: Rows> PushCells<'_, R> {
     fn go_abreast(&self) -> bool {
         let rows: usize = self.parts.iter().map(|part| part.count()).sum();
         self.work.shape.is_moments_only()
-            && self.work.columns <= ABREAST_COLUMNS_MAX
+            && (1..=ABREAST_COLUMNS_MAX).contains(&self.work.shape.columns)
             && self.places.len() >= ABREAST
             && rows >= ABREAST_ROWS_MIN * self.work.places.len() * self.parts.len()
     }

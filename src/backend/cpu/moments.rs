@@ -386,7 +386,7 @@ impl LaneSums {
             }
         }
         if WHOLE {
-            prefetch::farther(rest);
+            prefetch::farther(values);
         }
         (self.s1, self.s2, self.s3, self.s4) = (s1, s2, s3, s4);
         for l in 0..LANES {

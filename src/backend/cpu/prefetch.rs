@@ -11,7 +11,7 @@
 const BYTES_AHEAD: usize = 1024;
 /// How far behind what is being read the second-level cache is filled: a page.
 const BYTES_FAR_AHEAD: usize = 4096;
-/// What is read of a column before other kernels take it: 256 `f64`.
+/// What is read of a column of `f64` before other kernels take it: the rows of a step of these.
 const PIECE_BYTES: usize = 2048;
 /// How much more is asked for where a run ends.
 const BYTES_AT_END: usize = 2048;
@@ -37,13 +37,16 @@ pub(super) fn next_piece<T, const N: usize>(values: &[T; N]) {
     );
 }
 
-/// Asks for what lies behind what [`ahead`] has asked for, where a run ends before these values: memory would rest while
+/// Asks for what lies behind what [`ahead`] has asked for, at the end of a run that is not short: memory would rest while
 /// its sums are added up.
 #[inline(always)]
-pub(super) fn farther<T>(values: &[T]) {
-    let first = values.as_ptr().cast::<i8>();
+pub(super) fn farther<T>(run: &[T]) {
+    if size_of_val(run) < BYTES_FAR_AHEAD {
+        return;
+    }
+    let end = run.as_ptr_range().end.cast::<i8>();
     for at in (0..BYTES_AT_END).step_by(LINE_BYTES) {
-        far_line(first.wrapping_add(BYTES_FAR_AHEAD + at));
+        far_line(end.wrapping_add(BYTES_FAR_AHEAD + at));
     }
 }
 

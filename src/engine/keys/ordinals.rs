@@ -1,4 +1,4 @@
-//! Keys that are one number of 64 bits each, as whole numbers that have their order.
+//! Keys that are held as `i64` or `f64`, as whole numbers that have their order.
 
 use super::held::{Held, float};
 use crate::error::Result;
@@ -18,7 +18,8 @@ pub(in crate::engine) enum Ordinals {
 }
 
 impl Ordinals {
-    /// Those of a column of numbers without nulls; `None` for another.
+    /// Those of a column that is held as `i64` or `f64` and has no nulls, nor NaNs unless it is one of `f64`; `None` for
+    /// another.
     ///
     /// # Errors
     /// [`Error::Usage`](crate::Error::Usage) for a value that cannot be a key.
