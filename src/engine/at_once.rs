@@ -17,8 +17,8 @@ impl Engine {
         let spec = &self.spec;
         let is_long = batch.rows() >= by_key::ROWS_MIN;
         let is_new = self.layout.is_none() && self.watermarks.is_none() && !self.ended;
-        let by_key = spec.keys.len() == 1 && spec.window.is_none() && spec.ewm_half_life_ns.is_none();
-        let Some(cpu) = self.queue.backend().as_cpu().filter(|_| is_long && is_new && by_key) else {
+        let is_by_key = spec.keys.len() == 1 && spec.window.is_none() && spec.ewm_half_life_ns.is_none();
+        let Some(cpu) = self.queue.backend().as_cpu().filter(|_| is_long && is_new && is_by_key) else {
             return Ok(None);
         };
         let layout = self.prepare(batch)?;

@@ -22,7 +22,7 @@ pub fn report(spec: &Spec, names: &[String], closed: impl IntoIterator<Item = Cl
     of_groups(spec, closed.into_iter().map(group).collect())
 }
 
-/// The report of these groups, which is the same otherwise.
+/// The report of these groups. Rows, backend and device are the caller's to fill in.
 pub(crate) fn of_groups(spec: &Spec, groups: Vec<Group>) -> Report {
     Report {
         schema: SCHEMA,

@@ -22,11 +22,12 @@ const PARTS_MAX: usize = 1 << 10;
 
 /// Rows from which on parting them may pay.
 pub(crate) const ROWS_MIN: usize = 1 << 18;
-/// What parted rows take at most. The moments of the keys, which are there until all groups are made, take less than these.
+/// What parted rows take at most. The moments of the keys, which are there until all groups are made, take less memory than
+/// the groups.
 const BYTES_MAX: usize = 1 << 30;
 
 /// Rows a key at most: with more of them the states of the keys that there are stay in the cache (10M rows of 30,000 keys
-/// took as long either way, 1M of 8,000).
+/// took as long either way, 1M of 10,000 keys 0.9 of the time).
 const KEY_ROWS_MAX: usize = 256;
 
 /// Columns at most: 2M rows of 8 took 0.61 and 0.38 of the time that they took otherwise (100,000 keys and a million), with

@@ -23,8 +23,8 @@ const LINE_BYTES: usize = 64;
 pub(super) fn ahead<T, const N: usize>(values: &[T; N]) {
     let first = values.as_ptr().cast::<i8>();
     for at in (0..size_of::<[T; N]>()).step_by(LINE_BYTES) {
-        far_line(first.wrapping_add(BYTES_FAR_AHEAD + at));
-        line(first.wrapping_add(BYTES_AHEAD + at));
+        line::<false>(first.wrapping_add(BYTES_FAR_AHEAD + at));
+        line::<true>(first.wrapping_add(BYTES_AHEAD + at));
     }
 }
 
@@ -46,7 +46,7 @@ pub(super) fn farther<T>(run: &[T]) {
     }
     let end = run.as_ptr_range().end.cast::<i8>();
     for at in (0..BYTES_AT_END).step_by(LINE_BYTES) {
-        far_line(end.wrapping_add(BYTES_FAR_AHEAD + at));
+        line::<false>(end.wrapping_add(BYTES_FAR_AHEAD + at));
     }
 }
 
@@ -62,35 +62,27 @@ pub(super) fn behind<T>(values: &[T], distance: usize, count: usize) {
 #[inline(always)]
 fn lines(first: *const i8, bytes: usize) {
     for at in (0..bytes).step_by(LINE_BYTES) {
-        line(first.wrapping_add(at));
+        line::<true>(first.wrapping_add(at));
     }
 }
 
-/// Asks for the line of the cache in which this address lies.
+/// Asks for the line of the cache in which this address lies, in the first-level cache or no nearer than the second.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 #[expect(
     unsafe_code,
     reason = "the instruction has no other form; what it brings is measured above"
 )]
-fn line(address: *const i8) {
-    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+fn line<const NEAR: bool>(address: *const i8) {
+    use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
     // SAFETY: the instruction is a hint, which neither reads nor faults, whatever the address.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(address) };
+    unsafe {
+        match NEAR {
+            true => _mm_prefetch::<_MM_HINT_T0>(address),
+            false => _mm_prefetch::<_MM_HINT_T1>(address),
+        }
+    }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn line(_address: *const i8) {}
-
-/// Asks for that line, but no nearer than the second-level cache.
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-#[expect(unsafe_code, reason = "as for the one above")]
-fn far_line(address: *const i8) {
-    use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-    // SAFETY: the instruction is a hint, which neither reads nor faults, whatever the address.
-    unsafe { _mm_prefetch::<_MM_HINT_T1>(address) };
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn far_line(_address: *const i8) {}
+fn line<const NEAR: bool>(_address: *const i8) {}
