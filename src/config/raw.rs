@@ -132,6 +132,10 @@ pub(super) struct RawSink {
     pub(super) format: Option<String>,
     pub(super) path: Option<PathBuf>,
     pub(super) roll: Option<String>,
+    pub(super) url: Option<String>,
+    pub(super) password_file: Option<PathBuf>,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) insecure: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::expr::{Definition, Expr, Formula};
 use crate::io::TimeUnit;
 use crate::io::live::{ColumnType, WireFormat};
-use crate::io::sink::{SinkFormat, SinkOptions};
+use crate::io::sink::{PostgresOptions, SinkFormat, SinkOptions};
 use crate::spec::{Precision, Regression, Spec, Window};
 use crate::units;
 use std::collections::HashSet;
@@ -414,6 +414,16 @@ impl RawSink {
                 &[("roll", self.roll.is_some() && format != SinkFormat::Parquet)],
             )
         };
+        if self.kind != "postgres" {
+            let why = "only sinks of type postgres have it";
+            let options = [
+                ("url", self.url.is_some()),
+                ("password_file", self.password_file.is_some()),
+                ("ca_file", self.ca_file.is_some()),
+                ("insecure", self.insecure.is_some()),
+            ];
+            without(&place, why, &options)?;
+        }
         match self.kind.as_str() {
             "stdout" => {
                 let why = "a sink of type stdout has no such option";
@@ -443,9 +453,23 @@ impl RawSink {
                 rolls(SinkFormat::Ndjson)?;
                 Ok(SinkOptions::Sqlite { path: path()? })
             }
+            "postgres" => {
+                let why = "a sink of type postgres has no such option";
+                let options = [("path", self.path.is_some()), ("format", self.format.is_some())];
+                without(&place, why, &options)?;
+                rolls(SinkFormat::Ndjson)?;
+                let why = "a sink of type postgres needs a url like postgresql://USER@HOST:PORT/DATABASE";
+                let url = self.url.clone().ok_or_else(|| config(&what("url"), why))?;
+                Ok(SinkOptions::Postgres(PostgresOptions {
+                    url,
+                    password_file: self.password_file.clone(),
+                    ca_file: self.ca_file.clone(),
+                    insecure: self.insecure.unwrap_or(false),
+                }))
+            }
             other => Err(config(
                 &what("type"),
-                format!("`{other}` is none of stdout, file, sqlite"),
+                format!("`{other}` is none of stdout, file, sqlite, postgres"),
             )),
         }
     }

@@ -7,14 +7,20 @@
 
 mod lines;
 mod open;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "parquet")]
 mod rolling;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod state;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod stored;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod tables;
 
 pub(crate) use open::check;
-pub use open::{DEFAULT_ROLL_BYTES, SinkFormat, SinkOptions, open};
+pub use open::{DEFAULT_ROLL_BYTES, PostgresOptions, SinkFormat, SinkOptions, open};
 
 use crate::error::Result;
 use crate::report::{Alert, Emission};

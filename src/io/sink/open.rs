@@ -84,6 +84,41 @@ pub enum SinkOptions {
         /// Its name.
         path: PathBuf,
     },
+    /// A PostgreSQL database.
+    Postgres(PostgresOptions),
+}
+
+/// How a PostgreSQL database is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PostgresOptions {
+    /// `postgresql://USER@HOST:PORT/DATABASE`, without a password.
+    pub url: String,
+    /// A file whose first line is the password; absent: the environment variable `PGPASSWORD`, where it is set.
+    pub password_file: Option<PathBuf>,
+    /// The authorities, in PEM form, one of which has signed the server's certificate: connections are then encrypted.
+    pub ca_file: Option<PathBuf>,
+    /// Whether a server on another machine may be spoken to in the clear.
+    pub insecure: bool,
+}
+
+impl PostgresOptions {
+    /// In the clear, with the password of the environment.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            password_file: None,
+            ca_file: None,
+            insecure: false,
+        }
+    }
+
+    /// The database without who asks for it: no password is shown, be there one.
+    fn place(&self) -> &str {
+        let url = self.url.split_once("://").map_or("", |(_, rest)| rest);
+        let url = url.rsplit_once('@').map_or(url, |(_, rest)| rest);
+        url.split(['?', '#']).next().unwrap_or_default()
+    }
 }
 
 impl SinkOptions {
@@ -93,13 +128,14 @@ impl SinkOptions {
             Self::Stdout { .. } => "stdout".into(),
             Self::File { path, .. } => format!("file {}", path.display()),
             Self::Sqlite { path } => format!("sqlite {}", path.display()),
+            Self::Postgres(options) => format!("postgres {}", options.place()),
         }
     }
 
     /// The file that is written, if it is one.
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::Stdout { .. } => None,
+            Self::Stdout { .. } | Self::Postgres(_) => None,
             Self::File { path, .. } | Self::Sqlite { path } => Some(path),
         }
     }
@@ -126,6 +162,7 @@ pub fn open(options: &SinkOptions, feeds: &[Feed], state: Option<&SinkState>) ->
         } => parquet(name, path, *roll_bytes, feeds, state),
         SinkOptions::File { path, format, .. } => lines::open(name, path, *format, feeds, state),
         SinkOptions::Sqlite { path } => sqlite(name, path, feeds, state),
+        SinkOptions::Postgres(options) => postgres(name, options, feeds, state),
     }
 }
 
@@ -144,6 +181,8 @@ pub(crate) fn check(options: &SinkOptions, feeds: &[Feed]) -> Result<()> {
         SinkOptions::Sqlite { path } if std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0) => {
             super::sqlite::Database::open(path).map(drop)
         }
+        #[cfg(feature = "postgres")]
+        SinkOptions::Postgres(of) => super::postgres::check(&options.name(), of, feeds),
         _ => Ok(()),
     }
 }
@@ -176,7 +215,23 @@ fn sqlite(name: String, _: &Path, _: &[Feed], _: Option<&SinkState>) -> Result<B
     Err(missing(&name, "sqlite"))
 }
 
-#[cfg(not(all(feature = "parquet", feature = "sqlite")))]
+#[cfg(feature = "postgres")]
+fn postgres(
+    name: String,
+    options: &PostgresOptions,
+    feeds: &[Feed],
+    state: Option<&SinkState>,
+) -> Result<Box<dyn Sink>> {
+    let sink = super::postgres::PostgresSink::open(name, options, feeds, state)?;
+    Ok(Box::new(sink))
+}
+
+#[cfg(not(feature = "postgres"))]
+fn postgres(name: String, _: &PostgresOptions, _: &[Feed], _: Option<&SinkState>) -> Result<Box<dyn Sink>> {
+    Err(missing(&name, "postgres"))
+}
+
+#[cfg(not(all(feature = "parquet", feature = "postgres", feature = "sqlite")))]
 fn missing(name: &str, feature: &str) -> Error {
     Error::Unavailable(format!("{name}: this build was made without the feature `{feature}`"))
 }

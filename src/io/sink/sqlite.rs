@@ -13,13 +13,14 @@ mod feeds;
 mod read;
 mod schema;
 
-pub use feeds::StoredFeed;
+pub use super::stored::StoredFeed;
 pub use read::{Database, StoredWindow};
 
 use super::state::Place;
-use super::{Feed, Sink, SinkState};
+use super::tables::{entries, key_text, matrices, quantiles};
+use super::{Feed, Sink, SinkState, stored};
 use crate::error::{Error, Result};
-use crate::report::{Alert, ColumnReport, Emission, KeyValue, Matrix, Named, WindowBounds, non_finite};
+use crate::report::{Alert, ColumnReport, Emission, WindowBounds};
 use crate::spec::Window;
 use rusqlite::{CachedStatement, Connection, params};
 use schema::failed;
@@ -143,7 +144,8 @@ impl SqliteSink {
             }
             if !known.columns.is_empty() {
                 let (there, here) = (known.columns.join(", "), names.join(", "));
-                return Err(feeds::changed(&self.path, &report.feed, "columns", &there, &here));
+                let place = self.path.display().to_string();
+                return Err(stored::changed(&place, &report.feed, "columns", &there, &here));
             }
             feeds::name_columns(&self.connection, &self.path, &report.feed, names)?;
             known.columns = names.into();
@@ -296,11 +298,7 @@ impl Rows<'_> {
                 c.ewm_variance
             ])?;
         }
-        let matrices = [
-            ("covariance", &group.covariance),
-            ("correlation", &group.correlation),
-            ("ewm_covariance", &group.ewm_covariance),
-        ];
+        let matrices = matrices(group);
         if matrices.iter().any(|(_, matrix)| matrix.is_some()) {
             // A matrix over fewer columns than that of an earlier revision leaves nothing of it behind.
             self.clear.execute(params![feed, start, end, key, part])?;
@@ -313,33 +311,6 @@ impl Rows<'_> {
         }
         Ok(())
     }
-}
-
-/// Every pair of columns in either order, with its value.
-fn entries(matrix: &Matrix) -> impl Iterator<Item = (&str, &str, Option<f64>)> {
-    let rows = matrix.columns.iter().zip(&matrix.matrix);
-    rows.flat_map(|(a, row)| {
-        let columns = matrix.columns.iter().zip(row);
-        columns.map(move |(b, value)| (a.as_str(), b.as_str(), *value))
-    })
-}
-
-/// The quantiles as a JSON object.
-fn quantiles(column: &ColumnReport) -> Option<String> {
-    let value = |x: Option<f64>| match x {
-        None => serde_json::Value::Null,
-        Some(x) if x.is_finite() => x.into(),
-        Some(x) => non_finite(x).into(),
-    };
-    let quantiles = column.quantiles.as_ref()?.iter();
-    let object: serde_json::Map<_, _> = quantiles.map(|(p, x)| (p.to_owned(), value(*x))).collect();
-    Some(serde_json::Value::Object(object).to_string())
-}
-
-/// The key as a JSON object, empty text without one.
-fn key_text(key: Option<&Named<KeyValue>>) -> String {
-    // Names and plain values have a JSON form.
-    key.map_or_else(String::new, |key| serde_json::to_string(key).unwrap_or_default())
 }
 
 /// Digits of the second that the bounds of windows need.

@@ -55,6 +55,15 @@ fn read(config: &Config) -> Vec<Named> {
         }
         read.extend(of_access(&feed.access, &what));
     }
+    for sink in &config.sinks {
+        if let SinkOptions::Postgres(options) = sink {
+            let files = [("password_file", &options.password_file), ("ca_file", &options.ca_file)];
+            let named = files
+                .into_iter()
+                .filter_map(|(option, path)| Some((option, path.as_ref()?)));
+            read.extend(named.map(|(option, path)| Named::new(format!("[[sink]] of type postgres, {option}"), path)));
+        }
+    }
     read.extend(of_access(&config.server_access, &|option| format!("[server] {option}")));
     read
 }
@@ -73,6 +82,7 @@ fn written(config: &Config) -> Vec<Named> {
     let mut written = Vec::new();
     for sink in &config.sinks {
         match sink {
+            SinkOptions::Postgres(_) => {}
             SinkOptions::Stdout { .. } => written.push(Named::new("[[sink]] of type stdout", "-")),
             SinkOptions::Sqlite { path } => {
                 let beside = ["", "-wal", "-shm", "-journal"].map(|end| {

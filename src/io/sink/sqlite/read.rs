@@ -1,8 +1,9 @@
 //! What a database of reports holds, read back to be merged.
 
-use super::feeds::{self, StoredFeed};
+use super::feeds;
 use super::schema;
 use crate::error::{Error, Result};
+use crate::io::sink::stored::StoredFeed;
 use crate::report::WindowBounds;
 use crate::spec::Window;
 use crate::summary::Summary;

@@ -1,7 +1,7 @@
 //! The tables are read with queries of their own, and every way in which a database can be wrong is tried.
 
 use super::*;
-use crate::report::example;
+use crate::report::{Named, example};
 use crate::spec::Spec;
 use crate::summary::{Moments, Summary};
 use std::time::Duration;

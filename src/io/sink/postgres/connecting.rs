@@ -1,0 +1,202 @@
+//! Connections to a PostgreSQL server, and what goes wrong with them in words.
+
+use crate::error::{Error, Result};
+use crate::io::sink::PostgresOptions;
+use postgres::config::{Host, SslMode};
+use postgres::error::SqlState;
+use postgres::{Client, Config, NoTls};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// How long a server may take to answer a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a server may leave what it was sent without an answer of its system.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Whether it may be otherwise in a while: the connection is lost, the server starts or ends, has no room, or two
+/// transactions were in each other's way.
+pub(super) fn may_pass(error: &postgres::Error) -> bool {
+    // Classes: of the connection, of transactions that were undone, of resources, of operators.
+    const CLASSES: [&str; 4] = ["08", "40", "53", "57"];
+    let passing = [
+        SqlState::READ_ONLY_SQL_TRANSACTION,
+        SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+        SqlState::LOCK_NOT_AVAILABLE,
+    ];
+    match error.code() {
+        Some(code) if *code == SqlState::DATABASE_DROPPED => false,
+        Some(code) => passing.contains(code) || CLASSES.iter().any(|class| code.code().starts_with(class)),
+        // The server said nothing: there is none, or it went away.
+        None => {
+            let source = std::error::Error::source(error);
+            let of_system = source.and_then(|source| source.downcast_ref::<std::io::Error>());
+            error.is_closed() || of_system.is_some_and(|e| e.raw_os_error().is_some() || is_cut(e))
+        }
+    }
+}
+
+fn is_cut(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
+    [BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof].contains(&error.kind())
+}
+
+/// A server, and what it takes to be let in.
+pub(super) struct Server {
+    name: String,
+    config: Config,
+    tls: Option<MakeRustlsConnect>,
+}
+
+impl Server {
+    pub(super) fn new(name: &str, options: &PostgresOptions) -> Result<Self> {
+        let wrong = |why: String| Error::Config(format!("{name}: {why}"));
+        let is_url = ["postgres://", "postgresql://"]
+            .iter()
+            .any(|scheme| options.url.starts_with(scheme));
+        // What is wrong with the address may be a password in it: it is not quoted.
+        let mut config = options.url.parse::<Config>().ok().filter(|_| is_url).ok_or_else(|| {
+            Error::Config("a sink of type postgres has a url like postgresql://USER@HOST:PORT/DATABASE".into())
+        })?;
+        if config.get_password().is_some() {
+            return Err(wrong(
+                "the url has a password in it: name a file that holds it with password_file, or set PGPASSWORD".into(),
+            ));
+        }
+        let password = match &options.password_file {
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|source| Error::Input {
+                    path: path.clone(),
+                    source,
+                })?;
+                Some(text.lines().next().unwrap_or_default().to_owned())
+            }
+            None => std::env::var("PGPASSWORD").ok(),
+        };
+        if let Some(password) = password {
+            config.password(password);
+        }
+        config.connect_timeout(CONNECT_TIMEOUT);
+        config.tcp_user_timeout(SILENCE);
+        config
+            .keepalives_idle(SILENCE)
+            .keepalives_interval(SILENCE / 3)
+            .keepalives_retries(3);
+        config.application_name("millstream");
+        let tls = match &options.ca_file {
+            Some(path) => {
+                config.ssl_mode(SslMode::Require);
+                let pem = std::fs::read(path).map_err(|source| Error::Input {
+                    path: path.clone(),
+                    source,
+                })?;
+                Some(trusting(&pem).map_err(|why| wrong(format!("{}: {why}", path.display())))?)
+            }
+            None => {
+                let dialled = config.get_hostaddrs();
+                let near = config.get_hosts().iter().all(is_near) && dialled.iter().all(std::net::IpAddr::is_loopback);
+                let named = !(config.get_hosts().is_empty() && dialled.is_empty());
+                if config.get_ssl_mode() == SslMode::Require {
+                    return Err(wrong(
+                        "encryption takes ca_file, the authority of the server's certificate".into(),
+                    ));
+                }
+                if !(options.insecure || near && named) {
+                    return Err(wrong(
+                        "the server is on another machine: name the authority of its certificate with ca_file, or say \
+                         insecure = true"
+                            .into(),
+                    ));
+                }
+                config.ssl_mode(SslMode::Disable);
+                None
+            }
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            config,
+            tls,
+        })
+    }
+
+    pub(super) fn connect(&self) -> Result<Client, postgres::Error> {
+        match &self.tls {
+            Some(tls) => self.config.connect(tls.clone()),
+            None => self.config.connect(NoTls),
+        }
+    }
+
+    /// The error where a run cannot begin.
+    pub(super) fn refused(&self, error: &postgres::Error) -> Error {
+        Error::Config(format!("{}: {}", self.name, self.words(error)))
+    }
+
+    /// The error where a run cannot go on.
+    pub(super) fn lost(&self, error: &postgres::Error) -> Error {
+        Error::Output {
+            path: PathBuf::from(&self.name),
+            source: std::io::Error::other(self.words(error)),
+        }
+    }
+
+    fn words(&self, error: &postgres::Error) -> String {
+        let user = self.config.get_user().unwrap_or_default();
+        let database = self.config.get_dbname().unwrap_or(user);
+        match error.as_db_error() {
+            Some(e) if *e.code() == SqlState::INVALID_PASSWORD => {
+                format!("the server does not let in `{user}` with this password: see password_file and PGPASSWORD")
+            }
+            Some(e) if *e.code() == SqlState::INVALID_CATALOG_NAME => {
+                format!("the server has no database `{database}`: make it with CREATE DATABASE, or name another one")
+            }
+            Some(e) if *e.code() == SqlState::INSUFFICIENT_PRIVILEGE => {
+                format!(
+                    "`{user}` may not do what it takes in the database `{database}`: {}",
+                    e.message()
+                )
+            }
+            Some(e) => format!("{} (SQLSTATE {})", e.message(), e.code().code()),
+            None => {
+                let mut words = error.to_string();
+                let mut source = std::error::Error::source(error);
+                while let Some(cause) = source {
+                    words = format!("{words}: {cause}");
+                    source = cause.source();
+                }
+                words
+            }
+        }
+    }
+}
+
+/// Whether nobody on another machine hears what is said.
+fn is_near(host: &Host) -> bool {
+    match host {
+        Host::Tcp(host) => {
+            let address = host.parse::<std::net::IpAddr>();
+            address.map_or(host == "localhost", |address| address.is_loopback())
+        }
+        #[cfg(unix)]
+        Host::Unix(_) => true,
+    }
+}
+
+/// Trusts certificates of these authorities.
+fn trusting(pem: &[u8]) -> Result<MakeRustlsConnect, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|e| format!("it holds no certificate in PEM form: {e}"))?;
+        roots.add(certificate).map_err(|e| e.to_string())?;
+    }
+    if roots.is_empty() {
+        return Err("it holds no certificate in PEM form".into());
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.map_err(|e| e.to_string())?.with_root_certificates(roots);
+    Ok(MakeRustlsConnect::new(config.with_no_client_auth()))
+}

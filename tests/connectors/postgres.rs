@@ -1,0 +1,310 @@
+//! Reports in a real PostgreSQL: right, whole, and there once, whatever becomes of the run and of the server.
+
+use crate::command::Place;
+use crate::runs::{PAGES, ROWS, Running, counted, generate, is_right};
+use crate::server::Server;
+use postgres::{Client, NoTls};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+const COUNT: &str = "100000";
+
+/// A database of its own, and a client of it.
+struct Database {
+    server: Server,
+    name: String,
+    client: Client,
+}
+
+impl Database {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let server = Server::named("postgres");
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("test_{}_{number}", std::process::id());
+        let mut first = client(&server, "postgres");
+        first.batch_execute(&format!("CREATE DATABASE {name}")).unwrap();
+        let client = client(&server, &name);
+        Self { server, name, client }
+    }
+
+    fn url(&self) -> String {
+        format!(
+            "postgresql://millstream@127.0.0.1:{}/{}",
+            self.server.says("port"),
+            self.name
+        )
+    }
+
+    /// The sink of a configuration.
+    fn sink(&self) -> String {
+        let password = self.server.path("password");
+        format!(
+            "[[sink]]\ntype = \"postgres\"\nurl = \"{}\"\npassword_file = \"{}\"\n",
+            self.url(),
+            password.display()
+        )
+    }
+
+    /// Everything of these columns of a table, as text, in their order.
+    fn rows(&mut self, columns: &str, table: &str) -> Vec<String> {
+        let rows = self
+            .client
+            .query(&format!("SELECT ({columns})::text FROM {table}"), &[])
+            .unwrap();
+        let mut rows: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        rows.sort();
+        rows
+    }
+
+    /// All tables but who wrote them.
+    fn all(&mut self) -> Vec<Vec<String>> {
+        vec![
+            self.rows(
+                "feed, window_start, window_end, key, part, rows, revision, final, summary",
+                "windows",
+            ),
+            self.rows("t.*", "column_statistics t"),
+            self.rows("t.*", "matrices t"),
+            self.rows("t.*", "alerts t"),
+        ]
+    }
+}
+
+fn client(server: &Server, database: &str) -> Client {
+    let mut config = postgres::Config::new();
+    config.host("127.0.0.1").port(server.says("port").parse().unwrap());
+    config
+        .user("millstream")
+        .password(server.says("password"))
+        .dbname(database);
+    config.connect(NoTls).unwrap()
+}
+
+const STATISTICS: &str =
+    "[statistics]\ncovariance = true\nquantiles = [0.5]\n[[alert]]\nname = \"high\"\nwhen = \"c0.mean > 0\"\n";
+
+/// A file that comes to a database, a SQLite database and lines.
+fn configured(place: &Place, database: &Database, more: &str) {
+    let config = format!(
+        "feed = {{ type = \"file\", path = \"feed.csv\" }}\n{ROWS}{STATISTICS}{more}{}[[sink]]\ntype = \"sqlite\"\n\
+         path = \"stats.db\"\n[[sink]]\ntype = \"file\"\npath = \"out.ndjson\"\n",
+        database.sink()
+    );
+    place.write("run.toml", config);
+}
+
+/// The windows and statistics of the SQLite database, in the words of the other one.
+fn of_sqlite(place: &Place) -> (Vec<String>, Vec<String>) {
+    let connection = rusqlite::Connection::open(place.path("stats.db")).unwrap();
+    let all = |sql: &str| -> Vec<String> {
+        let mut statement = connection.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        let mut rows: Vec<String> = rows.map(Result::unwrap).collect();
+        rows.sort();
+        rows
+    };
+    let windows = all(
+        "SELECT feed || '|' || window_start || '|' || window_end || '|' || key || '|' || part || '|' || rows
+         || '|' || revision || '|' || final || '|' || lower(hex(summary)) FROM windows",
+    );
+    let columns = all(
+        "SELECT feed || '|' || window_start || '|' || key || '|' || column_name || '|' || count || '|' || missing
+         FROM column_statistics",
+    );
+    (windows, columns)
+}
+
+/// A feed of a file with exact expectations.
+fn with_rows() -> Place {
+    let place = Place::new();
+    generate(
+        &place,
+        COUNT,
+        &["--format", "csv", "-o", "feed.csv", "--missing", "0.01"],
+    );
+    place
+}
+
+#[test]
+fn reports_are_those_of_the_lines_and_of_sqlite() {
+    let (place, mut database) = (with_rows(), Database::new());
+    configured(&place, &database, "");
+    let checked = place.run(&["validate", "run.toml"]);
+    assert_eq!(checked.status, 0, "{}", checked.stderr);
+    assert!(
+        database
+            .rows("tablename", "pg_tables WHERE schemaname = 'public'")
+            .is_empty(),
+        "validate made tables"
+    );
+    let ran = place.run(&["run", "run.toml"]);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    is_right(&place, "out.ndjson");
+    let instant = |column: &str| format!("to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')");
+    let windows = format!(
+        "feed || '|' || {} || '|' || {} || '|' || key || '|' || part || '|' || rows || '|' || revision || '|' ||
+         final::int || '|' || encode(summary, 'hex')",
+        instant("window_start"),
+        instant("window_end")
+    );
+    let columns = format!(
+        "feed || '|' || {} || '|' || key || '|' || column_name || '|' || count || '|' || missing",
+        instant("window_start")
+    );
+    let (expected_windows, expected_columns) = of_sqlite(&place);
+    assert!(expected_windows.len() > 500);
+    assert!(database.rows(&windows, "windows") == expected_windows);
+    assert!(database.rows(&columns, "column_statistics") == expected_columns);
+    // The numbers to the last digit: both hold 64 bits.
+    let connection = rusqlite::Connection::open(place.path("stats.db")).unwrap();
+    for (table, value) in [
+        ("column_statistics", "variance"),
+        ("column_statistics", "min"),
+        ("matrices", "value"),
+    ] {
+        let sql = format!("SELECT {value} FROM {table} WHERE {value} IS NOT NULL ORDER BY {value}");
+        let mut statement = connection.prepare(&sql).unwrap();
+        let expected = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap);
+        let expected: Vec<f64> = expected.collect();
+        let rows = database.client.query(&sql, &[]).unwrap();
+        let found: Vec<f64> = rows.iter().map(|row| row.get(0)).collect();
+        assert!(found == expected && !found.is_empty(), "{table}.{value}");
+    }
+    let quantiles = "SELECT count(*) FROM column_statistics WHERE (quantiles->>'0.5')::float8 BETWEEN min AND max";
+    let quantiles: i64 = database.client.query_one(quantiles, &[]).unwrap().get(0);
+    assert_eq!(quantiles as usize, expected_columns.len());
+    let alerts: i64 = connection
+        .query_row("SELECT count(*) FROM alerts", [], |row| row.get(0))
+        .unwrap();
+    assert!(alerts > 0);
+    assert_eq!(database.rows("t.*", "alerts t").len(), alerts as usize);
+
+    // A second run of the same leaves the same.
+    let whole = database.all();
+    let ran = place.run(&["run", "run.toml"]);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert!(database.all() == whole);
+}
+
+/// Slow enough to be disturbed, with a checkpoint now and then.
+const DISTURBED: &str =
+    "[state]\ndirectory = \"state\"\ninterval = \"20ms\"\n[engine]\nbatch_rows = 500\nbatch_delay = \"1ms\"\n";
+
+/// What an undisturbed run leaves.
+fn undisturbed(place: &Place) -> Vec<Vec<String>> {
+    let mut database = Database::new();
+    configured(place, &database, "");
+    let ran = place.run(&["run", "run.toml"]);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    for file in ["stats.db", "stats.db-wal", "stats.db-shm", "out.ndjson"] {
+        let _ = std::fs::remove_file(place.path(file));
+    }
+    database.all()
+}
+
+#[test]
+fn a_killed_run_goes_on_and_every_report_is_there_once() {
+    let place = with_rows();
+    let whole = undisturbed(&place);
+    let mut database = Database::new();
+    configured(&place, &database, DISTURBED);
+    for millis in [5, 40, 90, 150, 250] {
+        let mut running = Running::start(&place, &["run", "run.toml"]);
+        running.hear(Duration::from_millis(millis));
+        running.kill();
+    }
+    let ran = place.run(&["run", "run.toml"]);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    assert!(database.all() == whole);
+}
+
+#[test]
+fn a_server_that_starts_again_gets_what_it_missed() {
+    let place = with_rows();
+    let whole = undisturbed(&place);
+    let mut database = Database::new();
+    configured(&place, &database, &format!("{DISTURBED}{PAGES}"));
+    let mut running = Running::start(&place, &["run", "run.toml"]);
+    let pages = running.pages();
+    while counted(pages, "rows_in_total") == 0 {
+        running.hear(Duration::from_millis(1));
+    }
+    database.server.restart();
+    let (status, said) = running.end();
+    assert_eq!(status, 0, "{said}");
+    database.client = client(&database.server, &database.name);
+    assert!(database.all() == whole);
+}
+
+#[test]
+fn what_is_wrong_is_said_before_a_row_is_taken() {
+    let (place, database) = (Place::new(), Database::new());
+    place.write("feed.csv", "ts,key,c0,c1,c2\n1,1,1,1,1\n");
+    place.write("wrong", "not the password\n");
+    let url = database.url();
+    let missing = url.replace(&database.name, "no_such_database");
+    let nobody = "postgresql://millstream@127.0.0.1:1/x";
+    let password = database.server.path("password");
+    let password = password.display();
+    for (url, password, more, words) in [
+        (
+            url.as_str(),
+            "wrong".to_owned(),
+            "",
+            "does not let in `millstream` with this password",
+        ),
+        (&missing, password.to_string(), "", "no database `no_such_database`"),
+        (nobody, password.to_string(), "", "refused"),
+        (
+            "postgresql://u@192.0.2.1/x",
+            password.to_string(),
+            "",
+            "insecure = true",
+        ),
+        (
+            "postgresql://u:secret@127.0.0.1/x",
+            password.to_string(),
+            "",
+            "password_file",
+        ),
+        (
+            "nonsense",
+            password.to_string(),
+            "",
+            "postgresql://USER@HOST:PORT/DATABASE",
+        ),
+    ] {
+        let config = format!(
+            "feed = {{ type = \"file\", path = \"feed.csv\" }}\n{ROWS}[[sink]]\ntype = \"postgres\"\nurl = \"{url}\"\n\
+             password_file = \"{password}\"\n{more}"
+        );
+        place.write("run.toml", config);
+        for command in ["run", "validate"] {
+            let ran = place.run(&[command, "run.toml"]);
+            ran.fails(78, &[words]);
+            assert!(!ran.stderr.contains("secret"), "{}", ran.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_certificate_is_trusted_if_its_authority_is() {
+    let (place, mut database) = (with_rows(), Database::new());
+    configured(&place, &database, "");
+    let plain = std::fs::read_to_string(place.path("run.toml")).unwrap();
+    let with = |authority: &std::path::Path| {
+        let sink = format!("type = \"postgres\"\nca_file = \"{}\"\n", authority.display());
+        plain.replace("type = \"postgres\"\n", &sink)
+    };
+    // Another server's authority has not signed this one's certificate.
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    place.write("other.pem", other.cert.pem());
+    place.write("run.toml", with(&place.path("other.pem")));
+    place.run(&["run", "run.toml"]).fails(78, &["certificate"]);
+    place.write("run.toml", with(&database.server.path("ca.pem")));
+    let ran = place.run(&["run", "run.toml"]);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    is_right(&place, "out.ndjson");
+    assert!(!database.rows("feed", "windows").is_empty());
+}
