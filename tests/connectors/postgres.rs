@@ -1,9 +1,10 @@
 //! Reports in a real PostgreSQL: right, whole, and there once, whatever becomes of the run and of the server.
 
 use crate::command::Place;
-use crate::runs::{PAGES, ROWS, Running, counted, generate, is_right};
+use crate::runs::{PAGES, ROWS, Running, generate, is_right, wait_for_rows};
 use crate::server::Server;
 use postgres::{Client, NoTls};
+use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -115,6 +116,28 @@ fn of_sqlite(place: &Place) -> (Vec<String>, Vec<String>) {
     (windows, columns)
 }
 
+fn instant(column: &str) -> String {
+    format!("to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')")
+}
+
+/// A window in the words of `of_sqlite`.
+fn windows_text() -> String {
+    format!(
+        "feed || '|' || {} || '|' || {} || '|' || key || '|' || part || '|' || rows || '|' || revision || '|' ||
+         final::int || '|' || encode(summary, 'hex')",
+        instant("window_start"),
+        instant("window_end")
+    )
+}
+
+/// A column's statistics in the words of `of_sqlite`.
+fn columns_text() -> String {
+    format!(
+        "feed || '|' || {} || '|' || key || '|' || column_name || '|' || count || '|' || missing",
+        instant("window_start")
+    )
+}
+
 /// A feed of a file with exact expectations.
 fn with_rows() -> Place {
     let place = Place::new();
@@ -141,21 +164,10 @@ fn reports_are_those_of_the_lines_and_of_sqlite() {
     let ran = place.run(&["run", "run.toml"]);
     assert_eq!(ran.status, 0, "{}", ran.stderr);
     is_right(&place, "out.ndjson");
-    let instant = |column: &str| format!("to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')");
-    let windows = format!(
-        "feed || '|' || {} || '|' || {} || '|' || key || '|' || part || '|' || rows || '|' || revision || '|' ||
-         final::int || '|' || encode(summary, 'hex')",
-        instant("window_start"),
-        instant("window_end")
-    );
-    let columns = format!(
-        "feed || '|' || {} || '|' || key || '|' || column_name || '|' || count || '|' || missing",
-        instant("window_start")
-    );
     let (expected_windows, expected_columns) = of_sqlite(&place);
     assert!(expected_windows.len() > 500);
-    assert!(database.rows(&windows, "windows") == expected_windows);
-    assert!(database.rows(&columns, "column_statistics") == expected_columns);
+    assert!(database.rows(&windows_text(), "windows") == expected_windows);
+    assert!(database.rows(&columns_text(), "column_statistics") == expected_columns);
     // The numbers to the last digit: both hold 64 bits.
     let connection = rusqlite::Connection::open(place.path("stats.db")).unwrap();
     for (table, value) in [
@@ -219,22 +231,155 @@ fn a_killed_run_goes_on_and_every_report_is_there_once() {
     assert!(database.all() == whole);
 }
 
+/// The rows of the feed, of which the first half is there.
+fn half(place: &Place) -> (std::fs::File, String) {
+    let text = std::fs::read_to_string(place.path("feed.csv")).unwrap();
+    let middle = text[..text.len() / 2].rfind('\n').unwrap() + 1;
+    let mut file = std::fs::File::create(place.path("feed.csv")).unwrap();
+    file.write_all(&text.as_bytes()[..middle]).unwrap();
+    (file, text[middle..].to_owned())
+}
+
+/// A run that goes on, and its pages.
+fn following(place: &Place) -> (Running, std::net::SocketAddr) {
+    let config = std::fs::read_to_string(place.path("run.toml")).unwrap();
+    place.write(
+        "run.toml",
+        config.replace("\"feed.csv\" }", "\"feed.csv\", follow = true }"),
+    );
+    let mut running = Running::start(place, &["run", "run.toml"]);
+    let pages = running.pages();
+    (running, pages)
+}
+
+fn windows(database: &mut Database) -> i64 {
+    database
+        .client
+        .query_one("SELECT count(*) FROM windows", &[])
+        .unwrap()
+        .get(0)
+}
+
 #[test]
-fn a_server_that_starts_again_gets_what_it_missed() {
+fn a_server_that_crashes_gets_what_it_missed() {
     let place = with_rows();
     let whole = undisturbed(&place);
     let mut database = Database::new();
     configured(&place, &database, &format!("{DISTURBED}{PAGES}"));
-    let mut running = Running::start(&place, &["run", "run.toml"]);
-    let pages = running.pages();
-    while counted(pages, "rows_in_total") == 0 {
-        running.hear(Duration::from_millis(1));
+    let (mut file, rest) = half(&place);
+    let (running, pages) = following(&place);
+    while windows(&mut database) == 0 {
+        std::thread::yield_now();
     }
-    database.server.restart();
+    database.server.kill();
+    // Whatever is stored next finds nobody.
+    file.write_all(rest.as_bytes()).unwrap();
+    database.server.start();
+    wait_for_rows(pages, COUNT.parse().unwrap());
+    running.signal("-TERM");
     let (status, said) = running.end();
     assert_eq!(status, 0, "{said}");
+    // What was open then closes at the end of the file.
+    let config = std::fs::read_to_string(place.path("run.toml")).unwrap();
+    place.write("run.toml", config.replace(", follow = true", ""));
+    let ran = place.run(&["run", "run.toml"]);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
     database.client = client(&database.server, &database.name);
     assert!(database.all() == whole);
+}
+
+/// What a run wrote behind its checkpoint is taken out when it goes on, and nothing of others.
+#[test]
+fn what_was_written_behind_a_checkpoint_is_taken_out() {
+    let place = with_rows();
+    let whole = undisturbed(&place);
+    let mut database = Database::new();
+    configured(&place, &database, &format!("{DISTURBED}{PAGES}"));
+    let (mut file, rest) = half(&place);
+    let (running, _) = following(&place);
+    while windows(&mut database) == 0 {
+        std::thread::yield_now();
+    }
+    running.kill();
+    // Parts that will not come again: the first as if of this run, the second of another one.
+    for (part, writer) in [(77, "writer"), (78, "writer + 1")] {
+        let copy = format!(
+            "INSERT INTO windows SELECT feed, window_start, window_end, key, {part}, rows, 0, true, summary, {writer}, 1 << 30
+             FROM windows LIMIT 1"
+        );
+        database.client.batch_execute(&copy).unwrap();
+        let beside = format!(
+            "INSERT INTO column_statistics SELECT feed, window_start, window_end, key, {part}, 'c0', 1, 0 FROM windows
+             WHERE part = {part}"
+        );
+        database.client.batch_execute(&beside).unwrap();
+    }
+    file.write_all(rest.as_bytes()).unwrap();
+    let config = std::fs::read_to_string(place.path("run.toml")).unwrap();
+    place.write("run.toml", config.replace(", follow = true", ""));
+    let ran = place.run(&["run", "run.toml"]);
+    assert_eq!(ran.status, 0, "{}", ran.stderr);
+    for table in ["windows", "column_statistics"] {
+        let parts = database.rows("part", &format!("{table} WHERE part > 0"));
+        assert_eq!(parts, ["78"], "{table}");
+        let gone = format!("DELETE FROM {table} WHERE part > 0");
+        database.client.batch_execute(&gone).unwrap();
+    }
+    assert!(database.all() == whole);
+    // A database that has less than the checkpoint says is another one.
+    database.client.batch_execute("DELETE FROM writers").unwrap();
+    place
+        .run(&["run", "run.toml"])
+        .fails(78, &["less than the checkpoint", "--discard-state"]);
+}
+
+/// More keys than there may be, with preliminary reports: what is left is what SQLite is left with.
+#[test]
+fn parts_take_the_place_of_preliminary_reports() {
+    let place = Place::new();
+    let rows = [
+        "generate",
+        "--rows",
+        "20000",
+        "--columns",
+        "3",
+        "--keys",
+        "300",
+        "--seed",
+        "6",
+        "--step",
+        "1ms",
+    ];
+    let made = place.run(&[&rows[..], &["--disorder", "300ms", "-o", "feed.csv"]].concat());
+    assert_eq!(made.status, 0, "{}", made.stderr);
+    let text = std::fs::read_to_string(place.path("feed.csv")).unwrap();
+    let (header, rows) = text.split_once('\n').unwrap();
+    let rows: Vec<&str> = rows.lines().collect();
+    let mut file = std::fs::File::create(place.path("feed.csv")).unwrap();
+    writeln!(file, "{header}").unwrap();
+    let mut database = Database::new();
+    let config = format!(
+        "feed = {{ type = \"file\", path = \"feed.csv\", follow = true }}\n{PAGES}{ROWS}emit = \"update\"\nemit_interval = \"1ms\"\n\
+         [limits]\nkeys = 100\n[engine]\nbatch_rows = 300\nbatch_delay = \"1ms\"\n{}[[sink]]\ntype = \"sqlite\"\n\
+         path = \"stats.db\"\n[[sink]]\ntype = \"file\"\npath = \"out.ndjson\"\n",
+        database.sink()
+    );
+    place.write("run.toml", config);
+    let mut running = Running::start(&place, &["run", "run.toml"]);
+    let pages = running.pages();
+    for (number, piece) in (1..).zip(rows.chunks(200)) {
+        writeln!(file, "{}", piece.join("\n")).unwrap();
+        wait_for_rows(pages, 200 * number);
+    }
+    running.signal("-TERM");
+    let (status, said) = running.end();
+    assert_eq!(status, 0, "{said}");
+    let (windows, columns) = of_sqlite(&place);
+    assert!(!database.rows("part", "windows WHERE part > 0").is_empty());
+    let said = std::fs::read_to_string(place.path("out.ndjson")).unwrap();
+    assert!(said.contains("\"final\":false"), "nothing was preliminary");
+    assert!(database.rows(&windows_text(), "windows") == windows);
+    assert!(database.rows(&columns_text(), "column_statistics") == columns);
 }
 
 #[test]

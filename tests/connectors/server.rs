@@ -38,9 +38,14 @@ impl Server {
         self.folder().join(name)
     }
 
-    /// Has it end and start again, with its data and on its ports.
-    pub(crate) fn restart(&self) {
-        self.service("restart");
+    /// Ends it at once, as a crash does.
+    pub(crate) fn kill(&self) {
+        self.service("kill");
+    }
+
+    /// Starts it again, with its data.
+    pub(crate) fn start(&self) {
+        self.service("start");
     }
 
     fn service(&self, what: &str) {
