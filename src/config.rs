@@ -3,8 +3,11 @@
 //! Every name that is not known is an error, as a misspelt option would otherwise be one that does nothing. What can be
 //! checked without touching anything (types, ranges, expressions, formats) is checked here.
 
+mod connectors;
+mod feeds;
 mod lines;
 mod raw;
+mod sinks;
 mod typed;
 mod values;
 
@@ -13,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::expr::{Definition, Expr};
 use crate::io::TimeUnit;
 use crate::io::live::{ColumnType, WireFormat};
+use crate::io::remote::{KafkaFeed, MqttFeed, PostgresFeed, RabbitmqFeed, RedisFeed, Remote};
 use crate::io::sink::{DEFAULT_ROLL_BYTES, SinkFormat, SinkOptions};
 use crate::spec::{Precision, Spec};
 use raw::Raw;
@@ -114,6 +118,30 @@ pub enum FeedKind {
         /// A file of headers to send, one a line.
         headers_file: Option<PathBuf>,
     },
+    /// Messages of a Kafka topic.
+    Kafka(KafkaFeed),
+    /// Messages of a RabbitMQ queue.
+    Rabbitmq(RabbitmqFeed),
+    /// Entries of a Redis stream.
+    Redis(RedisFeed),
+    /// Messages of MQTT topics.
+    Mqtt(MqttFeed),
+    /// Rows of a PostgreSQL query.
+    Postgres(PostgresFeed),
+}
+
+impl FeedKind {
+    /// The server that is asked, where it is one that others run.
+    pub fn server(&self) -> Option<&Remote> {
+        match self {
+            Self::Kafka(KafkaFeed { server, .. })
+            | Self::Rabbitmq(RabbitmqFeed { server, .. })
+            | Self::Redis(RedisFeed { server, .. })
+            | Self::Mqtt(MqttFeed { server, .. })
+            | Self::Postgres(PostgresFeed { server, .. }) => Some(server),
+            _ => None,
+        }
+    }
 }
 
 /// Who may send, and see.

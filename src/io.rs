@@ -22,6 +22,8 @@ pub mod http_poll;
 mod interrupt;
 pub mod journal;
 pub mod live;
+#[cfg(any(feature = "kafka", feature = "mqtt", feature = "rabbitmq", feature = "redis"))]
+mod messages;
 #[cfg(feature = "net")]
 pub mod monitor;
 pub mod ndjson;
@@ -32,6 +34,7 @@ mod output;
 pub mod parquet;
 pub(crate) mod places;
 mod rejected;
+pub mod remote;
 mod seen;
 #[cfg(feature = "net")]
 mod serve;

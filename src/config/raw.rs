@@ -51,13 +51,40 @@ pub(super) struct RawFeed {
     pub(super) token_env: Option<String>,
     #[serde(default)]
     pub(super) insecure: bool,
+    // Of servers that others run.
+    pub(super) brokers: Option<String>,
+    pub(super) user: Option<String>,
+    pub(super) password_file: Option<PathBuf>,
+    pub(super) password_env: Option<String>,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) topic: Option<OneOrMany<String>>,
+    pub(super) group: Option<String>,
+    pub(super) start: Option<String>,
+    pub(super) queue: Option<String>,
+    pub(super) prefetch: Option<u16>,
+    pub(super) stream: Option<String>,
+    pub(super) field: Option<String>,
+    pub(super) client_id: Option<String>,
+    #[serde(default)]
+    pub(super) levels: BTreeMap<String, usize>,
+    pub(super) query: Option<String>,
+    pub(super) column: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
-pub(super) enum OneOrMany {
-    One(PathBuf),
-    Many(Vec<PathBuf>),
+pub(super) enum OneOrMany<T = PathBuf> {
+    One(T),
+    Many(Vec<T>),
+}
+
+impl<T> OneOrMany<T> {
+    pub(super) fn into_vec(self) -> Vec<T> {
+        match self {
+            Self::One(one) => vec![one],
+            Self::Many(many) => many,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -132,10 +159,23 @@ pub(super) struct RawSink {
     pub(super) format: Option<String>,
     pub(super) path: Option<PathBuf>,
     pub(super) roll: Option<String>,
+    // Of servers that others run.
     pub(super) url: Option<String>,
+    pub(super) brokers: Option<String>,
+    pub(super) user: Option<String>,
     pub(super) password_file: Option<PathBuf>,
+    pub(super) password_env: Option<String>,
     pub(super) ca_file: Option<PathBuf>,
-    pub(super) insecure: Option<bool>,
+    #[serde(default)]
+    pub(super) insecure: bool,
+    pub(super) topic: Option<String>,
+    pub(super) exchange: Option<String>,
+    pub(super) routing_key: Option<String>,
+    pub(super) stream: Option<String>,
+    pub(super) hash: Option<String>,
+    pub(super) ttl: Option<String>,
+    pub(super) channel: Option<String>,
+    pub(super) client_id: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,20 +1,12 @@
 //! What the words of a configuration mean: from the file's tables to typed values.
 
-use super::raw::{
-    OneOrMany, Raw, RawAlert, RawEngine, RawFeed, RawLimits, RawRows, RawServer, RawSink, RawState, RawStatistics,
-    RawWindow,
-};
-use super::values::{address, at_least_one, config, duration, duration_ns, page, size_bytes, some_time, without, word};
-use super::{
-    Access, AlertConfig, Backend, Config, EngineConfig, FeedConfig, FeedKind, LimitsConfig, RowsConfig, StateConfig,
-    roll_bytes, sink_format,
-};
+use super::raw::{Raw, RawAlert, RawEngine, RawLimits, RawRows, RawServer, RawState, RawStatistics, RawWindow};
+use super::values::{address, at_least_one, config, duration, duration_ns, size_bytes, some_time, without, word};
+use super::{Access, AlertConfig, Backend, Config, EngineConfig, FeedConfig, LimitsConfig, RowsConfig, StateConfig};
 use crate::engine::Lateness;
 use crate::error::{Error, Result};
 use crate::expr::{Definition, Expr, Formula};
 use crate::io::TimeUnit;
-use crate::io::live::{ColumnType, WireFormat};
-use crate::io::sink::{PostgresOptions, SinkFormat, SinkOptions};
 use crate::spec::{Precision, Regression, Spec, Window};
 use crate::units;
 use std::collections::HashSet;
@@ -80,140 +72,6 @@ impl Raw {
             server_access: self.server.map(RawServer::access).unwrap_or_default(),
             fingerprint,
             source: None,
-        })
-    }
-}
-
-impl RawFeed {
-    /// Every option is one that a feed of this type has.
-    fn fits_its_type(&self, place: &str) -> Result<()> {
-        let kind = self.kind.as_str();
-        let of = |kinds: &[&str], is_there: bool| is_there && !kinds.contains(&kind);
-        let why = format!("a feed of type {kind} has no such option");
-        without(
-            place,
-            &why,
-            &[
-                ("listen", of(&["tcp", "udp", "http"], self.listen.is_some())),
-                ("path", of(&["file"], self.path.is_some())),
-                ("follow", of(&["file"], self.follow.is_some())),
-                ("url", of(&["http_poll"], self.url.is_some())),
-                ("interval", of(&["http_poll"], self.interval.is_some())),
-                ("headers_file", of(&["http_poll"], self.headers_file.is_some())),
-                ("tls", of(&["tcp", "http"], self.tls.is_some())),
-                ("token_file", of(&["tcp", "http"], self.token_file.is_some())),
-                ("token_env", of(&["tcp", "http"], self.token_env.is_some())),
-                ("insecure", of(&["tcp", "udp", "http"], self.insecure)),
-            ],
-        )?;
-        let is_binary = self.format.as_deref() == Some("binary");
-        without(
-            place,
-            "only format = \"binary\" has it",
-            &[("values", self.values.is_some() && !is_binary)],
-        )
-    }
-
-    fn typed(self, single: bool) -> Result<FeedConfig> {
-        let name = match (&self.name, single) {
-            (Some(name), _) if !name.is_empty() => name.clone(),
-            (None, true) => "main".into(),
-            _ => {
-                return Err(Error::Config(
-                    "every one of several feeds needs a name of its own".into(),
-                ));
-            }
-        };
-        let what = |option: &str| format!("feed `{name}`: {option}");
-        self.fits_its_type(&what(""))?;
-        let listen = || match &self.listen {
-            Some(text) => address(&what("listen"), text),
-            None => Err(config(
-                &what("listen"),
-                "a feed of this type needs an address, such as 127.0.0.1:7400",
-            )),
-        };
-        let kind = match self.kind.as_str() {
-            "stdin" => FeedKind::Stdin,
-            "file" => FeedKind::File {
-                paths: match self.path {
-                    Some(OneOrMany::One(path)) => vec![path],
-                    Some(OneOrMany::Many(paths)) if !paths.is_empty() => paths,
-                    _ => return Err(config(&what("path"), "a feed of this type needs the path of a file")),
-                },
-                follow: self.follow.unwrap_or(false),
-            },
-            "tcp" => FeedKind::Tcp { listen: listen()? },
-            "udp" => FeedKind::Udp { listen: listen()? },
-            "http" => FeedKind::Http { listen: listen()? },
-            "http_poll" => FeedKind::HttpPoll {
-                url: page(&what("url"), self.url.as_deref())?,
-                interval: some_time(&what("interval"), self.interval.as_deref(), Duration::from_secs(1))?,
-                headers_file: self.headers_file.clone(),
-            },
-            other => {
-                return Err(config(
-                    &what("type"),
-                    format!("`{other}` is none of stdin, file, tcp, udp, http, http_poll"),
-                ));
-            }
-        };
-        let formats = [
-            ("csv", WireFormat::Csv),
-            ("ndjson", WireFormat::Ndjson),
-            ("arrow", WireFormat::Arrow),
-            ("binary", WireFormat::Binary),
-        ];
-        let format = match (&self.format, &kind) {
-            (Some(text), _) => Some(word(&what("format"), Some(text.as_str()), &formats, WireFormat::Csv)?),
-            // By its extension, which may be one of formats that are read whole.
-            (None, FeedKind::File { .. }) => None,
-            (None, _) => return Err(config(&what("format"), "name one of csv, ndjson, arrow, binary")),
-        };
-        match (&kind, format) {
-            (FeedKind::Udp { .. }, Some(WireFormat::Csv)) if self.columns.is_none() => {
-                return Err(config(
-                    &what("columns"),
-                    "a datagram has no header: name the columns in their order",
-                ));
-            }
-            (FeedKind::Udp { .. }, Some(WireFormat::Arrow)) => {
-                return Err(config(
-                    &what("format"),
-                    "udp takes csv, ndjson or binary, as a datagram is no stream",
-                ));
-            }
-            _ => {}
-        }
-        if format == Some(WireFormat::Binary) && self.columns.is_none() {
-            return Err(config(
-                &what("columns"),
-                "rows in binary have no header: name the columns in their order",
-            ));
-        }
-        let types = [
-            ("f64", ColumnType::F64),
-            ("f32", ColumnType::F32),
-            ("i64", ColumnType::I64),
-            ("text", ColumnType::Text),
-        ];
-        let of = |(column, text): (&String, &String)| {
-            let place = what(&format!("types.{column}"));
-            Ok((column.clone(), word(&place, Some(text), &types, ColumnType::F64)?))
-        };
-        Ok(FeedConfig {
-            types: self.types.iter().map(of).collect::<Result<_>>()?,
-            values: word(&what("values"), self.values.as_deref(), &types[..3], ColumnType::F64)?,
-            access: Access {
-                tls: self.tls.map(|tls| (tls.certificate, tls.key)),
-                token_file: self.token_file,
-                token_env: self.token_env,
-                insecure: self.insecure,
-            },
-            columns: self.columns,
-            name,
-            kind,
-            format,
         })
     }
 }
@@ -393,85 +251,6 @@ impl RawEngine {
                 Duration::from_millis(5),
             )?,
         })
-    }
-}
-
-impl RawSink {
-    /// The one with this number, from 1.
-    fn typed(self, number: usize) -> Result<SinkOptions> {
-        let place = format!("[[sink]] {number}: ");
-        let what = |option: &str| format!("{place}{option}");
-        let path = || {
-            self.path
-                .clone()
-                .ok_or_else(|| config(&what("path"), "a sink of this type needs a path"))
-        };
-        let rolls = |format: SinkFormat| {
-            let why = "only sinks of type file that write parquet have it";
-            without(
-                &place,
-                why,
-                &[("roll", self.roll.is_some() && format != SinkFormat::Parquet)],
-            )
-        };
-        if self.kind != "postgres" {
-            let why = "only sinks of type postgres have it";
-            let options = [
-                ("url", self.url.is_some()),
-                ("password_file", self.password_file.is_some()),
-                ("ca_file", self.ca_file.is_some()),
-                ("insecure", self.insecure.is_some()),
-            ];
-            without(&place, why, &options)?;
-        }
-        match self.kind.as_str() {
-            "stdout" => {
-                let why = "a sink of type stdout has no such option";
-                without(&place, why, &[("path", self.path.is_some())])?;
-                rolls(SinkFormat::Ndjson)?;
-                let format = self.format.as_deref().map_or(Ok(SinkFormat::Ndjson), str::parse);
-                let format = format.map_err(|e| config(&what("format"), e))?;
-                if format == SinkFormat::Parquet {
-                    let why = "standard output takes ndjson or csv; parquet needs a sink of type file";
-                    return Err(config(&what("format"), why));
-                }
-                Ok(SinkOptions::Stdout { format })
-            }
-            "file" => {
-                let path = path()?;
-                let format = sink_format(&path, self.format.as_deref()).map_err(|e| config(&what("format"), e))?;
-                rolls(format)?;
-                Ok(SinkOptions::File {
-                    format,
-                    roll_bytes: roll_bytes(self.roll.as_deref()).map_err(|e| config(&what("roll"), e))?,
-                    path,
-                })
-            }
-            "sqlite" => {
-                let why = "a sink of type sqlite has no such option";
-                without(&place, why, &[("format", self.format.is_some())])?;
-                rolls(SinkFormat::Ndjson)?;
-                Ok(SinkOptions::Sqlite { path: path()? })
-            }
-            "postgres" => {
-                let why = "a sink of type postgres has no such option";
-                let options = [("path", self.path.is_some()), ("format", self.format.is_some())];
-                without(&place, why, &options)?;
-                rolls(SinkFormat::Ndjson)?;
-                let why = "a sink of type postgres needs a url like postgresql://USER@HOST:PORT/DATABASE";
-                let url = self.url.clone().ok_or_else(|| config(&what("url"), why))?;
-                Ok(SinkOptions::Postgres(PostgresOptions {
-                    url,
-                    password_file: self.password_file.clone(),
-                    ca_file: self.ca_file.clone(),
-                    insecure: self.insecure.unwrap_or(false),
-                }))
-            }
-            other => Err(config(
-                &what("type"),
-                format!("`{other}` is none of stdout, file, sqlite, postgres"),
-            )),
-        }
     }
 }
 

@@ -221,6 +221,33 @@ impl Settled {
         Ok(self.schema.get_or_init(|| schema).clone())
     }
 
+    /// For rows that lack these columns, which are put beside them: columns that these do not fit with will not be
+    /// settled.
+    ///
+    /// # Errors
+    /// Where one of them is not among the columns of the feed, which are settled.
+    #[cfg(any(feature = "kafka", feature = "mqtt", feature = "rabbitmq", feature = "redis"))]
+    pub(super) fn without(self: &Arc<Self>, labels: &[String]) -> Result<Self> {
+        let Some(schema) = self.schema.get() else {
+            let (outer, labels) = (Arc::clone(self), labels.to_vec());
+            let fits = move |schema: &SchemaRef| match outer.fits.as_ref().filter(|_| outer.schema.get().is_none()) {
+                Some(fits) => fits(&labelled(schema, &labels)?),
+                None => Ok(()),
+            };
+            return Ok(Self::by(Arc::new(fits)));
+        };
+        let places = (0..schema.fields().len()).filter(|place| !labels.contains(schema.field(*place).name()));
+        let inner = schema.project(&places.collect::<Vec<_>>());
+        let inner = Arc::new(inner.map_err(|e| Error::Failed(e.to_string()))?);
+        match labelled(&inner, labels)? == *schema {
+            true => Ok(Self::of(inner)),
+            false => Err(Error::Config(format!(
+                "the state of the feed has other columns beside the rows than {}",
+                labels.join(", ")
+            ))),
+        }
+    }
+
     /// As this one, but with nothing settled: for rows that may yet be refused as a whole.
     #[cfg(feature = "net")]
     pub(super) fn trial(&self) -> Self {
@@ -229,6 +256,24 @@ impl Settled {
             fits: self.fits.clone(),
         }
     }
+}
+
+/// These columns, and behind them labels as text.
+///
+/// # Errors
+/// [`Error::Data`] where there is a column of that name.
+#[cfg(any(feature = "kafka", feature = "mqtt", feature = "rabbitmq", feature = "redis"))]
+pub(super) fn labelled(schema: &SchemaRef, labels: &[String]) -> Result<SchemaRef> {
+    use arrow::datatypes::{DataType, Field};
+    let fields = schema.fields().iter().cloned();
+    if let Some(twice) = labels.iter().find(|label| schema.column_with_name(label).is_some()) {
+        return Err(Error::Data(format!(
+            "the rows have a column `{twice}`, which is to be put beside them"
+        )));
+    }
+    let label = |name: &String| Arc::new(Field::new(name, DataType::Utf8, true));
+    let all: Vec<_> = fields.chain(labels.iter().map(label)).collect();
+    Ok(Arc::new(Schema::new(all)))
 }
 
 impl fmt::Debug for Settled {

@@ -20,7 +20,7 @@ mod stored;
 mod tables;
 
 pub(crate) use open::check;
-pub use open::{DEFAULT_ROLL_BYTES, PostgresOptions, SinkFormat, SinkOptions, open};
+pub use open::{DEFAULT_ROLL_BYTES, SinkFormat, SinkOptions, open};
 
 use crate::error::Result;
 use crate::report::{Alert, Emission};

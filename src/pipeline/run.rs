@@ -11,6 +11,7 @@
 mod appended;
 mod asked;
 mod clock;
+mod connectors;
 mod counts;
 mod environment;
 mod feed;

@@ -2,6 +2,7 @@
 
 use super::{Feed, Sink, SinkState, lines};
 use crate::error::{Error, Result};
+use crate::io::remote::{KafkaSink, MqttSink, RabbitmqSink, RedisSink, Remote};
 use std::path::{Path, PathBuf};
 
 /// The size at which a Parquet file is ended and the next begun, unless another is asked for: large enough to be read
@@ -84,41 +85,16 @@ pub enum SinkOptions {
         /// Its name.
         path: PathBuf,
     },
+    /// A topic of Kafka.
+    Kafka(KafkaSink),
+    /// An exchange of RabbitMQ.
+    Rabbitmq(RabbitmqSink),
+    /// Streams, hashes and channels of Redis.
+    Redis(RedisSink),
+    /// Topics of an MQTT broker.
+    Mqtt(MqttSink),
     /// A PostgreSQL database.
-    Postgres(PostgresOptions),
-}
-
-/// How a PostgreSQL database is reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PostgresOptions {
-    /// `postgresql://USER@HOST:PORT/DATABASE`, without a password.
-    pub url: String,
-    /// A file whose first line is the password; absent: the environment variable `PGPASSWORD`, where it is set.
-    pub password_file: Option<PathBuf>,
-    /// The authorities, in PEM form, one of which has signed the server's certificate: connections are then encrypted.
-    pub ca_file: Option<PathBuf>,
-    /// Whether a server on another machine may be spoken to in the clear.
-    pub insecure: bool,
-}
-
-impl PostgresOptions {
-    /// In the clear, with the password of the environment.
-    pub fn new(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            password_file: None,
-            ca_file: None,
-            insecure: false,
-        }
-    }
-
-    /// The database without who asks for it: no password is shown, be there one.
-    fn place(&self) -> &str {
-        let url = self.url.split_once("://").map_or("", |(_, rest)| rest);
-        let url = url.rsplit_once('@').map_or(url, |(_, rest)| rest);
-        url.split(['?', '#']).next().unwrap_or_default()
-    }
+    Postgres(Remote),
 }
 
 impl SinkOptions {
@@ -128,15 +104,52 @@ impl SinkOptions {
             Self::Stdout { .. } => "stdout".into(),
             Self::File { path, .. } => format!("file {}", path.display()),
             Self::Sqlite { path } => format!("sqlite {}", path.display()),
-            Self::Postgres(options) => format!("postgres {}", options.place()),
+            Self::Kafka(of) => format!("kafka {}/{}", of.server.place(), of.topic),
+            Self::Rabbitmq(of) => format!("rabbitmq {} {} {}", of.server.place(), of.exchange, of.routing_key),
+            Self::Redis(of) => {
+                let keys = [&of.stream, &of.hash, &of.channel].map(|key| key.as_deref().unwrap_or("-"));
+                format!("redis {} {}", of.server.place(), keys.join(" "))
+            }
+            Self::Mqtt(of) => format!("mqtt {} {}", of.server.place(), of.topic),
+            Self::Postgres(server) => format!("postgres {}", server.place()),
         }
     }
 
     /// The file that is written, if it is one.
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::Stdout { .. } | Self::Postgres(_) => None,
             Self::File { path, .. } | Self::Sqlite { path } => Some(path),
+            _ => None,
+        }
+    }
+
+    /// The server that is written to, if it is one that others run.
+    pub fn server(&self) -> Option<&Remote> {
+        match self {
+            Self::Kafka(KafkaSink { server, .. })
+            | Self::Rabbitmq(RabbitmqSink { server, .. })
+            | Self::Redis(RedisSink { server, .. })
+            | Self::Mqtt(MqttSink { server, .. })
+            | Self::Postgres(server) => Some(server),
+            _ => None,
+        }
+    }
+
+    /// Its type, which is the name of the feature that it takes, if it takes one.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Stdout { .. } => "stdout",
+            Self::File {
+                format: SinkFormat::Parquet,
+                ..
+            } => "parquet",
+            Self::File { .. } => "file",
+            Self::Sqlite { .. } => "sqlite",
+            Self::Kafka(_) => "kafka",
+            Self::Rabbitmq(_) => "rabbitmq",
+            Self::Redis(_) => "redis",
+            Self::Mqtt(_) => "mqtt",
+            Self::Postgres(_) => "postgres",
         }
     }
 }
@@ -155,14 +168,21 @@ pub fn open(options: &SinkOptions, feeds: &[Feed], state: Option<&SinkState>) ->
             "standard output takes ndjson or csv; Parquet needs a sink of type file".into(),
         )),
         SinkOptions::Stdout { format } => lines::open(name, Path::new("-"), *format, feeds, None),
+        #[cfg(feature = "parquet")]
         SinkOptions::File {
             path,
             format: SinkFormat::Parquet,
             roll_bytes,
-        } => parquet(name, path, *roll_bytes, feeds, state),
-        SinkOptions::File { path, format, .. } => lines::open(name, path, *format, feeds, state),
-        SinkOptions::Sqlite { path } => sqlite(name, path, feeds, state),
-        SinkOptions::Postgres(options) => postgres(name, options, feeds, state),
+        } => super::rolling::RollingSink::open(name, path, *roll_bytes, feeds, state).map(boxed),
+        SinkOptions::File { path, format, .. } if *format != SinkFormat::Parquet => {
+            lines::open(name, path, *format, feeds, state)
+        }
+        #[cfg(feature = "sqlite")]
+        SinkOptions::Sqlite { path } => super::sqlite::SqliteSink::open(name, path, feeds, state).map(boxed),
+        #[cfg(feature = "postgres")]
+        SinkOptions::Postgres(server) => super::postgres::PostgresSink::open(name, server, feeds, state).map(boxed),
+        // A sink that this build lacks.
+        other => Err(missing(&name, other.kind())),
     }
 }
 
@@ -182,56 +202,16 @@ pub(crate) fn check(options: &SinkOptions, feeds: &[Feed]) -> Result<()> {
             super::sqlite::Database::open(path).map(drop)
         }
         #[cfg(feature = "postgres")]
-        SinkOptions::Postgres(of) => super::postgres::check(&options.name(), of, feeds),
+        SinkOptions::Postgres(server) => super::postgres::check(&options.name(), server, feeds),
         _ => Ok(()),
     }
 }
 
-#[cfg(feature = "parquet")]
-fn parquet(
-    name: String,
-    path: &Path,
-    roll_bytes: u64,
-    feeds: &[Feed],
-    state: Option<&SinkState>,
-) -> Result<Box<dyn Sink>> {
-    Ok(Box::new(super::rolling::RollingSink::open(
-        name, path, roll_bytes, feeds, state,
-    )?))
+#[cfg(any(feature = "parquet", feature = "postgres", feature = "sqlite"))]
+fn boxed(sink: impl Sink + 'static) -> Box<dyn Sink> {
+    Box::new(sink)
 }
 
-#[cfg(not(feature = "parquet"))]
-fn parquet(name: String, _: &Path, _: u64, _: &[Feed], _: Option<&SinkState>) -> Result<Box<dyn Sink>> {
-    Err(missing(&name, "parquet"))
-}
-
-#[cfg(feature = "sqlite")]
-fn sqlite(name: String, path: &Path, feeds: &[Feed], state: Option<&SinkState>) -> Result<Box<dyn Sink>> {
-    Ok(Box::new(super::sqlite::SqliteSink::open(name, path, feeds, state)?))
-}
-
-#[cfg(not(feature = "sqlite"))]
-fn sqlite(name: String, _: &Path, _: &[Feed], _: Option<&SinkState>) -> Result<Box<dyn Sink>> {
-    Err(missing(&name, "sqlite"))
-}
-
-#[cfg(feature = "postgres")]
-fn postgres(
-    name: String,
-    options: &PostgresOptions,
-    feeds: &[Feed],
-    state: Option<&SinkState>,
-) -> Result<Box<dyn Sink>> {
-    let sink = super::postgres::PostgresSink::open(name, options, feeds, state)?;
-    Ok(Box::new(sink))
-}
-
-#[cfg(not(feature = "postgres"))]
-fn postgres(name: String, _: &PostgresOptions, _: &[Feed], _: Option<&SinkState>) -> Result<Box<dyn Sink>> {
-    Err(missing(&name, "postgres"))
-}
-
-#[cfg(not(all(feature = "parquet", feature = "postgres", feature = "sqlite")))]
 fn missing(name: &str, feature: &str) -> Error {
     Error::Unavailable(format!("{name}: this build was made without the feature `{feature}`"))
 }

@@ -13,8 +13,9 @@ mod connecting;
 mod schema;
 mod staging;
 
-use super::{Feed, PostgresOptions, Sink, SinkState, stored};
+use super::{Feed, Sink, SinkState, stored};
 use crate::error::{Error, Result};
+use crate::io::remote::Remote;
 use crate::report::{Alert, Emission};
 use connecting::{Server, may_pass};
 use postgres::{Client, IsolationLevel};
@@ -83,17 +84,12 @@ impl std::fmt::Debug for PostgresSink {
 
 impl PostgresSink {
     /// Connects, and makes the tables if there are none.
-    pub(super) fn open(
-        name: String,
-        options: &PostgresOptions,
-        feeds: &[Feed],
-        state: Option<&SinkState>,
-    ) -> Result<Self> {
+    pub(super) fn open(name: String, remote: &Remote, feeds: &[Feed], state: Option<&SinkState>) -> Result<Self> {
         for feed in feeds {
             staging::check_resolution(&name, feed)?;
         }
         let before = Place::of(state, &name)?;
-        let server = Server::new(&name, options)?;
+        let server = Server::new(&name, remote)?;
         let mut client = server.connect().map_err(|e| server.refused(&e))?;
         let failed = |e| server.refused(&e);
         schema::prepare(&mut client, &name).map_err(|e| e.in_words(&server))?;
@@ -225,8 +221,8 @@ impl Sink for PostgresSink {
 ///
 /// # Errors
 /// [`Error::Config`] where it cannot.
-pub(super) fn check(name: &str, options: &PostgresOptions, feeds: &[Feed]) -> Result<()> {
-    let server = Server::new(name, options)?;
+pub(super) fn check(name: &str, remote: &Remote, feeds: &[Feed]) -> Result<()> {
+    let server = Server::new(name, remote)?;
     let mut client = server.connect().map_err(|e| server.refused(&e))?;
     for feed in feeds {
         staging::check_resolution(name, feed)?;

@@ -59,6 +59,11 @@ pub fn check_environment(config: &Config) -> Result<()> {
             }
             FeedKind::HttpPoll { .. } => asks(feed)?,
             FeedKind::Stdin => {}
+            FeedKind::Kafka(_)
+            | FeedKind::Rabbitmq(_)
+            | FeedKind::Redis(_)
+            | FeedKind::Mqtt(_)
+            | FeedKind::Postgres(_) => super::connectors::check(feed)?,
         }
     }
     if let Some(listen) = config.server {

@@ -4,6 +4,7 @@
 use crate::config::{Access, Config, FeedKind};
 use crate::error::{Error, Result};
 use crate::io::places::{Named, apart};
+use crate::io::remote::Remote;
 use crate::io::sink::{SinkFormat, SinkOptions};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -54,14 +55,17 @@ fn read(config: &Config) -> Vec<Named> {
             _ => {}
         }
         read.extend(of_access(&feed.access, &what));
+        read.extend(
+            feed.kind
+                .server()
+                .into_iter()
+                .flat_map(|server| of_server(server, &what)),
+        );
     }
     for sink in &config.sinks {
-        if let SinkOptions::Postgres(options) = sink {
-            let files = [("password_file", &options.password_file), ("ca_file", &options.ca_file)];
-            let named = files
-                .into_iter()
-                .filter_map(|(option, path)| Some((option, path.as_ref()?)));
-            read.extend(named.map(|(option, path)| Named::new(format!("[[sink]] of type postgres, {option}"), path)));
+        if let Some(server) = sink.server() {
+            let what = |option: &str| format!("[[sink]] of type {}, {option}", sink.kind());
+            read.extend(of_server(server, &what));
         }
     }
     read.extend(of_access(&config.server_access, &|option| format!("[server] {option}")));
@@ -77,12 +81,20 @@ fn of_access(access: &Access, what: &dyn Fn(&str) -> String) -> Vec<Named> {
         .collect()
 }
 
+/// The files that it takes to reach a server.
+fn of_server(server: &Remote, what: &dyn Fn(&str) -> String) -> Vec<Named> {
+    let files = [("password_file", &server.password_file), ("ca_file", &server.ca_file)];
+    let named = files
+        .into_iter()
+        .filter_map(|(option, path)| Some((option, path.as_ref()?)));
+    named.map(|(option, path)| Named::new(what(option), path)).collect()
+}
+
 /// Everything that is written, with the files beside it that have names of their own.
 fn written(config: &Config) -> Vec<Named> {
     let mut written = Vec::new();
     for sink in &config.sinks {
         match sink {
-            SinkOptions::Postgres(_) => {}
             SinkOptions::Stdout { .. } => written.push(Named::new("[[sink]] of type stdout", "-")),
             SinkOptions::Sqlite { path } => {
                 let beside = ["", "-wal", "-shm", "-journal"].map(|end| {
@@ -99,6 +111,11 @@ fn written(config: &Config) -> Vec<Named> {
                 ..
             } => written.push(Named::new(of_sink(path), waiting(path))),
             SinkOptions::File { path, .. } => written.push(Named::new(of_sink(path), path)),
+            SinkOptions::Kafka(_)
+            | SinkOptions::Rabbitmq(_)
+            | SinkOptions::Redis(_)
+            | SinkOptions::Mqtt(_)
+            | SinkOptions::Postgres(_) => {}
         }
     }
     let late = config

@@ -226,6 +226,9 @@ fn open(
             behind(source, journal()?, notes)
         }
         FeedKind::Http { .. } | FeedKind::HttpPoll { .. } => super::over_http::open(feed, state, store, context, notes),
+        FeedKind::Kafka(_) | FeedKind::Rabbitmq(_) | FeedKind::Redis(_) | FeedKind::Mqtt(_) | FeedKind::Postgres(_) => {
+            super::connectors::open(feed, state, store, context, notes)
+        }
     }
 }
 

@@ -1,15 +1,11 @@
 //! Connections to a PostgreSQL server, and what goes wrong with them in words.
 
 use crate::error::{Error, Result};
-use crate::io::sink::PostgresOptions;
+use crate::io::remote::{Remote, is_near, trusting};
 use postgres::config::{Host, SslMode};
 use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -53,13 +49,13 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(name: &str, options: &PostgresOptions) -> Result<Self> {
+    pub(super) fn new(name: &str, remote: &Remote) -> Result<Self> {
         let wrong = |why: String| Error::Config(format!("{name}: {why}"));
         let is_url = ["postgres://", "postgresql://"]
             .iter()
-            .any(|scheme| options.url.starts_with(scheme));
+            .any(|scheme| remote.url.starts_with(scheme));
         // What is wrong with the address may be a password in it: it is not quoted.
-        let mut config = options.url.parse::<Config>().ok().filter(|_| is_url).ok_or_else(|| {
+        let mut config = remote.url.parse::<Config>().ok().filter(|_| is_url).ok_or_else(|| {
             Error::Config("a sink of type postgres has a url like postgresql://USER@HOST:PORT/DATABASE".into())
         })?;
         if config.get_password().is_some() {
@@ -67,16 +63,7 @@ impl Server {
                 "the url has a password in it: name a file that holds it with password_file, or set PGPASSWORD".into(),
             ));
         }
-        let password = match &options.password_file {
-            Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|source| Error::Input {
-                    path: path.clone(),
-                    source,
-                })?;
-                Some(text.lines().next().unwrap_or_default().to_owned())
-            }
-            None => std::env::var("PGPASSWORD").ok(),
-        };
+        let password = remote.password()?.or_else(|| std::env::var("PGPASSWORD").ok());
         if let Some(password) = password {
             config.password(password);
         }
@@ -87,25 +74,22 @@ impl Server {
             .keepalives_interval(SILENCE / 3)
             .keepalives_retries(3);
         config.application_name("millstream");
-        let tls = match &options.ca_file {
+        let tls = match &remote.ca_file {
             Some(path) => {
                 config.ssl_mode(SslMode::Require);
-                let pem = std::fs::read(path).map_err(|source| Error::Input {
-                    path: path.clone(),
-                    source,
-                })?;
-                Some(trusting(&pem).map_err(|why| wrong(format!("{}: {why}", path.display())))?)
+                Some(MakeRustlsConnect::new(trusting(path)?))
             }
             None => {
                 let dialled = config.get_hostaddrs();
-                let near = config.get_hosts().iter().all(is_near) && dialled.iter().all(std::net::IpAddr::is_loopback);
+                let near =
+                    config.get_hosts().iter().all(stays_near) && dialled.iter().all(std::net::IpAddr::is_loopback);
                 let named = !(config.get_hosts().is_empty() && dialled.is_empty());
                 if config.get_ssl_mode() == SslMode::Require {
                     return Err(wrong(
                         "encryption takes ca_file, the authority of the server's certificate".into(),
                     ));
                 }
-                if !(options.insecure || near && named) {
+                if !(remote.insecure || near && named) {
                     return Err(wrong(
                         "the server is on another machine: name the authority of its certificate with ca_file, or say \
                          insecure = true"
@@ -174,29 +158,10 @@ impl Server {
 }
 
 /// Whether nobody on another machine hears what is said.
-fn is_near(host: &Host) -> bool {
+fn stays_near(host: &Host) -> bool {
     match host {
-        Host::Tcp(host) => {
-            let address = host.parse::<std::net::IpAddr>();
-            address.map_or(host == "localhost", |address| address.is_loopback())
-        }
+        Host::Tcp(host) => is_near(host),
         #[cfg(unix)]
         Host::Unix(_) => true,
     }
-}
-
-/// Trusts certificates of these authorities.
-fn trusting(pem: &[u8]) -> Result<MakeRustlsConnect, String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|e| format!("it holds no certificate in PEM form: {e}"))?;
-        roots.add(certificate).map_err(|e| e.to_string())?;
-    }
-    if roots.is_empty() {
-        return Err("it holds no certificate in PEM form".into());
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.map_err(|e| e.to_string())?.with_root_certificates(roots);
-    Ok(MakeRustlsConnect::new(config.with_no_client_auth()))
 }

@@ -1,0 +1,40 @@
+//! Feeds of servers that others run, as far as the build has them.
+
+use crate::checkpoint::{FeedState, Store};
+use crate::config::{FeedConfig, FeedKind};
+use crate::error::{Error, Result};
+use crate::io::Source;
+use crate::io::live::Context;
+
+/// Opens a feed of a server. With a state, what it gives is acknowledged once it is durable there; without one, as soon
+/// as it is given.
+#[expect(clippy::unnecessary_wraps, unused_variables, reason = "no connector is built in")]
+pub(super) fn open(
+    feed: &FeedConfig,
+    state: Option<&FeedState>,
+    store: Option<&Store>,
+    context: &Context,
+    notes: &mut Vec<String>,
+) -> Result<Box<dyn Source>> {
+    Err(missing(feed))
+}
+
+/// Checks that the server can be reached and has what the feed is to read; takes nothing from it.
+pub(super) fn check(feed: &FeedConfig) -> Result<()> {
+    Err(missing(feed))
+}
+
+/// What is said of a connector that this build lacks.
+fn missing(feed: &FeedConfig) -> Error {
+    let feature = match &feed.kind {
+        FeedKind::Kafka(_) => "kafka",
+        FeedKind::Rabbitmq(_) => "rabbitmq",
+        FeedKind::Redis(_) => "redis",
+        FeedKind::Mqtt(_) => "mqtt",
+        _ => "postgres",
+    };
+    let name = &feed.name;
+    Error::Unavailable(format!(
+        "feed `{name}`: this build was made without the feature `{feature}`"
+    ))
+}
