@@ -25,7 +25,7 @@ pub use open::{DEFAULT_ROLL_BYTES, SinkFormat, SinkOptions, open};
 use crate::error::Result;
 use crate::report::{Alert, Emission};
 use crate::spec::Spec;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a sink is told of a feed before its first report.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,10 +42,30 @@ pub struct Feed {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SinkState(pub Vec<u8>);
 
+/// What goes wrong with a sink just now, and is tried again; anyone may look at any time.
+#[derive(Debug, Clone, Default)]
+pub struct Health(Arc<Mutex<Option<String>>>);
+
+impl Health {
+    /// What goes wrong; nothing where all is well.
+    pub fn failure(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets what goes wrong.
+    pub fn set(&self, failure: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+}
+
 /// Takes reports.
 pub trait Sink: Send {
     /// What messages call it.
     fn name(&self) -> &str;
+    /// What goes wrong with it, to be looked at while it writes.
+    fn health(&self) -> Health {
+        Health::default()
+    }
     /// Takes the next reports. They need not be durable, or visible, before [`Sink::flush`]. All or none: after an error
     /// the same reports may be written again.
     ///

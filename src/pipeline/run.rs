@@ -214,7 +214,7 @@ impl<'a> Run<'a> {
             config,
             feeds,
             readings: Vec::new(),
-            sinks: Sinks::open(config, &of_sinks, states)?,
+            sinks: Sinks::open(config, &of_sinks, states, metrics)?,
             aside: Aside { late, quarantine },
             metrics: metrics.clone(),
             saving: None,
@@ -319,6 +319,7 @@ impl<'a> Run<'a> {
     fn hear(&mut self, say: &mut dyn FnMut(&str)) {
         let checkpoint = self.saving.as_ref().and_then(Saving::failure);
         let mut trouble = self.failed.as_ref().map(|(why, _)| why.clone()).or(checkpoint);
+        trouble = trouble.or(self.sinks.hear(say));
         for (feed, reading) in self.feeds.iter_mut().zip(&self.readings) {
             let failure = reading.counters.failure();
             trouble = trouble.or_else(|| failure.clone());

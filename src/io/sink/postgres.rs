@@ -13,7 +13,7 @@ mod connecting;
 mod schema;
 mod staging;
 
-use super::{Feed, Sink, SinkState, stored};
+use super::{Feed, Health, Sink, SinkState, stored};
 use crate::error::{Error, Result};
 use crate::io::remote::Remote;
 use crate::report::{Alert, Emission};
@@ -67,6 +67,7 @@ pub(super) struct PostgresSink {
     feeds: HashMap<String, Known>,
     held: Held,
     place: Place,
+    health: Health,
 }
 
 /// What is known of a feed.
@@ -122,6 +123,7 @@ impl PostgresSink {
             feeds: known,
             held: Held::default(),
             place,
+            health: Health::default(),
         })
     }
 
@@ -162,9 +164,11 @@ impl PostgresSink {
             if !may_pass(&error) || since.elapsed() >= RETRY_FOR {
                 return Err(self.server.lost(&error));
             }
+            self.health.set(Some(self.server.words(&error)));
             std::thread::sleep(pause);
             pause = LONGEST_PAUSE.min(2 * pause);
         }
+        self.health.set(None);
         self.place.written = written;
         self.held.clear();
         Ok(())
@@ -186,6 +190,10 @@ impl PostgresSink {
 impl Sink for PostgresSink {
     fn name(&self) -> &str {
         &self.place.name
+    }
+
+    fn health(&self) -> Health {
+        self.health.clone()
     }
 
     fn write(&mut self, reports: &[Emission]) -> Result<()> {

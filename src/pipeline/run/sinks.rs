@@ -5,9 +5,10 @@
 
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::io::sink::{self, Feed, Sink, SinkState};
+use crate::io::sink::{self, Feed, Health, Sink, SinkState};
+use crate::metrics::Metrics;
 use crate::report::{Alert, Emission};
-use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
+use crossbeam::channel::{Receiver, SendTimeoutError, Sender, TryRecvError, bounded};
 use fail::fail_point;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -21,6 +22,9 @@ const FLUSH_REPORTS: usize = 4096;
 
 /// How long a sink holds back what it was given while more waits.
 const FLUSH_WAIT: Duration = Duration::from_millis(100);
+
+/// How often who waits for a sink looks what goes wrong with it.
+const LOOK_WAIT: Duration = Duration::from_millis(100);
 
 /// What a sink is told.
 enum Order {
@@ -36,6 +40,9 @@ struct Running {
     name: String,
     orders: Sender<Order>,
     thread: JoinHandle<Result<()>>,
+    health: Health,
+    /// What was said last of what goes wrong.
+    trouble: Option<String>,
 }
 
 /// All sinks.
@@ -43,11 +50,17 @@ pub(super) struct Sinks {
     running: Vec<Running>,
     /// The first error of any.
     failed: Arc<Mutex<Option<Error>>>,
+    metrics: Metrics,
 }
 
 impl Sinks {
     /// Opens them, where a checkpoint stands if there is one.
-    pub(super) fn open(config: &Config, feeds: &[Feed], states: &[(String, Vec<u8>)]) -> Result<Self> {
+    pub(super) fn open(
+        config: &Config,
+        feeds: &[Feed],
+        states: &[(String, Vec<u8>)],
+        metrics: &Metrics,
+    ) -> Result<Self> {
         let failed = Arc::new(Mutex::new(None));
         let mut opened = Vec::new();
         for options in &config.sinks {
@@ -59,6 +72,7 @@ impl Sinks {
         let mut running = Vec::new();
         for (name, sink) in opened {
             let (orders, queue) = bounded(WAITING);
+            let health = sink.health();
             let failed = Arc::clone(&failed);
             let thread = std::thread::Builder::new()
                 .name("millstream-sink".into())
@@ -74,9 +88,20 @@ impl Sinks {
                     Ok(())
                 })
                 .map_err(|e| Error::Failed(format!("{name}: no thread to write it: {e}")))?;
-            running.push(Running { name, orders, thread });
+            running.push(Running {
+                name,
+                orders,
+                thread,
+                health,
+                trouble: None,
+            });
         }
-        Ok(Self { running, failed })
+        let metrics = metrics.clone();
+        Ok(Self {
+            running,
+            failed,
+            metrics,
+        })
     }
 
     /// Why a sink gave up, if one did.
@@ -85,11 +110,40 @@ impl Sinks {
         failed.take().map_or(Ok(()), Err)
     }
 
+    /// What goes wrong with one of them, and is tried again; what is new of that is said.
+    pub(super) fn hear(&mut self, say: &mut dyn FnMut(&str)) -> Option<String> {
+        let mut first = None;
+        for sink in &mut self.running {
+            let failure = sink.health.failure().map(|why| format!("{}: {why}", sink.name));
+            match (&sink.trouble, &failure) {
+                (None, Some(why)) => say(&format!("{why}; it is tried again for a while")),
+                (Some(_), None) => say(&format!("{}: goes on", sink.name)),
+                _ => {}
+            }
+            sink.trouble.clone_from(&failure);
+            first = first.or(failure);
+        }
+        first
+    }
+
     fn order(&self, order: impl Fn() -> Order) -> Result<()> {
         for sink in &self.running {
-            if sink.orders.send(order()).is_err() {
-                self.check()?;
-                return Err(Error::Failed(format!("{}: its thread has stopped", sink.name)));
+            let mut waiting = order();
+            loop {
+                waiting = match sink.orders.send_timeout(waiting, LOOK_WAIT) {
+                    Ok(()) => break,
+                    // Who waits here looks at nothing else meanwhile, and those who watch the run are to know why.
+                    Err(SendTimeoutError::Timeout(order)) => {
+                        if let Some(why) = sink.health.failure() {
+                            self.metrics.set_failure(Some(&format!("{}: {why}", sink.name)));
+                        }
+                        order
+                    }
+                    Err(SendTimeoutError::Disconnected(_)) => {
+                        self.check()?;
+                        return Err(Error::Failed(format!("{}: its thread has stopped", sink.name)));
+                    }
+                };
             }
         }
         Ok(())
@@ -119,7 +173,7 @@ impl Sinks {
 
     /// Ends them: everything durable.
     pub(super) fn finish(self) -> Result<()> {
-        let Self { running, failed } = self;
+        let Self { running, failed, .. } = self;
         let mut first = None;
         for sink in running {
             drop(sink.orders);

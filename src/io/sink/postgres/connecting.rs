@@ -127,7 +127,7 @@ impl Server {
         }
     }
 
-    fn words(&self, error: &postgres::Error) -> String {
+    pub(super) fn words(&self, error: &postgres::Error) -> String {
         let user = self.config.get_user().unwrap_or_default();
         let database = self.config.get_dbname().unwrap_or(user);
         match error.as_db_error() {
