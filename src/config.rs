@@ -131,6 +131,26 @@ pub enum FeedKind {
 }
 
 impl FeedKind {
+    /// What messages call the place where its rows come from; no secret is in it.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Stdin => "standard input".into(),
+            Self::File { paths, .. } => {
+                let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+                format!("file {}", paths.join(", "))
+            }
+            Self::Tcp { listen } => format!("tcp {listen}"),
+            Self::Udp { listen } => format!("udp {listen}"),
+            Self::Http { listen } => format!("http {listen}"),
+            Self::HttpPoll { url, .. } => format!("http_poll {}", Remote::new(url).place()),
+            Self::Kafka(of) => format!("kafka {}/{}", of.server.place(), of.topic),
+            Self::Rabbitmq(of) => format!("rabbitmq {} {}", of.server.place(), of.queue),
+            Self::Redis(of) => format!("redis {} {}", of.server.place(), of.stream),
+            Self::Mqtt(of) => format!("mqtt {} {}", of.server.place(), of.topics.join(", ")),
+            Self::Postgres(of) => format!("postgres {}", of.server.place()),
+        }
+    }
+
     /// The server that is asked, where it is one that others run.
     pub fn server(&self) -> Option<&Remote> {
         match self {

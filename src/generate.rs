@@ -22,6 +22,8 @@ mod exact;
 mod expect;
 #[cfg(feature = "net")]
 mod http;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod messages;
 mod pace;
 mod random;
@@ -50,7 +52,7 @@ pub const DATAGRAM_BYTES: usize = 1400;
 /// Bytes of a datagram at most: what UDP over IPv4 carries.
 pub const DATAGRAM_BYTES_MAX: usize = 65_507;
 
-/// Rows of an HTTP body or Arrow record batch unless said otherwise.
+/// Rows of an HTTP body, a message of Kafka or an Arrow record batch unless said otherwise.
 pub const BATCH_ROWS: usize = 10_000;
 
 /// How long a message to a server is tried again unless said otherwise.
@@ -65,7 +67,7 @@ pub struct Delivery {
     pub target: Target,
     /// Rows a second; as many as will go where absent.
     pub rate: Option<f64>,
-    /// Rows of an HTTP body, an Arrow record batch.
+    /// Rows of an HTTP body, a message of Kafka, an Arrow record batch.
     pub batch_rows: usize,
     /// Bytes of a datagram at most.
     pub datagram_bytes: usize,
@@ -141,6 +143,12 @@ impl Delivery {
             Target::Http(url) => Box::new(http::ToHttp::new(url, self)?),
             #[cfg(not(feature = "net"))]
             Target::Http(_) => return Err(Error::Unavailable("this build has no HTTP (feature `net`)".into())),
+            #[cfg(feature = "kafka")]
+            Target::Kafka { broker, topic } => Box::new(kafka::ToKafka::new(broker, topic, self.retry)?),
+            #[cfg(not(feature = "kafka"))]
+            Target::Kafka { .. } => {
+                return Err(Error::Unavailable("this build has no Kafka (feature `kafka`)".into()));
+            }
         };
         Ok((sender, header))
     }

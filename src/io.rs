@@ -21,6 +21,8 @@ pub mod http;
 pub mod http_poll;
 mod interrupt;
 pub mod journal;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod live;
 #[cfg(any(feature = "kafka", feature = "mqtt", feature = "rabbitmq", feature = "redis"))]
 mod messages;

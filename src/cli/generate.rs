@@ -108,7 +108,7 @@ pub(super) struct Arguments {
     /// Add rows to the end of the file as they come, rather than let it appear when it is whole
     #[arg(long, help_heading = "Delivery")]
     append: bool,
-    /// Send the rows to tcp://HOST:PORT, udp://HOST:PORT, http://… or https://…
+    /// Send the rows to tcp://HOST:PORT, udp://HOST:PORT, http://…, https://… or kafka://HOST:PORT/TOPIC
     #[arg(long, value_name = "URL", conflicts_with_all = ["output", "append"], help_heading = "Delivery")]
     to: Option<String>,
     /// Rows a second [default: as many as the other end takes]

@@ -28,7 +28,10 @@ pub(super) fn run(arguments: &Arguments, log: Log) -> Result<()> {
     let config = Config::read(&arguments.config)?;
     match arguments.no_environment {
         true => check_alerts(&config)?,
-        false => check_environment(&config)?,
+        false => check_environment(&config, &mut |what, wrong| match wrong {
+            None => log.say("ok", what),
+            Some(error) => log.say("wrong", &format!("{what}: {error}")),
+        })?,
     }
     log.say(
         "done",

@@ -51,6 +51,13 @@ fn address_of(place: &str, kind: &str, url: Option<&String>, brokers: Option<&St
     value.filter(|value| !value.is_empty()).cloned().ok_or_else(missing)
 }
 
+/// How a broker of Kafka is told the password.
+fn mechanism(what: &str, text: Option<&str>) -> Result<Option<String>> {
+    let names = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"].map(|name| (name, name));
+    let named = text.map(|_| word(what, text, &names, names[0].1)).transpose()?;
+    Ok(named.map(str::to_owned))
+}
+
 impl RawFeed {
     /// The feed of this name, if it is of a server.
     pub(super) fn connector(&self, name: &str) -> Result<Option<FeedKind>> {
@@ -62,6 +69,7 @@ impl RawFeed {
             Ok(Remote {
                 url: address_of(&place, kind, self.url.as_ref(), self.brokers.as_ref())?,
                 user: self.user.clone(),
+                mechanism: mechanism(&what("mechanism"), self.mechanism.as_deref())?,
                 password_file: self.password_file.clone(),
                 password_env: self.password_env.clone(),
                 ca_file: self.ca_file.clone(),
@@ -81,6 +89,7 @@ impl RawFeed {
                 },
                 group: group(),
                 start: start()?,
+                follow: self.follow.unwrap_or(true),
             }),
             "rabbitmq" => FeedKind::Rabbitmq(RabbitmqFeed {
                 server: server()?,
@@ -135,6 +144,7 @@ impl RawSink {
             Ok(Remote {
                 url: address_of(place, kind, self.url.as_ref(), self.brokers.as_ref())?,
                 user: self.user.clone(),
+                mechanism: mechanism(&what("mechanism"), self.mechanism.as_deref())?,
                 password_file: self.password_file.clone(),
                 password_env: self.password_env.clone(),
                 ca_file: self.ca_file.clone(),

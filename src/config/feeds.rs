@@ -25,7 +25,7 @@ impl RawFeed {
             &[
                 ("listen", of(&["tcp", "udp", "http"], self.listen.is_some())),
                 ("path", of(&["file"], self.path.is_some())),
-                ("follow", of(&["file"], self.follow.is_some())),
+                ("follow", of(&["file", "kafka"], self.follow.is_some())),
                 ("url", of(&with_url, self.url.is_some())),
                 ("interval", of(&["http_poll", "postgres"], self.interval.is_some())),
                 ("headers_file", of(&["http_poll"], self.headers_file.is_some())),
@@ -35,6 +35,7 @@ impl RawFeed {
                 ("insecure", of(&unencrypted, self.insecure)),
                 ("brokers", of(&["kafka"], self.brokers.is_some())),
                 ("user", of(&["kafka"], self.user.is_some())),
+                ("mechanism", of(&["kafka"], self.mechanism.is_some())),
                 ("password_file", of(&servers, self.password_file.is_some())),
                 ("password_env", of(&servers, self.password_env.is_some())),
                 ("ca_file", of(&servers, self.ca_file.is_some())),

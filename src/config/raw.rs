@@ -54,6 +54,7 @@ pub(super) struct RawFeed {
     // Of servers that others run.
     pub(super) brokers: Option<String>,
     pub(super) user: Option<String>,
+    pub(super) mechanism: Option<String>,
     pub(super) password_file: Option<PathBuf>,
     pub(super) password_env: Option<String>,
     pub(super) ca_file: Option<PathBuf>,
@@ -163,6 +164,7 @@ pub(super) struct RawSink {
     pub(super) url: Option<String>,
     pub(super) brokers: Option<String>,
     pub(super) user: Option<String>,
+    pub(super) mechanism: Option<String>,
     pub(super) password_file: Option<PathBuf>,
     pub(super) password_env: Option<String>,
     pub(super) ca_file: Option<PathBuf>,

@@ -22,6 +22,7 @@ impl RawSink {
             ("url", of(&servers[1..], self.url.is_some())),
             ("brokers", of(&["kafka"], self.brokers.is_some())),
             ("user", of(&["kafka"], self.user.is_some())),
+            ("mechanism", of(&["kafka"], self.mechanism.is_some())),
             ("password_file", of(&servers, self.password_file.is_some())),
             ("password_env", of(&servers, self.password_env.is_some())),
             ("ca_file", of(&servers, self.ca_file.is_some())),

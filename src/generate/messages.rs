@@ -49,15 +49,19 @@ impl<'a> Messages<'a> {
         let rows_max = delivery.rate.map_or(usize::MAX, due).max(1);
         let cut = match (&delivery.target, delivery.format) {
             (Target::Udp(_), _) => Cut::Datagrams(delivery.datagram_bytes),
-            (Target::Http(_), _) => Cut::Bodies(delivery.batch_rows),
+            (Target::Http(_) | Target::Kafka { .. }, _) => Cut::Bodies(delivery.batch_rows),
             (_, Format::Arrow) => Cut::Stream(delivery.batch_rows.min(rows_max)),
             _ => Cut::Stream(STREAM_ROWS.min(rows_max)),
         };
         Ok(Self {
             rows: Rows::new(options)?,
             used: 0,
-            // A datagram is rows and nothing else: its receiver is told the names.
-            encoder: Encoder::new(options, delivery.format, header && !matches!(cut, Cut::Datagrams(_))),
+            // A datagram, or a message of a broker, is rows and nothing else: its receiver is told the names.
+            encoder: Encoder::new(
+                options,
+                delivery.format,
+                header && !matches!(delivery.target, Target::Udp(_) | Target::Kafka { .. }),
+            ),
             expectation,
             cut,
             begun: false,

@@ -1,4 +1,4 @@
-//! Where a synthetic feed goes: a file, standard output, a TCP or UDP socket, an HTTP server.
+//! Where a synthetic feed goes: a file, standard output, a TCP or UDP socket, an HTTP server, a topic of Kafka.
 
 use crate::error::{Error, Result};
 use crate::io::OutputFile;
@@ -20,10 +20,18 @@ pub enum Target {
     Udp(String),
     /// A URL that bodies are posted to.
     Http(String),
+    /// A topic of Kafka that messages are sent to.
+    Kafka {
+        /// A broker of the cluster, `HOST:PORT`.
+        broker: String,
+        /// The topic.
+        topic: String,
+    },
 }
 
 impl Target {
-    /// A target from its URL: `tcp://HOST:PORT`, `udp://HOST:PORT`, `http://…`, `https://…`.
+    /// A target from its URL: `tcp://HOST:PORT`, `udp://HOST:PORT`, `http://…`, `https://…`,
+    /// `kafka://HOST:PORT/TOPIC`.
     ///
     /// ```
     /// use millstream::generate::Target;
@@ -36,18 +44,26 @@ impl Target {
     pub fn parse(url: &str) -> Result<Self> {
         let wrong = || {
             Error::Usage(format!(
-                "--to `{url}` is not tcp://HOST:PORT, udp://HOST:PORT, http://HOST:PORT/PATH or https://HOST:PORT/PATH"
+                "--to `{url}` is not tcp://HOST:PORT, udp://HOST:PORT, http://HOST:PORT/PATH, https://HOST:PORT/PATH or \
+                 kafka://HOST:PORT/TOPIC"
             ))
         };
         let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
-        let address = || {
+        let of = |rest: &str| {
             let (host, port) = rest.rsplit_once(':')?;
             (!host.is_empty() && port.parse::<u16>().is_ok()).then(|| rest.to_owned())
         };
+        let address = || of(rest);
         match scheme {
             "tcp" => Ok(Self::Tcp(address().ok_or_else(wrong)?)),
             "udp" => Ok(Self::Udp(address().ok_or_else(wrong)?)),
             "http" | "https" if !rest.is_empty() => Ok(Self::Http(url.to_owned())),
+            "kafka" => {
+                let (broker, topic) = rest.split_once('/').ok_or_else(wrong)?;
+                let broker = of(broker).filter(|_| !topic.is_empty()).ok_or_else(wrong)?;
+                let topic = topic.to_owned();
+                Ok(Self::Kafka { broker, topic })
+            }
             _ => Err(wrong()),
         }
     }

@@ -118,6 +118,33 @@ impl Messages {
     }
 }
 
+/// Rows of several pieces as one, for which one position stands; nothing where there are none.
+///
+/// # Errors
+/// Where their columns are not the same.
+#[cfg(feature = "kafka")]
+pub(super) fn together(mut pieces: Vec<Rows>) -> Result<Option<Rows>> {
+    // What came before the columns were settled has none.
+    let with_columns = pieces
+        .iter()
+        .map(|rows| &rows.batch)
+        .filter(|batch| batch.num_columns() > 0);
+    let batch = match (pieces.len(), with_columns.clone().next()) {
+        (0 | 1, _) => return Ok(pieces.pop()),
+        (_, None) => pieces[0].batch.clone(),
+        (_, Some(first)) => arrow::compute::concat_batches(&first.schema(), with_columns)
+            .map_err(|e| Error::Failed(format!("messages cannot be put together: {e}")))?,
+    };
+    let bytes_read = pieces.last().map_or(0, |rows| rows.bytes_read);
+    Ok(Some(Rows {
+        batch,
+        unkept: pieces.iter().map(|rows| rows.unkept).sum(),
+        rejected: pieces.into_iter().flat_map(|rows| rows.rejected).collect(),
+        bytes_read,
+        arrived_ns: None,
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,6 +17,8 @@ pub struct Remote {
     pub url: String,
     /// Who asks, where that is no part of the address.
     pub user: Option<String>,
+    /// How Kafka is told who asks, and the password: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+    pub mechanism: Option<String>,
     /// A file whose first line is the password.
     pub password_file: Option<PathBuf>,
     /// The environment variable that holds the password.
@@ -140,6 +142,8 @@ pub struct KafkaFeed {
     pub group: String,
     /// Where it begins, where neither a checkpoint nor the group says.
     pub start: Start,
+    /// Whether more is awaited at the ends of the partitions.
+    pub follow: bool,
 }
 
 /// Messages of a RabbitMQ queue.

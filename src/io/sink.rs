@@ -5,6 +5,8 @@
 //! whatever was written behind that place is then written a second time, so a file is cut back to it, and a database
 //! replaces rows by their keys.
 
+#[cfg(feature = "kafka")]
+mod kafka;
 mod lines;
 mod open;
 #[cfg(feature = "postgres")]

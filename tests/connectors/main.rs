@@ -13,6 +13,8 @@ mod feed_support;
 #[expect(dead_code, reason = "of the integration tests, which use more of it")]
 #[path = "../it/http_client.rs"]
 mod http_client;
+#[cfg(feature = "kafka")]
+mod kafka;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[expect(dead_code, reason = "of the integration tests, which use more of it")]

@@ -135,6 +135,30 @@ fn what_a_run_refuses_is_no_configuration_that_runs() {
 }
 
 #[test]
+fn every_end_is_looked_at_though_one_is_wrong() {
+    let place = place();
+    fs::write(place.path("o.db"), "no database at all").unwrap();
+    let config = format!(
+        "{FILE}[[sink]]\ntype = \"sqlite\"\npath = \"o.db\"\n[[sink]]\ntype = \"file\"\npath = \"o.csv\"\n\
+         [limits]\nquarantine = \"none/bad.ndjson\"\n[state]\ndirectory = \"state\"\n"
+    );
+    place.write("run.toml", config);
+    let outcome = place.run(&["validate", "run.toml"]);
+    let seen = |line: &str| outcome.stderr.lines().any(|said| said.starts_with(line));
+    for line in [
+        "ok: feed `main`: file",
+        "wrong: [[sink]] sqlite o.db:",
+        "ok: [[sink]] file o.csv",
+        "wrong: [limits] quarantine none/bad.ndjson:",
+        "ok: [state] state",
+    ] {
+        assert!(seen(line), "no `{line}` in {}", outcome.stderr);
+    }
+    // The first of them is what it ends with.
+    outcome.fails(78, &["o.db"]);
+}
+
+#[test]
 fn the_pages_of_a_run_ask_for_its_token() {
     let place = place();
     place.write(

@@ -179,6 +179,8 @@ pub fn open(options: &SinkOptions, feeds: &[Feed], state: Option<&SinkState>) ->
         }
         #[cfg(feature = "sqlite")]
         SinkOptions::Sqlite { path } => super::sqlite::SqliteSink::open(name, path, feeds, state).map(boxed),
+        #[cfg(feature = "kafka")]
+        SinkOptions::Kafka(of) => super::kafka::KafkaReports::open(name, of, feeds, state).map(boxed),
         #[cfg(feature = "postgres")]
         SinkOptions::Postgres(server) => super::postgres::PostgresSink::open(name, server, feeds, state).map(boxed),
         // A sink that this build lacks.
@@ -201,13 +203,15 @@ pub(crate) fn check(options: &SinkOptions, feeds: &[Feed]) -> Result<()> {
         SinkOptions::Sqlite { path } if std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > 0) => {
             super::sqlite::Database::open(path).map(drop)
         }
+        #[cfg(feature = "kafka")]
+        SinkOptions::Kafka(of) => super::kafka::check(&options.name(), of),
         #[cfg(feature = "postgres")]
         SinkOptions::Postgres(server) => super::postgres::check(&options.name(), server, feeds),
         _ => Ok(()),
     }
 }
 
-#[cfg(any(feature = "parquet", feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "kafka", feature = "parquet", feature = "postgres", feature = "sqlite"))]
 fn boxed(sink: impl Sink + 'static) -> Box<dyn Sink> {
     Box::new(sink)
 }

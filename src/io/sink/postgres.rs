@@ -17,7 +17,7 @@ use super::{Feed, Health, Sink, SinkState, stored};
 use crate::error::{Error, Result};
 use crate::io::remote::Remote;
 use crate::report::{Alert, Emission};
-use connecting::{Server, may_pass};
+use connecting::{Server, Trouble};
 use postgres::{Client, IsolationLevel};
 use serde::{Deserialize, Serialize};
 use staging::Held;
@@ -91,8 +91,8 @@ impl PostgresSink {
         }
         let before = Place::of(state, &name)?;
         let server = Server::new(&name, remote)?;
-        let mut client = server.connect().map_err(|e| server.refused(&e))?;
-        let failed = |e| server.refused(&e);
+        let mut client = server.connect().map_err(|e| server.refused(e))?;
+        let failed = |e: postgres::Error| server.refused(e);
         schema::prepare(&mut client, &name).map_err(|e| e.in_words(&server))?;
         let committed = IsolationLevel::ReadCommitted;
         let begun = client.build_transaction().isolation_level(committed).start();
@@ -155,13 +155,14 @@ impl PostgresSink {
         let (mut away_since, mut pause) = (None, FIRST_PAUSE);
         let written = self.place.written + 1;
         loop {
-            let Err(error) = self.try_to_store(written) else {
-                break;
+            let error = match self.try_to_store(written)? {
+                Ok(()) => break,
+                Err(error) => error,
             };
             // Whatever it was, the next try has a connection of its own.
             self.client = None;
             let since = *away_since.get_or_insert_with(Instant::now);
-            if !may_pass(&error) || since.elapsed() >= RETRY_FOR {
+            if !error.may_pass() || since.elapsed() >= RETRY_FOR {
                 return Err(self.server.lost(&error));
             }
             self.health.set(Some(self.server.words(&error)));
@@ -174,16 +175,29 @@ impl PostgresSink {
         Ok(())
     }
 
-    fn try_to_store(&mut self, written: i64) -> Result<(), postgres::Error> {
+    /// Stores what is held; the inner trouble is with the server.
+    fn try_to_store(&mut self, written: i64) -> Result<Result<(), Trouble>> {
         let client = match &mut self.client {
             Some(client) => client,
             None => {
-                let mut client = self.server.connect()?;
-                staging::make_tables(&mut client)?;
-                self.client.insert(client)
+                let connected = self.server.connect().and_then(|mut client| {
+                    staging::make_tables(&mut client)?;
+                    Ok::<_, Trouble>(client)
+                });
+                match connected {
+                    Ok(client) => self.client.insert(client),
+                    Err(error) => return Ok(Err(error)),
+                }
             }
         };
-        self.held.store(client, self.place.writer, written)
+        match self.held.store(client, self.place.writer, written) {
+            Ok(None) => Ok(Ok(())),
+            Ok(Some(feed)) => Err(Error::Config(format!(
+                "{}: another program writes reports of the feed `{feed}` with other columns: give this feed another name",
+                self.place.name
+            ))),
+            Err(error) => Ok(Err(error.into())),
+        }
     }
 }
 
@@ -231,7 +245,7 @@ impl Sink for PostgresSink {
 /// [`Error::Config`] where it cannot.
 pub(super) fn check(name: &str, remote: &Remote, feeds: &[Feed]) -> Result<()> {
     let server = Server::new(name, remote)?;
-    let mut client = server.connect().map_err(|e| server.refused(&e))?;
+    let mut client = server.connect().map_err(|e| server.refused(e))?;
     for feed in feeds {
         staging::check_resolution(name, feed)?;
     }

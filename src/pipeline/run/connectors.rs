@@ -8,7 +8,10 @@ use crate::io::live::Context;
 
 /// Opens a feed of a server. With a state, what it gives is acknowledged once it is durable there; without one, as soon
 /// as it is given.
-#[expect(clippy::unnecessary_wraps, unused_variables, reason = "no connector is built in")]
+#[cfg_attr(
+    not(feature = "kafka"),
+    expect(unused_variables, reason = "no connector is built in")
+)]
 pub(super) fn open(
     feed: &FeedConfig,
     state: Option<&FeedState>,
@@ -16,12 +19,25 @@ pub(super) fn open(
     context: &Context,
     notes: &mut Vec<String>,
 ) -> Result<Box<dyn Source>> {
-    Err(missing(feed))
+    let _ = notes;
+    match &feed.kind {
+        #[cfg(feature = "kafka")]
+        FeedKind::Kafka(of) => {
+            let positions = super::sources::positions(state);
+            let source = crate::io::kafka::KafkaSource::open(context, of, &positions, store.is_some())?;
+            Ok(Box::new(source))
+        }
+        _ => Err(missing(feed)),
+    }
 }
 
 /// Checks that the server can be reached and has what the feed is to read; takes nothing from it.
 pub(super) fn check(feed: &FeedConfig) -> Result<()> {
-    Err(missing(feed))
+    match &feed.kind {
+        #[cfg(feature = "kafka")]
+        FeedKind::Kafka(of) => crate::io::kafka::check(&feed.name, of),
+        _ => Err(missing(feed)),
+    }
 }
 
 /// What is said of a connector that this build lacks.

@@ -32,81 +32,117 @@ pub fn check_alerts(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Checks every end of a run.
+/// Checks every end of a run; `seen` hears of each, with what is wrong with it.
 ///
 /// # Errors
-/// [`Error::Input`] for what cannot be read or listened on, [`Error::Output`] for what cannot be written,
-/// [`Error::Config`] for what does not fit together, and for tokens, certificates and outputs that are none.
-pub fn check_environment(config: &Config) -> Result<()> {
+/// The first that was heard of: [`Error::Input`] for what cannot be read or listened on, [`Error::Output`] for what cannot be
+/// written, [`Error::Config`] for what does not fit together, and for tokens, certificates, servers and outputs that are not
+/// what they have to be.
+pub fn check_environment(config: &Config, seen: &mut dyn FnMut(&str, Option<&Error>)) -> Result<()> {
     places::check(config)?;
     check_alerts(config)?;
+    let mut ends = Ends { seen, first: None };
     // Kept to the end, so that no two have one address.
     let mut held = Vec::new();
     for feed in &config.feeds {
-        let what = format!("feed `{}`", feed.name);
-        match &feed.kind {
-            FeedKind::File { paths, follow } => {
-                paths.iter().filter(|_| !follow).try_for_each(|path| readable(path))?;
-                check_columns(config, feed, paths, *follow)?;
-            }
-            FeedKind::Tcp { listen } | FeedKind::Http { listen } => {
-                protected(&feed.access, &what, *listen)?;
-                held.push(Held::Tcp(listens("tcp", *listen)?));
-            }
-            FeedKind::Udp { listen } => {
-                sources::check_udp(feed, *listen)?;
-                held.push(Held::Udp(udp(*listen)?));
-            }
-            FeedKind::HttpPoll { .. } => asks(feed)?,
-            FeedKind::Stdin => {}
-            FeedKind::Kafka(_)
-            | FeedKind::Rabbitmq(_)
-            | FeedKind::Redis(_)
-            | FeedKind::Mqtt(_)
-            | FeedKind::Postgres(_) => super::connectors::check(feed)?,
-        }
+        let what = format!("feed `{}`: {}", feed.name, feed.kind.place());
+        ends.see(&what, check_feed(config, feed, &mut held));
     }
     if let Some(listen) = config.server {
-        protected(&config.server_access, "[server]", listen)?;
-        held.push(Held::Tcp(listens("tcp", listen)?));
+        let checked = protected(&config.server_access, "[server]", listen);
+        let checked = checked.and_then(|()| Ok(held.push(Held::Tcp(listens("tcp", listen)?))));
+        ends.see(&format!("[server] {listen}"), checked);
     }
-    config
-        .sinks
-        .iter()
-        .filter_map(|sink| sink.path())
-        .try_for_each(appendable)?;
     let feeds = super::feeds_of_sinks(config)?;
-    config
-        .sinks
+    for sink in &config.sinks {
+        let there = sink.path().map_or(Ok(()), appendable);
+        ends.see(
+            &format!("[[sink]] {}", sink.name()),
+            there.and_then(|()| sink::check(sink, &feeds)),
+        );
+    }
+    let late = config.late_path.iter().map(|path| ("[window] late_path", path));
+    let quarantine = config
+        .limits
+        .quarantine
         .iter()
-        .try_for_each(|options| sink::check(options, &feeds))?;
-    for path in config.late_path.iter().chain(&config.limits.quarantine) {
-        appendable(path)?;
-        let opened = File::open(path).and_then(|mut file| match file.metadata()?.is_file() {
-            true => refuse_foreign(&mut file),
-            false => Ok(()),
-        });
-        // One that was not there has nothing in it.
-        if let Err(source) = opened
-            && source.kind() != std::io::ErrorKind::NotFound
-        {
-            let path = path.clone();
-            return Err(Error::Output { path, source });
-        }
+        .map(|path| ("[limits] quarantine", path));
+    for (what, path) in late.chain(quarantine) {
+        ends.see(&format!("{what} {}", path.display()), check_aside(path));
     }
     if let Some(state) = &config.state {
-        // The directory may be made when the run begins: it needs a place.
-        let there = state
-            .directory
-            .ancestors()
-            .find(|path| path.is_dir() || path.as_os_str().is_empty());
-        let there = there
-            .filter(|path| !path.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        appendable(&there.join(format!(".millstream-{}", std::process::id())))?;
+        let what = format!("[state] {}", state.directory.display());
+        ends.see(&what, check_state(&state.directory));
     }
     drop(held);
+    ends.first.map_or(Ok(()), Err)
+}
+
+/// The ends that have been looked at.
+struct Ends<'a> {
+    seen: &'a mut dyn FnMut(&str, Option<&Error>),
+    first: Option<Error>,
+}
+
+impl Ends<'_> {
+    fn see(&mut self, what: &str, checked: Result<()>) {
+        (self.seen)(what, checked.as_ref().err());
+        if let Err(error) = checked {
+            self.first.get_or_insert(error);
+        }
+    }
+}
+
+fn check_feed(config: &Config, feed: &FeedConfig, held: &mut Vec<Held>) -> Result<()> {
+    let what = format!("feed `{}`", feed.name);
+    match &feed.kind {
+        FeedKind::File { paths, follow } => {
+            paths.iter().filter(|_| !follow).try_for_each(|path| readable(path))?;
+            check_columns(config, feed, paths, *follow)?;
+        }
+        FeedKind::Tcp { listen } | FeedKind::Http { listen } => {
+            protected(&feed.access, &what, *listen)?;
+            held.push(Held::Tcp(listens("tcp", *listen)?));
+        }
+        FeedKind::Udp { listen } => {
+            sources::check_udp(feed, *listen)?;
+            held.push(Held::Udp(udp(*listen)?));
+        }
+        FeedKind::HttpPoll { .. } => asks(feed)?,
+        FeedKind::Stdin => {}
+        FeedKind::Kafka(_) | FeedKind::Rabbitmq(_) | FeedKind::Redis(_) | FeedKind::Mqtt(_) | FeedKind::Postgres(_) => {
+            super::connectors::check(feed)?
+        }
+    }
     Ok(())
+}
+
+/// A file of rows that are left out.
+fn check_aside(path: &Path) -> Result<()> {
+    appendable(path)?;
+    let opened = File::open(path).and_then(|mut file| match file.metadata()?.is_file() {
+        true => refuse_foreign(&mut file),
+        false => Ok(()),
+    });
+    match opened {
+        // One that was not there has nothing in it.
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::Output {
+            path: path.to_owned(),
+            source,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The directory of a state, which may be made when the run begins: it needs a place.
+fn check_state(directory: &Path) -> Result<()> {
+    let there = directory
+        .ancestors()
+        .find(|path| path.is_dir() || path.as_os_str().is_empty());
+    let there = there
+        .filter(|path| !path.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    appendable(&there.join(format!(".millstream-{}", std::process::id())))
 }
 
 /// An address that is taken until this goes.

@@ -11,12 +11,40 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// How long a server may take to answer a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long it may take to let a program in.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a server may leave what it was sent without an answer of its system.
 const SILENCE: Duration = Duration::from_secs(30);
 
+/// What goes wrong with a server.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    Server(postgres::Error),
+    /// It was reached, and did not say whether it lets the program in.
+    Silent,
+    /// The system has no thread left.
+    System(std::io::Error),
+}
+
+impl From<postgres::Error> for Trouble {
+    fn from(error: postgres::Error) -> Self {
+        Self::Server(error)
+    }
+}
+
+impl Trouble {
+    /// Whether it may be otherwise in a while.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Server(error) => may_pass(error),
+            Self::Silent | Self::System(_) => true,
+        }
+    }
+}
+
 /// Whether it may be otherwise in a while: the connection is lost, the server starts or ends, has no room, or two
 /// transactions were in each other's way.
-pub(super) fn may_pass(error: &postgres::Error) -> bool {
+fn may_pass(error: &postgres::Error) -> bool {
     // Classes: of the connection, of transactions that were undone, of resources, of operators.
     const CLASSES: [&str; 4] = ["08", "40", "53", "57"];
     let passing = [
@@ -107,27 +135,46 @@ impl Server {
         })
     }
 
-    pub(super) fn connect(&self) -> Result<Client, postgres::Error> {
-        match &self.tls {
-            Some(tls) => self.config.connect(tls.clone()),
-            None => self.config.connect(NoTls),
-        }
+    /// Connects, in a thread that is left alone where it takes too long: nobody may wait for a server that says nothing.
+    pub(super) fn connect(&self) -> Result<Client, Trouble> {
+        let (config, tls) = (self.config.clone(), self.tls.clone());
+        let (tell, told) = std::sync::mpsc::channel();
+        let connect = move || {
+            let connected = match tls {
+                Some(tls) => config.connect(tls),
+                None => config.connect(NoTls),
+            };
+            // Who asked may have given up.
+            let _ = tell.send(connected);
+        };
+        let thread = std::thread::Builder::new().name("postgres-connect".into());
+        thread.spawn(connect).map_err(Trouble::System)?;
+        let connected = told.recv_timeout(LOGIN_TIMEOUT).map_err(|_| Trouble::Silent)?;
+        Ok(connected?)
     }
 
     /// The error where a run cannot begin.
-    pub(super) fn refused(&self, error: &postgres::Error) -> Error {
-        Error::Config(format!("{}: {}", self.name, self.words(error)))
+    pub(super) fn refused(&self, trouble: impl Into<Trouble>) -> Error {
+        Error::Config(format!("{}: {}", self.name, self.words(&trouble.into())))
     }
 
     /// The error where a run cannot go on.
-    pub(super) fn lost(&self, error: &postgres::Error) -> Error {
+    pub(super) fn lost(&self, trouble: &Trouble) -> Error {
         Error::Output {
             path: PathBuf::from(&self.name),
-            source: std::io::Error::other(self.words(error)),
+            source: std::io::Error::other(self.words(trouble)),
         }
     }
 
-    pub(super) fn words(&self, error: &postgres::Error) -> String {
+    pub(super) fn words(&self, trouble: &Trouble) -> String {
+        let error = match trouble {
+            Trouble::Server(error) => error,
+            Trouble::Silent => {
+                let limit = LOGIN_TIMEOUT.as_secs();
+                return format!("whoever listens there has not let the program in for {limit} s: is it PostgreSQL?");
+            }
+            Trouble::System(error) => return format!("no thread to connect with: {error}"),
+        };
         let user = self.config.get_user().unwrap_or_default();
         let database = self.config.get_dbname().unwrap_or(user);
         match error.as_db_error() {
@@ -143,6 +190,10 @@ impl Server {
                     e.message()
                 )
             }
+            Some(e) if *e.code() == SqlState::PROGRAM_LIMIT_EXCEEDED => format!(
+                "{}: the key of a report, or the name of a column, is too long to be looked up by",
+                e.message()
+            ),
             Some(e) => format!("{} (SQLSTATE {})", e.message(), e.code().code()),
             None => {
                 let mut words = error.to_string();
@@ -151,7 +202,13 @@ impl Server {
                     words = format!("{words}: {cause}");
                     source = cause.source();
                 }
-                words
+                match self.config.get_password() {
+                    None if words.contains("password missing") => {
+                        "the server asks for a password: name a file that holds it with password_file, or set PGPASSWORD"
+                            .into()
+                    }
+                    _ => words,
+                }
             }
         }
     }

@@ -81,7 +81,7 @@ impl From<Error> for Refusal {
 impl Refusal {
     pub(super) fn in_words(self, server: &Server) -> Error {
         match self {
-            Self::Server(error) => server.refused(&error),
+            Self::Server(error) => server.refused(error),
             Self::Other(error) => error,
         }
     }
@@ -180,7 +180,8 @@ fn stored(client: &mut impl GenericClient, name: &str) -> Result<Option<StoredFe
 pub(super) fn register(transaction: &mut Transaction<'_>, name: &str, feed: &Feed) -> Result<StoredFeed, Refusal> {
     let row = FeedRow::of(feed)?;
     transaction.execute(
-        "INSERT INTO feeds VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+        "INSERT INTO feeds (feed, columns, keys, window_unit, window_size, window_slide, statistics)
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
         &[
             &&*feed.name,
             &row.columns,

@@ -22,8 +22,16 @@ CREATE TEMPORARY TABLE new_windows (
     feed text, window_start timestamptz, window_end timestamptz, key text, part bigint, rows bigint, revision bigint,
     final boolean, summary bytea, has_matrices boolean
 ) ON COMMIT DELETE ROWS;
-CREATE TEMPORARY TABLE new_columns (LIKE column_statistics) ON COMMIT DELETE ROWS;
-CREATE TEMPORARY TABLE new_matrices (LIKE matrices) ON COMMIT DELETE ROWS;
+CREATE TEMPORARY TABLE new_columns (
+    feed text, window_start timestamptz, window_end timestamptz, key text, part bigint, column_name text, count bigint,
+    missing bigint, sum double precision, mean double precision, variance double precision, std double precision,
+    skewness double precision, kurtosis double precision, min double precision, max double precision, quantiles jsonb,
+    ewm_mean double precision, ewm_variance double precision
+) ON COMMIT DELETE ROWS;
+CREATE TEMPORARY TABLE new_matrices (
+    feed text, window_start timestamptz, window_end timestamptz, key text, part bigint, kind text, column_a text,
+    column_b text, value double precision
+) ON COMMIT DELETE ROWS;
 ";
 
 /// The rows of preliminary reports of a key that is given up are in its final report.
@@ -49,7 +57,10 @@ SET rows = excluded.rows, revision = excluded.revision, final = excluded.final, 
     writer = excluded.writer, written = excluded.written";
 
 const STORE_COLUMNS: &str = "
-INSERT INTO column_statistics SELECT * FROM new_columns
+INSERT INTO column_statistics (feed, window_start, window_end, key, part, column_name, count, missing, sum, mean, variance,
+    std, skewness, kurtosis, min, max, quantiles, ewm_mean, ewm_variance)
+SELECT feed, window_start, window_end, key, part, column_name, count, missing, sum, mean, variance,
+    std, skewness, kurtosis, min, max, quantiles, ewm_mean, ewm_variance FROM new_columns
 ON CONFLICT (feed, window_start, window_end, key, part, column_name) DO UPDATE
 SET count = excluded.count, missing = excluded.missing, sum = excluded.sum, mean = excluded.mean,
     variance = excluded.variance, std = excluded.std, skewness = excluded.skewness, kurtosis = excluded.kurtosis,
@@ -62,10 +73,12 @@ DELETE FROM matrices t USING new_windows n
 WHERE n.has_matrices AND t.feed = n.feed AND t.window_start = n.window_start AND t.window_end = n.window_end
     AND t.key = n.key AND t.part = n.part";
 
-const STORE_MATRICES: &str = "INSERT INTO matrices SELECT * FROM new_matrices";
+const STORE_MATRICES: &str = "
+INSERT INTO matrices (feed, window_start, window_end, key, part, kind, column_a, column_b, value)
+SELECT feed, window_start, window_end, key, part, kind, column_a, column_b, value FROM new_matrices";
 
 const STORE_ALERT: &str = "
-INSERT INTO alerts VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO alerts (feed, name, key, started, ended, value) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (feed, name, key, started) DO UPDATE
 SET ended = excluded.ended, value = CASE WHEN excluded.ended IS NULL THEN excluded.value ELSE alerts.value END";
 
@@ -73,11 +86,11 @@ SET ended = excluded.ended, value = CASE WHEN excluded.ended IS NULL THEN exclud
 pub(super) const LOCK_WRITER: &str = "SELECT pg_advisory_xact_lock($1)";
 
 const NOTE_WRITTEN: &str = "
-INSERT INTO writers VALUES ($1, $2) ON CONFLICT (writer) DO UPDATE SET written = excluded.written";
+INSERT INTO writers (writer, written) VALUES ($1, $2) ON CONFLICT (writer) DO UPDATE SET written = excluded.written";
 
-/// Another program may have been quicker; if its columns are others, the division by 0 ends the transaction.
+/// Another program may have been quicker; if its columns are others, this changes nothing.
 const NAME_COLUMNS: &str = "
-UPDATE feeds SET columns = $2 WHERE feed = $1 AND 1 = 1 / (columns IS NULL OR columns = $2)::int";
+UPDATE feeds SET columns = $2 WHERE feed = $1 AND (columns IS NULL OR columns = $2)";
 
 /// Makes the temporary tables of a connection.
 pub(super) fn make_tables(client: &mut Client) -> Result<(), postgres::Error> {
@@ -225,12 +238,19 @@ impl Held {
         self.names.push((feed.to_owned(), columns));
     }
 
-    /// Stores all of it or nothing.
-    pub(super) fn store(&self, client: &mut Client, writer: i64, written: i64) -> Result<(), postgres::Error> {
+    /// Stores all of it or nothing; nothing where a feed's reports have other columns in the database, which is named.
+    pub(super) fn store(
+        &self,
+        client: &mut Client,
+        writer: i64,
+        written: i64,
+    ) -> Result<Option<&str>, postgres::Error> {
         let mut transaction = client.transaction()?;
         transaction.execute(LOCK_WRITER, &[&writer])?;
         for (feed, columns) in &self.names {
-            transaction.execute(NAME_COLUMNS, &[feed, columns])?;
+            if transaction.execute(NAME_COLUMNS, &[feed, columns])? == 0 {
+                return Ok(Some(feed));
+            }
         }
         if !self.reports.is_empty() {
             self.store_reports(&mut transaction, writer, written)?;
@@ -239,7 +259,7 @@ impl Held {
             self.store_alerts(&mut transaction)?;
         }
         transaction.execute(NOTE_WRITTEN, &[&writer, &written])?;
-        transaction.commit()
+        transaction.commit().map(|()| None)
     }
 
     fn store_reports(
