@@ -235,7 +235,8 @@ mod tests {
 
     #[test]
     fn labels_are_columns_beside_the_rows() {
-        let context = context(WireFormat::Ndjson, None);
+        let context_of = context;
+        let context = context_of(WireFormat::Ndjson, None);
         let mut messages = Messages::new(&context, "test", vec!["sensor".into()]).unwrap();
         let mut rows = Vec::new();
         for (payload, label) in [("{\"a\":1}", "x"), ("{\"a\":2}\n{\"a\":3}\n{", "y")] {
@@ -249,11 +250,7 @@ mod tests {
         again.push(b"{\"a\":4}");
         assert_eq!(all(&again.rows(&["z"]).unwrap()), (vec![of(4.0, "z")], 0));
         assert!(Messages::new(&context, "test", vec!["station".into()]).is_err());
-        let same = Messages::new(
-            &super::tests::context(WireFormat::Ndjson, None),
-            "test",
-            vec!["a".into()],
-        );
+        let same = Messages::new(&context_of(WireFormat::Ndjson, None), "test", vec!["a".into()]);
         let mut same = same.unwrap();
         same.push(b"{\"a\":1}");
         let spoilt = same.rows(&["z"]).unwrap();

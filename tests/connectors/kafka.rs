@@ -30,16 +30,32 @@ impl Topic {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("test-{}-{number}", std::process::id());
-        Self::named(name)
-    }
-
-    fn named(name: String) -> Self {
         let topic = Self {
             server: Server::named("kafka"),
             name,
         };
         topic.make();
         topic
+    }
+
+    /// One of this name, of which a test before may have left something.
+    fn named(name: String) -> Self {
+        let topic = Self {
+            server: Server::named("kafka"),
+            name,
+        };
+        let _ = pollster::block_on(topic.admin().delete_topics(&[&topic.name], &AdminOptions::new()));
+        topic.make_again();
+        topic
+    }
+
+    /// Makes it once it is gone.
+    fn make_again(&self) {
+        let new = NewTopic::new(&self.name, PARTITIONS, TopicReplication::Fixed(1));
+        wait_for("the topic to be made", || {
+            let made = pollster::block_on(self.admin().create_topics([&new], &AdminOptions::new())).unwrap();
+            made[0].is_ok()
+        });
     }
 
     fn brokers(&self) -> String {
@@ -69,11 +85,16 @@ impl Topic {
 
     /// Messages to the partitions in turn, which the broker has when this returns.
     fn fill(&self, messages: &[Vec<u8>], compression: &str) {
+        self.send(messages, compression, |number| number as i32 % PARTITIONS);
+    }
+
+    /// Messages to the partitions that their numbers say.
+    fn send(&self, messages: &[Vec<u8>], compression: &str, partition_of: impl Fn(usize) -> i32) {
         let mut config = self.config();
         config.set("compression.type", compression).set("linger.ms", "5");
         let producer: ThreadedProducer<_> = config.create().unwrap();
         for (number, message) in messages.iter().enumerate() {
-            let record = BaseRecord::<(), _>::to(&self.name).partition(number as i32 % PARTITIONS);
+            let record = BaseRecord::<(), _>::to(&self.name).partition(partition_of(number));
             producer.send(record.payload(message)).unwrap();
         }
         producer.flush(PATIENCE).unwrap();
@@ -199,6 +220,17 @@ fn messages_of_every_format_and_compression_are_rows() {
             is_right(&place, "out.ndjson");
         }
     }
+}
+
+/// What is at its end ends alone.
+#[test]
+fn a_feed_ends_when_every_partition_has() {
+    let (place, messages) = with_messages("csv");
+    let topic = Topic::new();
+    topic.send(&messages, "none", |_| PARTITIONS - 1);
+    configure(&place, &[&topic.feed("csv", TO_THE_END), ROWS, TO_FILE]);
+    runs(&place);
+    is_right(&place, "out.ndjson");
 }
 
 #[test]
@@ -510,11 +542,7 @@ fn a_topic_that_was_made_anew_is_not_gone_on_with() {
     running.signal("-TERM");
     assert_eq!(running.end().0, 0);
     topic.remove();
-    wait_for("the topic to be made again", || {
-        let new = NewTopic::new(&topic.name, PARTITIONS, TopicReplication::Fixed(1));
-        let made = pollster::block_on(topic.admin().create_topics([&new], &AdminOptions::new())).unwrap();
-        made[0].is_ok()
-    });
+    topic.make_again();
     topic.fill(&messages[..3], "none");
     place
         .run(&["run", "run.toml"])

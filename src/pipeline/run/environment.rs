@@ -50,7 +50,8 @@ pub fn check_environment(config: &Config, seen: &mut dyn FnMut(&str, Option<&Err
     }
     if let Some(listen) = config.server {
         let checked = protected(&config.server_access, "[server]", listen);
-        let checked = checked.and_then(|()| Ok(held.push(Held::Tcp(listens("tcp", listen)?))));
+        let checked = checked.and_then(|()| listens("tcp", listen));
+        let checked = checked.map(|listener| held.push(Held::Tcp(listener)));
         ends.see(&format!("[server] {listen}"), checked);
     }
     let feeds = super::feeds_of_sinks(config)?;
@@ -111,7 +112,7 @@ fn check_feed(config: &Config, feed: &FeedConfig, held: &mut Vec<Held>) -> Resul
         FeedKind::HttpPoll { .. } => asks(feed)?,
         FeedKind::Stdin => {}
         FeedKind::Kafka(_) | FeedKind::Rabbitmq(_) | FeedKind::Redis(_) | FeedKind::Mqtt(_) | FeedKind::Postgres(_) => {
-            super::connectors::check(feed)?
+            super::connectors::check(feed)?;
         }
     }
     Ok(())
