@@ -1,14 +1,15 @@
 //! What the words of feeds and sinks mean that are servers which others run.
 
-use super::FeedKind;
 use super::raw::{OneOrMany, RawFeed, RawSink};
 use super::values::{config, some_time, word};
+use super::{FeedConfig, FeedKind};
 use crate::error::Result;
 use crate::io::remote::{
     KafkaFeed, KafkaSink, MqttFeed, MqttSink, PostgresFeed, RabbitmqFeed, RabbitmqSink, RedisFeed, RedisSink, Remote,
     Start,
 };
 use crate::io::sink::SinkOptions;
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// Messages of a queue that may wait for their acknowledgement: at 100 rows each some 100,000 rows on their way.
@@ -56,6 +57,23 @@ fn mechanism(what: &str, text: Option<&str>) -> Result<Option<String>> {
     let names = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"].map(|name| (name, name));
     let named = text.map(|_| word(what, text, &names, names[0].1)).transpose()?;
     Ok(named.map(str::to_owned))
+}
+
+/// No two feeds are members of one group that reads one topic: each would have a part of it.
+pub(super) fn apart(feeds: &[FeedConfig]) -> Result<()> {
+    let mut groups = HashSet::new();
+    for feed in feeds {
+        if let FeedKind::Kafka(of) = &feed.kind
+            && !groups.insert((&of.server.url, &of.topic, &of.group))
+        {
+            let why = format!(
+                "another feed reads `{}` in the group `{}`: give this one a group of its own",
+                of.topic, of.group
+            );
+            return Err(config(&format!("feed `{}`: group", feed.name), why));
+        }
+    }
+    Ok(())
 }
 
 impl RawFeed {

@@ -33,6 +33,7 @@ impl Raw {
         if let Some(twice) = feeds.iter().find(|feed| !names.insert(feed.name.as_str())) {
             return Err(Error::Config(format!("there are two feeds `{}`", twice.name)));
         }
+        super::connectors::apart(&feeds)?;
         let (window, lateness, late_path, update_interval) = self.window.typed()?;
         let (rows, keys, columns) = self.rows.typed()?;
         let spec = self.statistics.typed(keys, columns, window)?;

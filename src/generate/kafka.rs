@@ -53,6 +53,7 @@ impl ToKafka {
         config
             .set("bootstrap.servers", broker)
             .set("client.id", "millstream-generate")
+            .set("allow.auto.create.topics", "false")
             .set("enable.idempotence", "true")
             .set("compression.type", "lz4")
             .set("linger.ms", "5")

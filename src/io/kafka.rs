@@ -6,24 +6,24 @@
 //! was read is said; a topic that has less than the checkpoint is an error.
 
 pub(crate) mod client;
+mod group;
+mod watching;
 
-use super::live::{self, Arrival, Context};
+use super::live::{self, Arrival, Context, Stop};
 use super::messages::{Messages, together};
-use super::remote::{KafkaFeed, Start};
+use super::remote::KafkaFeed;
 use super::{About, Position, Read, Rows, Source};
 use crate::error::{Error, Result};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use client::{Trouble, of_topic};
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use group::{Hearing, Place, consumer, partitions};
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{Offset, Statistics, TopicPartitionList};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Bytes of messages that become rows together: thousands of rows, which a core's caches still hold.
@@ -31,123 +31,6 @@ const GATHERED_BYTES: usize = 1 << 20;
 
 /// How long the cluster may take to say where partitions begin and end.
 const ANSWER: Duration = Duration::from_secs(10);
-
-/// How often it is looked whether a cluster that was away is back, and, without a state, offsets are committed.
-const LOOK: Duration = Duration::from_secs(1);
-
-/// Where a partition stands.
-#[derive(Debug, Clone, Copy, Default)]
-struct Place {
-    /// The offset of the next message.
-    next: i64,
-    /// Rows before it.
-    rows: u64,
-}
-
-/// What the client tells while it is asked for messages.
-struct Hearing {
-    trouble: Trouble,
-    topic: String,
-    start: Start,
-    heard: Mutex<Heard>,
-}
-
-#[derive(Default)]
-struct Heard {
-    /// Where partitions stand that have been read, or are to be.
-    places: BTreeMap<i32, Place>,
-    /// The partitions that are read, once the group has said so.
-    assigned: Option<Vec<i32>>,
-    /// Why they cannot be.
-    failed: Option<Error>,
-}
-
-impl Hearing {
-    fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Where the partitions are that have no place yet: where the group was, else where the feed is to begin.
-    fn find(&self, consumer: &BaseConsumer<Self>, partitions: &[i32], places: &mut BTreeMap<i32, Place>) -> Result<()> {
-        let unknown: Vec<i32> = partitions.iter().copied().filter(|p| !places.contains_key(p)).collect();
-        if unknown.is_empty() {
-            return Ok(());
-        }
-        let failed = |e: KafkaError| Error::Failed(format!("kafka {}: where to begin: {e}", self.topic));
-        let mut asked = TopicPartitionList::new();
-        for partition in &unknown {
-            asked.add_partition(&self.topic, *partition);
-        }
-        let committed = consumer.committed_offsets(asked, ANSWER).map_err(failed)?;
-        let of_group: BTreeMap<i32, i64> = committed
-            .elements()
-            .iter()
-            .filter_map(|e| Some((e.partition(), e.offset().to_raw().filter(|offset| *offset >= 0)?)))
-            .collect();
-        // A partition that came later than the others has been missed from its beginning.
-        let is_first = places.is_empty() && of_group.is_empty();
-        for partition in unknown {
-            let next = match of_group.get(&partition) {
-                Some(next) => *next,
-                None => {
-                    let ends = consumer
-                        .fetch_watermarks(&self.topic, partition, ANSWER)
-                        .map_err(failed)?;
-                    if is_first && self.start == Start::Latest {
-                        ends.1
-                    } else {
-                        ends.0
-                    }
-                }
-            };
-            places.insert(partition, Place { next, rows: 0 });
-        }
-        Ok(())
-    }
-
-    fn assign(&self, consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) -> Result<()> {
-        let mut partitions: Vec<i32> = list.elements().iter().map(|e| e.partition()).collect();
-        partitions.sort_unstable();
-        let mut places = self.heard().places.clone();
-        self.find(consumer, &partitions, &mut places)?;
-        let failed = |e: KafkaError| Error::Failed(format!("kafka {}: the group's assignment: {e}", self.topic));
-        for partition in &partitions {
-            let next = places
-                .get(partition)
-                .map_or(Offset::Beginning, |place| Offset::Offset(place.next));
-            list.set_partition_offset(&self.topic, *partition, next)
-                .map_err(failed)?;
-        }
-        consumer.assign(list).map_err(failed)?;
-        let mut heard = self.heard();
-        (heard.places, heard.assigned) = (places, Some(partitions));
-        Ok(())
-    }
-}
-
-impl ClientContext for Hearing {
-    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
-
-    fn stats(&self, _: Statistics) {}
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.trouble.hear(&error, reason);
-    }
-}
-
-impl ConsumerContext for Hearing {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            if let Err(error) = self.assign(consumer, list) {
-                self.heard().failed = Some(error);
-            }
-        } else {
-            // What is read again later goes on where it stands.
-            let _ = consumer.unassign();
-            self.heard().assigned = None;
-        }
-    }
-}
 
 /// A partition whose messages are decoded.
 #[derive(Debug)]
@@ -163,19 +46,26 @@ pub struct KafkaSource {
     context: Context,
     feed: KafkaFeed,
     name: String,
-    consumer: BaseConsumer<Hearing>,
-    /// How many partitions the topic has.
-    partitions: usize,
+    /// Let go of in a thread of its own, as it waits for brokers then.
+    consumer: Arc<BaseConsumer<Hearing>>,
+    /// The partitions of the topic.
+    partitions: Vec<i32>,
+    /// The assignment that is read.
+    assignment: u64,
     decoding: BTreeMap<i32, Partition>,
     ready: VecDeque<(Rows, Position)>,
-    /// Offsets to commit.
+    /// Offsets that may be committed, and those that have been.
     commits: BTreeMap<i32, i64>,
+    committed: BTreeMap<i32, i64>,
+    commits_sent: u64,
     /// Whether a checkpoint says what may be committed.
     is_kept: bool,
     /// Partitions that have been read to their ends, where nothing more is awaited there.
     ended: Vec<i32>,
     notes: Vec<String>,
     looked: Instant,
+    /// When something came last, or the reason why nothing does was looked for.
+    heard_of: Instant,
 }
 
 impl std::fmt::Debug for KafkaSource {
@@ -184,51 +74,6 @@ impl std::fmt::Debug for KafkaSource {
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
-}
-
-fn consumer(
-    name: &str,
-    context: &str,
-    feed: &KafkaFeed,
-    places: BTreeMap<i32, Place>,
-) -> Result<BaseConsumer<Hearing>> {
-    let mut settings = client::settings(name, &feed.server)?;
-    settings
-        .set("group.id", &feed.group)
-        // Who starts again takes the place of who was there before, at once.
-        .set("group.instance.id", format!("millstream-{context}"))
-        .set("partition.assignment.strategy", "range")
-        .set("enable.auto.commit", "false")
-        .set("auto.offset.reset", "earliest")
-        .set("enable.partition.eof", "true")
-        .set("check.crcs", "true")
-        // A sink that waits for its server keeps the feed waiting.
-        .set("max.poll.interval.ms", "86400000")
-        // What waits in memory, for each partition, and how soon there is room for more.
-        .set("queued.max.messages.kbytes", "16384")
-        .set("fetch.queue.backoff.ms", "5");
-    let hearing = Hearing {
-        trouble: Trouble::default(),
-        topic: feed.topic.clone(),
-        start: feed.start,
-        heard: Mutex::new(Heard {
-            places,
-            ..Heard::default()
-        }),
-    };
-    settings
-        .create_with_context(hearing)
-        .map_err(|e| client::not_made(name, &e))
-}
-
-/// The partitions of a topic that has to be there.
-fn partitions(name: &str, feed: &KafkaFeed, consumer: &BaseConsumer<Hearing>) -> Result<Vec<i32>> {
-    let trouble = &consumer.context().trouble;
-    let metadata = client::topic(name, &feed.server, &feed.topic, consumer.client(), trouble, || {
-        let _ = consumer.poll(Duration::ZERO);
-    })?;
-    let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-    Ok(partitions.map(|partition| partition.id()).collect())
 }
 
 /// What messages call a feed's topic.
@@ -242,15 +87,16 @@ fn name_of(feed: &KafkaFeed) -> String {
 /// As [`KafkaSource::open`].
 pub fn check(context: &str, feed: &KafkaFeed) -> Result<()> {
     let name = name_of(feed);
-    let consumer = consumer(&name, context, feed, BTreeMap::new())?;
+    let consumer = consumer(&name, context, feed, BTreeMap::new(), &Stop::default())?;
     let partitions = partitions(&name, feed, &consumer)?;
     let mut asked = TopicPartitionList::new();
     for partition in partitions {
         asked.add_partition(&feed.topic, partition);
     }
-    let committed = consumer.committed_offsets(asked, ANSWER);
-    committed.map_err(|e| Error::Config(format!("{name}: the group `{}`: {e}", feed.group)))?;
-    Ok(())
+    let refused = |e: KafkaError| Error::Config(format!("{name}: the group `{}`: {e}", feed.group));
+    let committed = consumer.committed_offsets(asked, ANSWER).map_err(refused)?;
+    let elements = committed.elements();
+    elements.iter().try_for_each(|element| element.error()).map_err(refused)
 }
 
 impl KafkaSource {
@@ -266,32 +112,30 @@ impl KafkaSource {
         Messages::new(context, name.as_str(), Vec::new())?;
         let place = |position: &Position| {
             let next = i64::try_from(position.offset_bytes).unwrap_or(i64::MAX);
-            (
-                position.partition as i32,
-                Place {
-                    next,
-                    rows: position.rows,
-                },
-            )
+            let place = Place {
+                next,
+                rows: position.rows,
+            };
+            (position.partition.cast_signed(), place)
         };
-        let places: BTreeMap<i32, Place> = positions.iter().map(place).collect();
-        let consumer = consumer(&name, &context.name, feed, places.clone())?;
+        let mut places: BTreeMap<i32, Place> = positions.iter().map(place).collect();
+        let consumer = consumer(&name, &context.name, feed, places.clone(), &context.stop)?;
         let partitions = partitions(&name, feed, &consumer)?;
         let mut notes = Vec::new();
-        for (partition, place) in places {
+        for (partition, place) in &mut places {
             let failed = |e: KafkaError| Error::Config(format!("{name}: partition {partition}: {e}"));
             let (low, high) = consumer
-                .fetch_watermarks(&feed.topic, partition, ANSWER)
+                .fetch_watermarks(&feed.topic, *partition, ANSWER)
                 .map_err(failed)?;
             if high < place.next {
-                return Err(Error::Config(format!(
-                    "{name}: partition {partition} has messages up to {high}, and the checkpoint in the state directory was \
-                     taken at {}: the topic was made anew since. Begin anew with --discard-state",
-                    place.next
-                )));
+                return Err(Error::Config(made_anew(&name, *partition, high, place.next)));
             }
-            notes.extend((low > place.next).then(|| deleted(&context.name, partition, place.next, low)));
+            if low > place.next {
+                notes.push(deleted(&context.name, *partition, place.next, low));
+                place.next = low;
+            }
         }
+        consumer.context().heard().places = places;
         consumer
             .subscribe(&[&feed.topic])
             .map_err(|e| client::not_made(&name, &e))?;
@@ -299,91 +143,166 @@ impl KafkaSource {
             context: context.clone(),
             feed: feed.clone(),
             name,
-            consumer,
-            partitions: partitions.len(),
+            consumer: Arc::new(consumer),
+            partitions,
+            assignment: 0,
             decoding: BTreeMap::new(),
             ready: VecDeque::new(),
             commits: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            commits_sent: 0,
             is_kept,
             ended: Vec::new(),
             notes,
             looked: Instant::now(),
+            heard_of: Instant::now(),
         })
     }
 
     /// Takes what is there, some at a time.
     fn gather(&mut self) -> Result<()> {
-        let before = self.consumer.context().heard().assigned.clone();
+        let consumer = Arc::clone(&self.consumer);
         let mut gathered = 0;
         let mut wait = live::IDLE_WAIT;
         while gathered < GATHERED_BYTES
-            && let Some(polled) = self.consumer.poll(wait)
+            && !self.context.stop.is_stopped()
+            && let Some(polled) = consumer.poll(wait)
         {
             wait = Duration::ZERO;
             match polled {
                 Ok(message) => {
                     gathered += message.payload_len() + 1;
-                    take(
-                        &self.context,
-                        &self.name,
-                        &mut self.decoding,
-                        &mut self.notes,
-                        &self.consumer,
-                        &message,
-                    )?;
+                    self.take(&message)?;
                 }
-                Err(KafkaError::PartitionEOF(partition)) => {
-                    if !self.feed.follow && !self.ended.contains(&partition) {
-                        self.ended.push(partition);
-                    }
+                Err(KafkaError::PartitionEOF(partition)) => self.is_at_end(partition),
+                Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset)) => {
+                    // Elsewhere, from where there is something; what was polled is given first.
+                    self.hand_over()?;
+                    self.go_on_elsewhere()?;
                 }
                 Err(error) => self.trouble(&error)?,
             }
         }
         if gathered > 0 {
+            self.heard_of = Instant::now();
             self.well();
         }
         self.hand_over()?;
-        let (assigned, failed) = {
-            let mut heard = self.consumer.context().heard();
-            (heard.assigned.clone(), heard.failed.take())
+        let (assignments, failed) = {
+            let mut heard = consumer.context().heard();
+            (heard.assignments, heard.failed.take())
         };
-        if let Some(error) = failed {
-            return Err(error);
+        if let Some(why) = failed {
+            self.fails(&why);
+            // The group is asked once more.
+            let asked = consumer.subscribe(&[&self.feed.topic]);
+            asked.map_err(|e| Error::Failed(format!("{}: {e}", self.name)))?;
         }
-        match assigned {
-            Some(assigned) if before.as_ref() != Some(&assigned) => self.begin(&assigned),
-            _ => Ok(()),
+        match assignments == self.assignment {
+            true => Ok(()),
+            false => self.begin(),
         }
     }
 
-    /// The group has said which partitions are read: all of them, as nobody else may read some.
-    fn begin(&mut self, assigned: &[i32]) -> Result<()> {
-        if assigned.len() < self.partitions {
-            return Err(Error::Config(format!(
-                "{}: the group `{}` has {} of its {} partitions for this feed, as another program is in it: name another group",
-                self.name,
-                self.feed.group,
-                assigned.len(),
-                self.partitions
-            )));
-        }
-        self.partitions = assigned.len();
-        // A checkpoint is to know where partitions stand of which nothing has come yet.
-        let places = self.consumer.context().heard().places.clone();
-        for partition in assigned
-            .iter()
-            .filter(|partition| !self.decoding.contains_key(*partition))
+    /// Takes a message.
+    fn take(&mut self, message: &BorrowedMessage<'_>) -> Result<()> {
+        let (number, offset) = (message.partition(), message.offset());
         {
-            let place = places.get(partition).copied().unwrap_or_default();
-            let nothing = Rows {
-                batch: RecordBatch::new_empty(live::settled(&self.context)),
-                rejected: Vec::new(),
-                unkept: 0,
-                bytes_read: 0,
-                arrived_ns: None,
+            let mut heard = self.consumer.context().heard();
+            let goal = heard.goals.get(&number).copied().unwrap_or(i64::MAX);
+            let place = heard.places.entry(number).or_default();
+            if offset < place.next {
+                // It was taken before.
+                return Ok(());
+            }
+            if !self.feed.follow && offset >= goal {
+                drop(heard);
+                self.is_at_end(number);
+                return Ok(());
+            }
+            // What lies between was taken out by a compaction or a transaction.
+            place.next = offset + 1;
+        }
+        let partition = match self.decoding.entry(number) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(room) => room.insert(Partition {
+                messages: Messages::new(&self.context, format!("{} partition {number}", self.name), Vec::new())?,
+                first: None,
+                arrival: Arrival::default(),
+            }),
+        };
+        partition.first.get_or_insert(offset);
+        // One without a payload says that what had its key is gone, which is no row.
+        if let Some(payload) = message.payload() {
+            partition.messages.push(payload);
+        }
+        Ok(())
+    }
+
+    fn is_at_end(&mut self, partition: i32) {
+        if !self.feed.follow && !self.ended.contains(&partition) {
+            self.ended.push(partition);
+        }
+    }
+
+    /// There is nothing at the offset where a partition was to be read on: it was deleted, or the topic is another one.
+    fn go_on_elsewhere(&mut self) -> Result<()> {
+        let hearing = self.consumer.context();
+        let Some(assigned) = hearing.heard().assigned.clone() else {
+            return Ok(());
+        };
+        for number in &assigned {
+            let Ok((low, high)) = self.consumer.fetch_watermarks(&self.feed.topic, *number, ANSWER) else {
+                // It comes to the same again.
+                continue;
             };
-            self.ready.push_back((nothing, position(*partition, place)));
+            let mut heard = hearing.heard();
+            let place = heard.places.entry(*number).or_default();
+            if high < place.next {
+                return Err(Error::Data(made_anew(&self.name, *number, high, place.next)));
+            }
+            if low > place.next {
+                self.notes.push(deleted(&self.context.name, *number, place.next, low));
+                place.next = low;
+            }
+        }
+        if let Err(error) = hearing.assign(&self.consumer, assigned) {
+            hearing.heard().failed = Some(error.to_string());
+        }
+        Ok(())
+    }
+
+    /// The group has said which partitions are read: all of them, as nobody else may read some.
+    fn begin(&mut self) -> Result<()> {
+        let hearing = self.consumer.context();
+        let assigned = hearing.heard().assigned.clone().unwrap_or_default();
+        if assigned.len() < self.partitions.len() {
+            let members = self.consumer.fetch_group_list(Some(&self.feed.group), ANSWER);
+            let members = members.map_or(0, |groups| groups.groups().iter().map(|g| g.members().len()).sum());
+            if members != 1 {
+                return Err(Error::Config(format!(
+                    "{}: the group `{}` has {} of its {} partitions for this feed, as another program is in it: name another \
+                     group",
+                    self.name,
+                    self.feed.group,
+                    assigned.len(),
+                    self.partitions.len()
+                )));
+            }
+            // Who is alone and was there before is given what it had, though there is more now.
+            let taken = hearing.assign(&self.consumer, self.partitions.clone());
+            taken.map_err(|e| Error::Failed(format!("{}: {e}", self.name)))?;
+        }
+        let heard = hearing.heard();
+        self.assignment = heard.assignments;
+        if let Some(assigned) = &heard.assigned {
+            self.partitions.clone_from(assigned);
+        }
+        // A checkpoint is to know where partitions stand of which nothing has come yet.
+        for partition in self.partitions.iter().filter(|p| !self.decoding.contains_key(*p)) {
+            let place = heard.places.get(partition).copied().unwrap_or_default();
+            self.ready
+                .push_back((no_rows(&self.context), position(*partition, place)));
         }
         Ok(())
     }
@@ -392,14 +311,11 @@ impl KafkaSource {
     fn hand_over(&mut self) -> Result<()> {
         for (number, partition) in &mut self.decoding {
             let Some(first) = partition.first.take() else { continue };
+            // Messages may have held none.
             let rows = together(partition.messages.rows(&[])?)?;
+            let mut rows = rows.unwrap_or_else(|| no_rows(&self.context));
             let mut heard = self.consumer.context().heard();
             let place = heard.places.entry(*number).or_default();
-            let mut rows = match rows {
-                Some(rows) => rows,
-                // Empty messages.
-                None => continue,
-            };
             let last = place.next - 1;
             for bad in &mut rows.rejected {
                 bad.source = format!("{} partition {number}, messages {first} to {last}", self.name);
@@ -410,138 +326,18 @@ impl KafkaSource {
         }
         Ok(())
     }
-
-    /// Something goes wrong: what may pass is shown and waited for.
-    fn trouble(&self, error: &KafkaError) -> Result<()> {
-        use RDKafkaErrorCode::{FencedInstanceId, GroupAuthorizationFailed, TopicAuthorizationFailed};
-        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-        let is_fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
-        let why = match code {
-            FencedInstanceId => Some(format!(
-                "another program of this feed's name has taken its place in the group `{}`",
-                self.feed.group
-            )),
-            GroupAuthorizationFailed => Some(format!("the user may not join the group `{}`", self.feed.group)),
-            TopicAuthorizationFailed => Some(of_topic(&self.feed.topic, code)),
-            _ if is_fatal => Some(error.to_string()),
-            _ => None,
-        };
-        if let Some(why) = why {
-            return Err(Error::Failed(format!("{}: {why}", self.name)));
-        }
-        // One of several brokers may be away: the others have its partitions.
-        if code != RDKafkaErrorCode::BrokerTransportFailure {
-            let words = self
-                .consumer
-                .context()
-                .trouble
-                .words(&self.feed.server, &error.to_string());
-            self.context
-                .counters
-                .failures
-                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            self.context
-                .counters
-                .set_failure(Some(&format!("{}: {words}", self.name)));
-        }
-        Ok(())
-    }
-
-    fn well(&self) {
-        if self.context.counters.failure().is_some() {
-            self.context.counters.set_failure(None);
-            self.consumer.context().trouble.forget();
-        }
-    }
-
-    /// What is done now and then: to see whether a cluster is back, and to commit.
-    fn look(&mut self) {
-        if self.looked.elapsed() < LOOK {
-            return;
-        }
-        self.looked = Instant::now();
-        if self.context.counters.failure().is_some()
-            && let Ok(metadata) = self
-                .consumer
-                .fetch_metadata(Some(&self.feed.topic), Duration::from_millis(200))
-            && metadata.topics().iter().all(|topic| topic.error().is_none())
-        {
-            self.well();
-        }
-        self.commit_now(CommitMode::Async);
-    }
-
-    /// Commits what may be. What fails is committed with the next.
-    fn commit_now(&mut self, mode: CommitMode) {
-        if self.commits.is_empty() {
-            return;
-        }
-        let mut list = TopicPartitionList::new();
-        for (partition, next) in &self.commits {
-            if list
-                .add_partition_offset(&self.feed.topic, *partition, Offset::Offset(*next))
-                .is_err()
-            {
-                return;
-            }
-        }
-        if self.consumer.commit(&list, mode).is_ok() {
-            self.commits.clear();
-        }
-    }
 }
 
-/// Takes a message.
-fn take(
-    context: &Context,
-    name: &str,
-    decoding: &mut BTreeMap<i32, Partition>,
-    notes: &mut Vec<String>,
-    consumer: &BaseConsumer<Hearing>,
-    message: &BorrowedMessage<'_>,
-) -> Result<()> {
-    let (number, offset) = (message.partition(), message.offset());
-    let mut heard = consumer.context().heard();
-    let place = heard.places.entry(number).or_default();
-    if offset < place.next {
-        let (low, high) = consumer
-            .client()
-            .fetch_watermarks(message.topic(), number, ANSWER)
-            .unwrap_or((0, i64::MAX));
-        if high < place.next {
-            return Err(Error::Data(format!(
-                "{name}: partition {number} begins again at {low}, and was read up to {}: the topic was made anew. Begin anew \
-                 with --discard-state",
-                place.next
-            )));
-        }
-        // It was taken before.
-        return Ok(());
+impl Drop for KafkaSource {
+    fn drop(&mut self) {
+        let consumer = Arc::clone(&self.consumer);
+        // It is the last to have it, once this has gone; where there is no thread, the run waits.
+        let _ = std::thread::Builder::new().name("kafka-end".into()).spawn(move || {
+            while Arc::strong_count(&consumer) > 1 {
+                std::thread::sleep(live::IDLE_WAIT);
+            }
+        });
     }
-    if offset > place.next {
-        // Most gaps are messages that a compaction or a transaction has taken out.
-        let low = consumer
-            .client()
-            .fetch_watermarks(message.topic(), number, ANSWER)
-            .map_or(0, |(low, _)| low);
-        notes.extend((low > place.next).then(|| deleted(&context.name, number, place.next, low)));
-    }
-    place.next = offset + 1;
-    drop(heard);
-    let partition = match decoding.entry(number) {
-        std::collections::btree_map::Entry::Occupied(there) => there.into_mut(),
-        std::collections::btree_map::Entry::Vacant(room) => room.insert(Partition {
-            messages: Messages::new(context, format!("{name} partition {number}"), Vec::new())?,
-            first: None,
-            arrival: Arrival::default(),
-        }),
-    };
-    partition.first.get_or_insert(offset);
-    // One without a payload says that what had its key is gone, which is no row.
-    if let Some(payload) = message.payload() {
-        partition.messages.push(payload);
-    }
-    Ok(())
 }
 
 fn deleted(feed: &str, partition: i32, from: i64, to: i64) -> String {
@@ -549,6 +345,24 @@ fn deleted(feed: &str, partition: i32, from: i64, to: i64) -> String {
         "feed `{feed}`: the messages {from} to {} of partition {partition} were deleted before they were read",
         to - 1
     )
+}
+
+fn made_anew(name: &str, partition: i32, high: i64, next: i64) -> String {
+    format!(
+        "{name}: partition {partition} has messages up to {high}, and was read up to {next}: the topic was made anew since. \
+         Begin anew with --discard-state"
+    )
+}
+
+/// A place without rows.
+fn no_rows(context: &Context) -> Rows {
+    Rows {
+        batch: RecordBatch::new_empty(live::settled(context)),
+        rejected: Vec::new(),
+        unkept: 0,
+        bytes_read: 0,
+        arrived_ns: None,
+    }
 }
 
 fn position(partition: i32, place: Place) -> Position {
@@ -581,13 +395,8 @@ impl Source for KafkaSource {
         let assigned = heard.assigned.as_ref()?;
         // What was taken is given before a partition ends.
         let is_open = |partition: &&i32| !self.ready.is_empty() || !self.ended.contains(partition);
-        Some(
-            assigned
-                .iter()
-                .filter(is_open)
-                .map(|partition| partition.unsigned_abs())
-                .collect(),
-        )
+        let open = assigned.iter().filter(is_open);
+        Some(open.map(|partition| partition.unsigned_abs()).collect())
     }
 
     fn notes(&mut self) -> Vec<String> {
@@ -601,14 +410,13 @@ impl Source for KafkaSource {
         self.look();
         if let Some((rows, position)) = self.ready.pop_front() {
             if !self.is_kept {
-                self.commits
-                    .insert(position.partition as i32, position.offset_bytes as i64);
+                self.may_commit(&position);
             }
             return Ok(Read::Batch(rows, position));
         }
-        let ended = !self.feed.follow && self.ended.len() >= self.partitions;
+        let ended = !self.feed.follow && self.assignment > 0 && self.partitions.iter().all(|p| self.ended.contains(p));
         if ended || self.context.stop.is_stopped() {
-            self.commit_now(CommitMode::Sync);
+            self.end();
             return Ok(Read::End);
         }
         Ok(Read::Idle)
@@ -616,7 +424,7 @@ impl Source for KafkaSource {
 
     fn commit(&mut self, upto: &Position) -> Result<()> {
         if self.is_kept {
-            self.commits.insert(upto.partition as i32, upto.offset_bytes as i64);
+            self.may_commit(upto);
         }
         Ok(())
     }

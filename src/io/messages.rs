@@ -21,6 +21,9 @@ pub(super) struct Messages {
     source: String,
     labels: Vec<String>,
     decoder: Decoder,
+    /// What was decoded and has not been given, and why no more could be.
+    decoded: Vec<Rows>,
+    failed: Option<Error>,
 }
 
 impl Messages {
@@ -57,6 +60,8 @@ impl Messages {
             source,
             labels,
             decoder,
+            decoded: Vec::new(),
+            failed: None,
         })
     }
 
@@ -65,6 +70,11 @@ impl Messages {
         let counters = &self.context.counters;
         counters.bytes.fetch_add(payload.len() as u64, Ordering::Relaxed);
         self.decoder.push_whole(payload);
+        // What ends a stream, or is not what the feed is to be of, ends the decoder with all that it holds.
+        let ends_others = self.context.wire.format == WireFormat::Arrow || self.context.schema.get().is_none();
+        if ends_others && self.labels.is_empty() {
+            self.failed = self.failed.take().or(self.decode(&[]).err());
+        }
     }
 
     /// The rows of what was taken, in order, with these values in the columns beside them.
@@ -72,14 +82,20 @@ impl Messages {
     /// # Errors
     /// Where a label has the name of a column of the rows.
     pub(super) fn rows(&mut self, labels: &[&str]) -> Result<Vec<Rows>> {
+        self.decode(labels)?;
+        match self.failed.take() {
+            Some(error) => Err(error),
+            None => Ok(std::mem::take(&mut self.decoded)),
+        }
+    }
+
+    fn decode(&mut self, labels: &[&str]) -> Result<()> {
         // A message is whole: nothing more comes that the columns could wait for.
         self.decoder.settle();
-        let mut all = Vec::new();
         loop {
             match self.decoder.next_rows() {
                 Ok(None) => break,
-                Ok(Some(rows)) if self.labels.is_empty() => all.push(rows),
-                Ok(Some(rows)) => all.push(self.label(rows, labels)?),
+                Ok(Some(rows)) => self.keep(rows, labels)?,
                 Err(_) => {
                     // Said with a bad row.
                     self.context.counters.refused.fetch_add(1, Ordering::Relaxed);
@@ -87,19 +103,26 @@ impl Messages {
                 }
             }
         }
-        if self.context.wire.format == WireFormat::Arrow && self.decoder.is_within_record() {
+        if self.context.wire.format == WireFormat::Arrow {
             // A stream ends with its message.
-            self.decoder.abandon();
-            while let Ok(Some(rows)) = self.decoder.next_rows() {
-                all.push(if self.labels.is_empty() {
-                    rows
-                } else {
-                    self.label(rows, labels)?
-                });
+            if self.decoder.is_within_record() {
+                self.decoder.abandon();
+                while let Ok(Some(rows)) = self.decoder.next_rows() {
+                    self.keep(rows, labels)?;
+                }
             }
             self.decoder = Decoder::new(&self.context, self.source.as_str())?;
         }
-        Ok(all)
+        Ok(())
+    }
+
+    fn keep(&mut self, rows: Rows, labels: &[&str]) -> Result<()> {
+        let rows = match self.labels.is_empty() {
+            true => rows,
+            false => self.label(rows, labels)?,
+        };
+        self.decoded.push(rows);
+        Ok(())
     }
 
     fn label(&self, mut rows: Rows, labels: &[&str]) -> Result<Rows> {
@@ -212,6 +235,7 @@ mod tests {
         for (format, first, bad, last) in [
             (WireFormat::Csv, &b"1\n2"[..], &b"x\n"[..], &b"3\n"[..]),
             (WireFormat::Ndjson, b"{\"a\":1}\n{\"a\":2}", b"{\"a\":", b"{\"a\":3}"),
+            (WireFormat::Ndjson, b"{\"a\":1}\n{\"a\":2}", b"[1, 2]", b"{\"a\":3}"),
             (WireFormat::Arrow, &streams[0], b"nothing of this kind", &streams[1]),
             // Cut off in the middle.
             (
@@ -223,10 +247,14 @@ mod tests {
         ] {
             let mut messages = Messages::new(&context_of(format), "test", Vec::new()).unwrap();
             let mut rows = Vec::new();
+            // One after another, then all at once.
             for message in [first, bad, last] {
                 messages.push(message);
                 rows.extend(messages.rows(&[]).unwrap());
             }
+            let mut at_once = Messages::new(&context_of(format), "test", Vec::new()).unwrap();
+            [first, bad, last].iter().for_each(|message| at_once.push(message));
+            assert_eq!(all(&at_once.rows(&[]).unwrap()), all(&rows), "{format:?}");
             let (values, rejected) = all(&rows);
             assert_eq!(values, [(1.0, None), (2.0, None), (3.0, None)], "{format:?}");
             assert_eq!(rejected, 1, "{format:?}");

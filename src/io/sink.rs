@@ -23,6 +23,8 @@ mod tables;
 
 pub(crate) use open::check;
 pub use open::{DEFAULT_ROLL_BYTES, SinkFormat, SinkOptions, open};
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use stored::StoredFeed;
 
 use crate::error::Result;
 use crate::report::{Alert, Emission};

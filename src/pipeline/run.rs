@@ -177,8 +177,6 @@ struct Run<'a> {
     /// What its checkpoints are made for.
     fingerprint: String,
     started: Instant,
-    /// What the health page was told last.
-    trouble: Option<String>,
     /// Why a source ended before its time; the first one that did.
     failed: Option<(String, Error)>,
 }
@@ -221,7 +219,6 @@ impl<'a> Run<'a> {
             clock: Clock::new(Instant::now()),
             fingerprint: going_on::fingerprint(config)?,
             started: Instant::now(),
-            trouble: None,
             failed: None,
         })
     }
@@ -327,9 +324,8 @@ impl<'a> Run<'a> {
                 say(&news);
             }
         }
-        if trouble != self.trouble {
+        if trouble != self.metrics.failure() {
             self.metrics.set_failure(trouble.as_deref());
-            self.trouble = trouble;
         }
     }
 

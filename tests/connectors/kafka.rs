@@ -10,6 +10,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -238,12 +239,25 @@ fn a_killed_run_goes_on_and_counts_every_message_once() {
     let (place, messages) = with_messages("csv");
     let topic = Topic::new();
     topic.fill(&messages, "lz4");
-    configure(&place, &[&topic.feed("csv", TO_THE_END), ROWS, STATE, TO_FILE]);
-    for millis in [500, 900, 200, 1500, 700] {
+    // Small batches, so that a run takes a while.
+    let slow = "batch_rows = 500";
+    assert!(STATE.contains(slow));
+    configure(&place, &[&topic.feed("csv", ""), ROWS, STATE, PAGES, TO_FILE]);
+    let before = Cell::new(0);
+    let midway = Cell::new(0);
+    for kill in 1..=5 {
         let mut running = Running::start(&place, &["run", "run.toml"]);
-        running.hear(Duration::from_millis(millis));
+        let pages = running.pages();
+        wait_for("some rows", || {
+            let taken = counted(pages, "rows_in_total");
+            midway.set(midway.get() + usize::from(before.get() < taken && taken < 100_000));
+            before.set(taken);
+            taken >= kill * 18_000
+        });
         running.kill();
     }
+    assert!(midway.get() > 0, "no run was killed midway");
+    configure(&place, &[&topic.feed("csv", TO_THE_END), ROWS, STATE, TO_FILE]);
     runs(&place);
     is_right(&place, "out.ndjson");
     // The group knows where it is: whoever has no state goes on behind what was counted.
@@ -489,7 +503,7 @@ fn reports_reach_a_broker_that_crashed() {
     );
     let (mut running, pages) = following(&place, (half * MESSAGE_ROWS) as u64);
     topic.server.kill();
-    running.says("tried again");
+    running.says("it is tried again until it succeeds");
     topic.server.start();
     topic.fill(&messages[half..], "none");
     wait_for_rows(pages, COUNT.parse().unwrap());

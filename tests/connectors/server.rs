@@ -17,6 +17,11 @@ impl Server {
             server.folder().join("port").is_file(),
             "there is no {name} server here: scripts/services start {name}"
         );
+        // A test that failed may have left it ended.
+        let port = server.says("port").parse().unwrap();
+        if std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            server.start();
+        }
         server
     }
 

@@ -8,7 +8,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 use rdkafka::{ClientConfig, Statistics};
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a cluster may take to say what it has, when a run begins.
@@ -17,28 +17,54 @@ pub(crate) const FIRST_ANSWER: Duration = Duration::from_secs(10);
 /// How long one of these tries takes: what went wrong with it is looked at in between.
 const TRY: Duration = Duration::from_secs(1);
 
-/// What a client hears beside answers: the last thing that went wrong.
+/// What a client hears beside answers.
 #[derive(Debug, Default)]
-pub(crate) struct Trouble(Mutex<Option<(RDKafkaErrorCode, String)>>);
+pub(crate) struct Trouble(Mutex<Heard>);
+
+#[derive(Debug, Default)]
+struct Heard {
+    /// The last thing that went wrong.
+    last: Option<(RDKafkaErrorCode, String)>,
+    /// Whether no broker is left.
+    all_down: bool,
+}
 
 impl Trouble {
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What goes wrong, as the client says it.
     pub(crate) fn last(&self) -> Option<(RDKafkaErrorCode, String)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.heard().last.clone()
+    }
+
+    /// Whether nobody can be asked, or nobody lets the program in.
+    fn is_refused(&self) -> bool {
+        let heard = self.heard();
+        let refuses = |(code, _): &(RDKafkaErrorCode, String)| {
+            [RDKafkaErrorCode::Authentication, RDKafkaErrorCode::SSL].contains(code)
+        };
+        heard.all_down || heard.last.as_ref().is_some_and(refuses)
     }
 
     pub(crate) fn hear(&self, error: &KafkaError, reason: &str) {
+        use RDKafkaErrorCode::{AllBrokersDown, AutoOffsetReset, PartitionEOF};
         let Some(code) = error.rdkafka_error_code() else { return };
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // These are no trouble with brokers.
+        if [AutoOffsetReset, PartitionEOF].contains(&code) {
+            return;
+        }
+        let mut heard = self.heard();
+        heard.all_down |= code == AllBrokersDown;
         // That no broker is left says less than why the last one went.
-        let says_less = code == RDKafkaErrorCode::AllBrokersDown && last.is_some();
-        if !says_less {
-            *last = Some((code, reason.to_owned()));
+        if code != AllBrokersDown || heard.last.is_none() {
+            heard.last = Some((code, reason.to_owned()));
         }
     }
 
     pub(crate) fn forget(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.heard() = Heard::default();
     }
 
     /// In words.
@@ -100,6 +126,7 @@ pub(crate) fn settings(name: &str, server: &Remote) -> Result<ClientConfig> {
     config
         .set("bootstrap.servers", &server.url)
         .set("client.id", "millstream")
+        .set("allow.auto.create.topics", "false")
         .set("reconnect.backoff.ms", "100")
         .set("reconnect.backoff.max.ms", "5000")
         .set("socket.keepalive.enable", "true");
@@ -170,12 +197,8 @@ pub(crate) fn topic<C: ClientContext>(
             },
             Err(error) => error.to_string(),
         };
-        // A broker that refuses does so at once; one that starts may take a moment.
-        let refuses = trouble.last().is_some_and(|(code, _)| {
-            use RDKafkaErrorCode::{AllBrokersDown, Authentication, BrokerTransportFailure, Resolve, SSL};
-            [AllBrokersDown, Authentication, BrokerTransportFailure, Resolve, SSL].contains(&code)
-        });
-        if refuses || Instant::now() >= until {
+        // A broker that refuses does so at once; one that starts, or is far away, may take a moment.
+        if trouble.is_refused() || Instant::now() >= until {
             let why = format!("no answer from {}: {why}", server.place());
             return Err(Error::Config(format!("{name}: {}", trouble.words(server, &why))));
         }

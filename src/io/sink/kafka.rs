@@ -16,8 +16,9 @@ use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, Statistics};
 use serde::Serialize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long brokers may be away before that is an error: longer than they take to start again.
 const RETRY_FOR_MS: &str = "300000";
@@ -25,11 +26,16 @@ const RETRY_FOR_MS: &str = "300000";
 /// How long a wait for room, or for the last answer, takes before it is looked what goes wrong.
 const WAIT: Duration = Duration::from_millis(100);
 
+/// A wait that is said.
+const LONG: Duration = Duration::from_secs(1);
+
 /// What the producer tells while it sends.
 #[derive(Debug, Default)]
 struct Hearing {
     trouble: Trouble,
     health: Health,
+    /// Messages that are on their way.
+    waiting: AtomicUsize,
     /// The first message that was not delivered.
     undelivered: Mutex<Option<KafkaError>>,
 }
@@ -41,7 +47,9 @@ impl ClientContext for Hearing {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.trouble.hear(&error, reason);
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+        // Where nothing waits for them, it does not matter yet.
+        let is_waiting = self.waiting.load(Ordering::Relaxed) > 0;
+        if is_waiting && error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             let last = self.trouble.last();
             self.health
                 .set(Some(last.map_or_else(|| reason.to_owned(), |(_, why)| why)));
@@ -53,6 +61,7 @@ impl ProducerContext for Hearing {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
         match result {
             Ok(_) => {
                 if self.health.failure().is_some() {
@@ -98,6 +107,9 @@ fn settings(name: &str, options: &KafkaSink) -> Result<ClientConfig> {
         .set("enable.idempotence", "true")
         .set("compression.type", "lz4")
         .set("linger.ms", "5")
+        // What is too large is for the topic to say.
+        .set("message.max.bytes", "100000000")
+        .set("queue.buffering.max.kbytes", "65536")
         .set("message.timeout.ms", RETRY_FOR_MS);
     Ok(settings)
 }
@@ -137,12 +149,15 @@ impl KafkaReports {
         self.key.clear();
         serde_json::to_writer(&mut self.key, key).map_err(no_form)?;
         let mut record = BaseRecord::to(&self.options.topic).key(&self.key).payload(&self.line);
+        let since = Instant::now();
+        self.producer.context().waiting.fetch_add(1, Ordering::Relaxed);
         loop {
             record = match self.producer.send(record) {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), record)) => {
                     // There is room when the brokers have taken something.
                     self.delivered()?;
+                    self.wait_for(since);
                     std::thread::sleep(WAIT / 10);
                     record
                 }
@@ -152,17 +167,16 @@ impl KafkaReports {
     }
 
     fn failed(&self, error: &KafkaError) -> Error {
-        let why = self
-            .producer
-            .context()
-            .trouble
-            .words(&self.options.server, &error.to_string());
         let why = match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::MessageSizeTooLarge) => format!(
                 "a report is larger than the topic takes ({error}): raise max.message.bytes of `{}`, or ask for less",
                 self.options.topic
             ),
-            _ => why,
+            Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::Fatal) => {
+                let trouble = &self.producer.context().trouble;
+                trouble.words(&self.options.server, &error.to_string())
+            }
+            _ => error.to_string(),
         };
         lost(&self.name, why)
     }
@@ -174,11 +188,24 @@ impl KafkaReports {
         first.map_or(Ok(()), |error| Err(self.failed(&error)))
     }
 
+    /// Says what is waited for, where that takes long.
+    fn wait_for(&self, since: Instant) {
+        let hearing = self.producer.context();
+        if since.elapsed() >= LONG && hearing.health.failure().is_none() {
+            let otherwise = "the brokers have not taken every report that was sent";
+            hearing
+                .health
+                .set(Some(hearing.trouble.words(&self.options.server, otherwise)));
+        }
+    }
+
     /// Waits until the brokers have everything.
     fn settle(&self) -> Result<()> {
+        let since = Instant::now();
         while self.producer.in_flight_count() > 0 {
             // That it is not over yet is seen above.
             let _ = self.producer.flush(WAIT);
+            self.wait_for(since);
         }
         self.delivered()
     }
