@@ -13,7 +13,10 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, Statistics, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long what a client has to say is listened to between two tries.
+const EVENTS: Duration = Duration::from_millis(50);
 
 /// Where a partition stands.
 #[derive(Debug, Clone, Copy, Default)]
@@ -221,7 +224,11 @@ pub(super) fn consumer(
 pub(super) fn partitions(name: &str, feed: &KafkaFeed, consumer: &BaseConsumer<Hearing>) -> Result<Vec<i32>> {
     let trouble = &consumer.context().trouble;
     let metadata = client::topic(name, &feed.server, &feed.topic, consumer.client(), trouble, || {
-        let _ = consumer.poll(Duration::ZERO);
+        // Events come one by one, and most are words for a log.
+        let until = Instant::now() + EVENTS;
+        while Instant::now() < until {
+            let _ = consumer.poll(EVENTS / 50);
+        }
     })?;
     let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
     Ok(partitions.map(|partition| partition.id()).collect())

@@ -118,7 +118,17 @@ fn producer(name: &str, options: &KafkaSink) -> Result<ThreadedProducer<Hearing>
     let made = settings(name, options)?.create_with_context(Hearing::default());
     let producer: ThreadedProducer<Hearing> = made.map_err(|e| client::not_made(name, &e))?;
     let trouble = &producer.context().trouble;
-    client::topic(name, &options.server, &options.topic, producer.client(), trouble, || {})?;
+    client::topic(
+        name,
+        &options.server,
+        &options.topic,
+        producer.client(),
+        trouble,
+        || {
+            // Its own thread hears meanwhile.
+            std::thread::sleep(WAIT / 2);
+        },
+    )?;
     Ok(producer)
 }
 
