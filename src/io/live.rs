@@ -230,9 +230,12 @@ impl Settled {
     pub(super) fn without(self: &Arc<Self>, labels: &[String]) -> Result<Self> {
         let Some(schema) = self.schema.get() else {
             let (outer, labels) = (Arc::clone(self), labels.to_vec());
-            let fits = move |schema: &SchemaRef| match outer.fits.as_ref().filter(|_| outer.schema.get().is_none()) {
-                Some(fits) => fits(&labelled(schema, &labels)?),
-                None => Ok(()),
+            let fits = move |schema: &SchemaRef| {
+                let all = labelled(schema, &labels)?;
+                match outer.fits.as_ref().filter(|_| outer.schema.get().is_none()) {
+                    Some(fits) => fits(&all),
+                    None => Ok(()),
+                }
             };
             return Ok(Self::by(Arc::new(fits)));
         };
