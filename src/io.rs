@@ -35,6 +35,10 @@ mod output;
 #[cfg(feature = "parquet")]
 pub mod parquet;
 pub(crate) mod places;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod rejected;
 pub mod remote;
 mod seen;

@@ -121,7 +121,7 @@ impl RawFeed {
                 server: server()?,
                 stream: need("stream", self.stream.as_ref())?,
                 group: group(),
-                field: self.field.clone().unwrap_or_else(|| "rows".into()),
+                field: self.field.clone(),
                 start: start()?,
             }),
             "mqtt" => FeedKind::Mqtt(MqttFeed {

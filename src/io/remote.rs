@@ -95,7 +95,7 @@ pub(super) fn is_near(host: &str) -> bool {
 ///
 /// # Errors
 /// [`Error::Input`] where it cannot be read, [`Error::Config`] where it holds no certificates.
-#[cfg(any(feature = "mqtt", feature = "postgres"))]
+#[cfg(any(feature = "mqtt", feature = "postgres", feature = "redis"))]
 pub(super) fn trusting(path: &std::path::Path) -> Result<rustls::ClientConfig> {
     use rustls::pki_types::{CertificateDer, pem::PemObject};
     let pem = std::fs::read(path).map_err(|source| Error::Input {
@@ -168,8 +168,8 @@ pub struct RedisFeed {
     pub stream: String,
     /// The consumer group, which is made where there is none.
     pub group: String,
-    /// The field of an entry that holds its rows.
-    pub field: String,
+    /// The field of an entry that holds its rows; `rows` where none is named.
+    pub field: Option<String>,
     /// Where the group begins if it is made.
     pub start: Start,
 }

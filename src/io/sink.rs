@@ -11,6 +11,8 @@ mod lines;
 mod open;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(feature = "parquet")]
 mod rolling;
 #[cfg(feature = "sqlite")]

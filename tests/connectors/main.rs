@@ -17,6 +17,8 @@ mod http_client;
 mod kafka;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
 #[expect(dead_code, reason = "of the integration tests, which use more of it")]
 #[path = "../it/runs.rs"]
 mod runs;

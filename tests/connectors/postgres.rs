@@ -1,5 +1,7 @@
 //! Reports in a real PostgreSQL: right, whole, and there once, whatever becomes of the run and of the server.
 
+mod feed;
+
 use crate::command::Place;
 use crate::runs::{PAGES, ROWS, Running, generate, is_right, wait_for_rows};
 use crate::server::Server;

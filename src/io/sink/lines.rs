@@ -57,8 +57,18 @@ pub(super) struct LinesSink {
 
 /// An alert on its line.
 #[derive(Serialize)]
-struct AlertLine<'a> {
-    alert: &'a Alert,
+pub(super) struct AlertLine<'a> {
+    pub(super) alert: &'a Alert,
+}
+
+/// Appends a report or an alert as it stands in a line of ndjson, without the line end; nothing where it has no such
+/// form.
+pub(super) fn append_line(line: &mut Vec<u8>, value: &impl Serialize, place: impl std::fmt::Display) -> Result<()> {
+    let before = line.len();
+    serde_json::to_writer(&mut *line, value).map_err(|e| {
+        line.truncate(before);
+        Error::Failed(format!("{place}: a report has no JSON form: {e}"))
+    })
 }
 
 /// Opens `path`, where `-` is standard output.
@@ -265,11 +275,7 @@ impl LinesSink {
     }
 
     fn line(&mut self, value: &impl Serialize) -> Result<()> {
-        let before = self.pending.len();
-        serde_json::to_writer(&mut self.pending, value).map_err(|e| {
-            self.pending.truncate(before);
-            Error::Failed(format!("{}: a report has no JSON form: {e}", self.path.display()))
-        })?;
+        append_line(&mut self.pending, value, self.path.display())?;
         self.pending.push(b'\n');
         Ok(())
     }

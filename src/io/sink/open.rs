@@ -183,6 +183,8 @@ pub fn open(options: &SinkOptions, feeds: &[Feed], state: Option<&SinkState>) ->
         SinkOptions::Kafka(of) => super::kafka::KafkaReports::open(name, of, feeds, state).map(boxed),
         #[cfg(feature = "postgres")]
         SinkOptions::Postgres(server) => super::postgres::PostgresSink::open(name, server, feeds, state).map(boxed),
+        #[cfg(feature = "redis")]
+        SinkOptions::Redis(of) => super::redis::RedisSink::open(name, of, feeds, state).map(boxed),
         // A sink that this build lacks.
         other => Err(missing(&name, other.kind())),
     }
@@ -207,11 +209,19 @@ pub(crate) fn check(options: &SinkOptions, feeds: &[Feed]) -> Result<()> {
         SinkOptions::Kafka(of) => super::kafka::check(&options.name(), of),
         #[cfg(feature = "postgres")]
         SinkOptions::Postgres(server) => super::postgres::check(&options.name(), server, feeds),
+        #[cfg(feature = "redis")]
+        SinkOptions::Redis(of) => super::redis::check(&options.name(), of, feeds),
         _ => Ok(()),
     }
 }
 
-#[cfg(any(feature = "kafka", feature = "parquet", feature = "postgres", feature = "sqlite"))]
+#[cfg(any(
+    feature = "kafka",
+    feature = "parquet",
+    feature = "postgres",
+    feature = "redis",
+    feature = "sqlite"
+))]
 fn boxed(sink: impl Sink + 'static) -> Box<dyn Sink> {
     Box::new(sink)
 }

@@ -9,15 +9,14 @@
 //! Instants are `timestamptz`, which has microseconds. No window is from `-infinity` to `infinity`; windows of rows have
 //! their row numbers as seconds since 1970-01-01T00:00:00Z, so that `extract(epoch from window_start)` gives them.
 
-mod connecting;
 mod schema;
 mod staging;
 
 use super::{Feed, Health, Sink, SinkState, stored};
 use crate::error::{Error, Result};
+use crate::io::postgres::connecting::{FIRST_PAUSE, LONGEST_PAUSE, Server, Trouble};
 use crate::io::remote::Remote;
 use crate::report::{Alert, Emission};
-use connecting::{Server, Trouble};
 use postgres::{Client, IsolationLevel};
 use serde::{Deserialize, Serialize};
 use staging::Held;
@@ -27,9 +26,6 @@ use std::time::{Duration, Instant};
 
 /// How long a server may be away before that is an error: longer than it takes to start again after a crash.
 const RETRY_FOR: Duration = Duration::from_secs(300);
-/// The pauses between tries, which double.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Reports that are held, in bytes: more are stored at once.
 const HELD_BYTES_MAX: usize = 16 << 20;

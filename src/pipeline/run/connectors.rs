@@ -1,17 +1,13 @@
 //! Feeds of servers that others run, as far as the build has them.
 
 use crate::checkpoint::{FeedState, Store};
-use crate::config::{FeedConfig, FeedKind};
+use crate::config::{Config, FeedConfig, FeedKind};
 use crate::error::{Error, Result};
 use crate::io::Source;
 use crate::io::live::Context;
 
 /// Opens a feed of a server. With a state, what it gives is acknowledged once it is durable there; without one, as soon
 /// as it is given.
-#[cfg_attr(
-    not(feature = "kafka"),
-    expect(unused_variables, reason = "no connector is built in")
-)]
 pub(super) fn open(
     feed: &FeedConfig,
     state: Option<&FeedState>,
@@ -19,7 +15,8 @@ pub(super) fn open(
     context: &Context,
     notes: &mut Vec<String>,
 ) -> Result<Box<dyn Source>> {
-    let _ = notes;
+    // What a build with few of them has no use for.
+    let _ = (state, store, context, &notes);
     match &feed.kind {
         #[cfg(feature = "kafka")]
         FeedKind::Kafka(of) => {
@@ -27,15 +24,43 @@ pub(super) fn open(
             let source = crate::io::kafka::KafkaSource::open(context, of, &positions, store.is_some())?;
             Ok(Box::new(source))
         }
+        #[cfg(feature = "redis")]
+        FeedKind::Redis(of) => {
+            let positions = super::sources::positions(state);
+            let source = crate::io::redis::RedisSource::open(context, of, positions.first(), store.is_none())?;
+            notes.push(format!(
+                "feed `{}` reads the stream {} of redis {}",
+                feed.name,
+                of.stream,
+                of.server.place()
+            ));
+            Ok(Box::new(source))
+        }
+        #[cfg(feature = "postgres")]
+        FeedKind::Postgres(of) => {
+            let positions = super::sources::positions(state);
+            let source = crate::io::postgres::PostgresSource::open(context, of, positions.first())?;
+            Ok(Box::new(source))
+        }
         _ => Err(missing(feed)),
     }
 }
 
 /// Checks that the server can be reached and has what the feed is to read; takes nothing from it.
-pub(super) fn check(feed: &FeedConfig) -> Result<()> {
+pub(super) fn check(config: &Config, feed: &FeedConfig) -> Result<()> {
+    let _ = config;
     match &feed.kind {
         #[cfg(feature = "kafka")]
         FeedKind::Kafka(of) => crate::io::kafka::check(&feed.name, of),
+        #[cfg(feature = "redis")]
+        FeedKind::Redis(of) => crate::io::redis::check(&feed.name, of),
+        #[cfg(feature = "postgres")]
+        FeedKind::Postgres(of) => {
+            let fits = super::environment::fits(config, feed)?;
+            let stop = crate::io::live::Stop::default();
+            let context = super::sources::context(config, feed, None, &stop, fits)?;
+            crate::io::postgres::check(&context, of)
+        }
         _ => Err(missing(feed)),
     }
 }

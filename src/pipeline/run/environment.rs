@@ -112,7 +112,7 @@ fn check_feed(config: &Config, feed: &FeedConfig, held: &mut Vec<Held>) -> Resul
         FeedKind::HttpPoll { .. } => asks(feed)?,
         FeedKind::Stdin => {}
         FeedKind::Kafka(_) | FeedKind::Rabbitmq(_) | FeedKind::Redis(_) | FeedKind::Mqtt(_) | FeedKind::Postgres(_) => {
-            super::connectors::check(feed)?;
+            super::connectors::check(config, feed)?;
         }
     }
     Ok(())
@@ -151,6 +151,14 @@ fn check_state(directory: &Path) -> Result<()> {
 enum Held {
     Tcp(TcpListener),
     Udp(UdpSocket),
+}
+
+/// Whether columns can be those of a feed.
+#[cfg(feature = "postgres")]
+pub(super) fn fits(config: &Config, feed: &FeedConfig) -> Result<crate::io::live::Fits> {
+    let rules = going_on::rules(config)?;
+    let feed = Feed::new(config, &feed.name, Box::new(Cpu::new()), &rules, None)?;
+    Ok(feed.asked().clone().as_fits())
 }
 
 /// That the files have the columns that statistics and alerts name, as far as their first rows tell.

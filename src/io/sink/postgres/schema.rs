@@ -1,8 +1,8 @@
 //! The tables of reports in PostgreSQL, their version, and the feeds that are written down in them.
 
-use super::connecting::Server;
 use super::staging::LOCK_WRITER;
 use crate::error::{Error, Result};
+use crate::io::postgres::connecting::Server;
 use crate::io::sink::Feed;
 use crate::io::sink::stored::{FeedRow, StoredFeed, check_same};
 use postgres::{Client, GenericClient, Transaction};

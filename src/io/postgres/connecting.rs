@@ -16,9 +16,13 @@ const LOGIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a server may leave what it was sent without an answer of its system.
 const SILENCE: Duration = Duration::from_secs(30);
 
+/// The pauses between tries, which double.
+pub(in crate::io) const FIRST_PAUSE: Duration = Duration::from_millis(100);
+pub(in crate::io) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
 /// What goes wrong with a server.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(in crate::io) enum Trouble {
     Server(postgres::Error),
     /// It was reached, and did not say whether it lets the program in.
     Silent,
@@ -34,7 +38,7 @@ impl From<postgres::Error> for Trouble {
 
 impl Trouble {
     /// Whether it may be otherwise in a while.
-    pub(super) fn may_pass(&self) -> bool {
+    pub(in crate::io) fn may_pass(&self) -> bool {
         match self {
             Self::Server(error) => may_pass(error),
             Self::Silent | Self::System(_) => true,
@@ -70,22 +74,26 @@ fn is_cut(error: &std::io::Error) -> bool {
 }
 
 /// A server, and what it takes to be let in.
-pub(super) struct Server {
+pub(in crate::io) struct Server {
     name: String,
+    place: String,
     config: Config,
     tls: Option<MakeRustlsConnect>,
 }
 
 impl Server {
-    pub(super) fn new(name: &str, remote: &Remote) -> Result<Self> {
+    pub(in crate::io) fn new(name: &str, remote: &Remote) -> Result<Self> {
         let wrong = |why: String| Error::Config(format!("{name}: {why}"));
         let is_url = ["postgres://", "postgresql://"]
             .iter()
             .any(|scheme| remote.url.starts_with(scheme));
         // What is wrong with the address may be a password in it: it is not quoted.
-        let mut config = remote.url.parse::<Config>().ok().filter(|_| is_url).ok_or_else(|| {
-            Error::Config("a sink of type postgres has a url like postgresql://USER@HOST:PORT/DATABASE".into())
-        })?;
+        let mut config = remote
+            .url
+            .parse::<Config>()
+            .ok()
+            .filter(|_| is_url)
+            .ok_or_else(|| wrong("url is to be like postgresql://USER@HOST:PORT/DATABASE".into()))?;
         if config.get_password().is_some() {
             return Err(wrong(
                 "the url has a password in it: name a file that holds it with password_file, or set PGPASSWORD".into(),
@@ -130,13 +138,24 @@ impl Server {
         };
         Ok(Self {
             name: name.to_owned(),
+            place: format!("postgres {}", remote.place()),
             config,
             tls,
         })
     }
 
+    /// What messages call it.
+    pub(in crate::io) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What messages call it that say already whose it is.
+    pub(in crate::io) fn place(&self) -> &str {
+        &self.place
+    }
+
     /// Connects, in a thread that is left alone where it takes too long: nobody may wait for a server that says nothing.
-    pub(super) fn connect(&self) -> Result<Client, Trouble> {
+    pub(in crate::io) fn connect(&self) -> Result<Client, Trouble> {
         let (config, tls) = (self.config.clone(), self.tls.clone());
         let (tell, told) = std::sync::mpsc::channel();
         let connect = move || {
@@ -154,19 +173,19 @@ impl Server {
     }
 
     /// The error where a run cannot begin.
-    pub(super) fn refused(&self, trouble: impl Into<Trouble>) -> Error {
+    pub(in crate::io) fn refused(&self, trouble: impl Into<Trouble>) -> Error {
         Error::Config(format!("{}: {}", self.name, self.words(&trouble.into())))
     }
 
     /// The error where a run cannot go on.
-    pub(super) fn lost(&self, trouble: &Trouble) -> Error {
+    pub(in crate::io) fn lost(&self, trouble: &Trouble) -> Error {
         Error::Output {
             path: PathBuf::from(&self.name),
             source: std::io::Error::other(self.words(trouble)),
         }
     }
 
-    pub(super) fn words(&self, trouble: &Trouble) -> String {
+    pub(in crate::io) fn words(&self, trouble: &Trouble) -> String {
         let error = match trouble {
             Trouble::Server(error) => error,
             Trouble::Silent => {
