@@ -5,6 +5,10 @@
 //! that decode it. Text becomes `Float64` or `Utf8` (a key also `Int64`); the event-time column, if one is named,
 //! always comes as `Timestamp(Nanosecond, None)` without nulls (a row without a time is a bad row).
 
+#[cfg(any(feature = "mqtt", feature = "rabbitmq"))]
+mod acknowledged;
+#[cfg(any(feature = "mqtt", feature = "rabbitmq"))]
+mod address;
 pub mod arrow;
 mod budget;
 pub mod bytes;
@@ -14,6 +18,8 @@ mod columnar;
 mod columns;
 pub mod csv;
 pub mod descriptors;
+#[cfg(any(feature = "mqtt", feature = "rabbitmq"))]
+mod driver;
 pub mod follow;
 #[cfg(feature = "net")]
 pub mod http;
@@ -28,6 +34,8 @@ pub mod live;
 mod messages;
 #[cfg(feature = "net")]
 pub mod monitor;
+#[cfg(feature = "mqtt")]
+pub mod mqtt;
 pub mod ndjson;
 pub mod number;
 mod open;
@@ -37,6 +45,8 @@ pub mod parquet;
 pub(crate) mod places;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
 #[cfg(feature = "redis")]
 pub mod redis;
 mod rejected;

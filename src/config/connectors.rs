@@ -15,6 +15,9 @@ use std::time::Duration;
 /// Messages of a queue that may wait for their acknowledgement: at 100 rows each some 100,000 rows on their way.
 const PREFETCH: u16 = 1000;
 
+/// As many as there may be: after a crash they come again, and the journal of a feed knows as many twice by their ids.
+const PREFETCH_MAX: u16 = (crate::io::journal::KEYS_MAX / 2) as u16;
+
 /// An address as it looks, by the type of a feed or sink.
 fn example(kind: &str) -> &'static str {
     match kind {
@@ -113,8 +116,8 @@ impl RawFeed {
                 server: server()?,
                 queue: need("queue", self.queue.as_ref())?,
                 prefetch: match self.prefetch.unwrap_or(PREFETCH) {
-                    0 => return Err(config(&what("prefetch"), "at least 1")),
-                    prefetch => prefetch,
+                    prefetch @ 1..=PREFETCH_MAX => prefetch,
+                    _ => return Err(config(&what("prefetch"), format!("1 to {PREFETCH_MAX}"))),
                 },
             }),
             "redis" => FeedKind::Redis(RedisFeed {

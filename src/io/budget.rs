@@ -73,7 +73,7 @@ impl Budget {
     }
 
     /// Whether nothing more can be taken.
-    #[cfg(feature = "net")]
+    #[cfg(any(feature = "mqtt", feature = "net", feature = "rabbitmq"))]
     pub(crate) fn is_spent(&self) -> bool {
         *self.0.held() >= self.0.max
     }

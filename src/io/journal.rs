@@ -190,7 +190,7 @@ impl Appender {
     }
 
     /// Whether nothing more can wait.
-    #[cfg(feature = "net")]
+    #[cfg(any(feature = "mqtt", feature = "net", feature = "rabbitmq"))]
     pub(crate) fn is_full(&self) -> bool {
         self.incoming.is_full() || self.budget.is_spent()
     }

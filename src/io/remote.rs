@@ -95,7 +95,7 @@ pub(super) fn is_near(host: &str) -> bool {
 ///
 /// # Errors
 /// [`Error::Input`] where it cannot be read, [`Error::Config`] where it holds no certificates.
-#[cfg(any(feature = "mqtt", feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "mqtt", feature = "postgres", feature = "rabbitmq", feature = "redis"))]
 pub(super) fn trusting(path: &std::path::Path) -> Result<rustls::ClientConfig> {
     use rustls::pki_types::{CertificateDer, pem::PemObject};
     let pem = std::fs::read(path).map_err(|source| Error::Input {

@@ -15,8 +15,14 @@ mod feed_support;
 mod http_client;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(any(feature = "mqtt", feature = "rabbitmq"))]
+mod messages;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
 #[cfg(feature = "redis")]
 mod redis;
 #[expect(dead_code, reason = "of the integration tests, which use more of it")]

@@ -123,6 +123,12 @@ impl Pending {
         self.key.as_deref().unwrap_or_default()
     }
 
+    /// What tells its body from others.
+    #[cfg(any(feature = "mqtt", feature = "rabbitmq"))]
+    pub(crate) fn digest(&self) -> Digest {
+        self.digest
+    }
+
     /// The key, and what tells its body from others.
     pub(super) fn key_and_digest(&self) -> (&[u8], Digest) {
         (self.key(), self.digest)

@@ -100,7 +100,7 @@ impl Scan {
         Ok(scan)
     }
 
-    /// Counts a record; whether it holds rows.
+    /// Counts a record; whether it holds rows that could be read, so that its columns are those of the feed.
     fn take(&mut self, segment: &Segment, keys: &Keys) -> Result<bool> {
         match Outline::from_bytes(&segment.payload).map_err(|why| segment.damaged(&why))? {
             Outline::Keys(known) => {
@@ -115,7 +115,7 @@ impl Scan {
                 if let Some((key, digest)) = key {
                     keys.remember(key, digest, answer);
                 }
-                Ok(true)
+                Ok(answer.accepted > 0)
             }
         }
     }

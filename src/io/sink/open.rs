@@ -183,6 +183,10 @@ pub fn open(options: &SinkOptions, feeds: &[Feed], state: Option<&SinkState>) ->
         SinkOptions::Kafka(of) => super::kafka::KafkaReports::open(name, of, feeds, state).map(boxed),
         #[cfg(feature = "postgres")]
         SinkOptions::Postgres(server) => super::postgres::PostgresSink::open(name, server, feeds, state).map(boxed),
+        #[cfg(feature = "rabbitmq")]
+        SinkOptions::Rabbitmq(options) => super::rabbitmq::RabbitmqSink::open(name, options).map(boxed),
+        #[cfg(feature = "mqtt")]
+        SinkOptions::Mqtt(options) => super::mqtt::MqttSink::open(name, options).map(boxed),
         #[cfg(feature = "redis")]
         SinkOptions::Redis(of) => super::redis::RedisSink::open(name, of, feeds, state).map(boxed),
         // A sink that this build lacks.
@@ -209,6 +213,10 @@ pub(crate) fn check(options: &SinkOptions, feeds: &[Feed]) -> Result<()> {
         SinkOptions::Kafka(of) => super::kafka::check(&options.name(), of),
         #[cfg(feature = "postgres")]
         SinkOptions::Postgres(server) => super::postgres::check(&options.name(), server, feeds),
+        #[cfg(feature = "rabbitmq")]
+        SinkOptions::Rabbitmq(to) => super::rabbitmq::check(&options.name(), to),
+        #[cfg(feature = "mqtt")]
+        SinkOptions::Mqtt(to) => super::mqtt::check(&options.name(), to),
         #[cfg(feature = "redis")]
         SinkOptions::Redis(of) => super::redis::check(&options.name(), of, feeds),
         _ => Ok(()),
@@ -217,8 +225,10 @@ pub(crate) fn check(options: &SinkOptions, feeds: &[Feed]) -> Result<()> {
 
 #[cfg(any(
     feature = "kafka",
+    feature = "mqtt",
     feature = "parquet",
     feature = "postgres",
+    feature = "rabbitmq",
     feature = "redis",
     feature = "sqlite"
 ))]

@@ -42,8 +42,37 @@ pub(super) fn open(
             let source = crate::io::postgres::PostgresSource::open(context, of, positions.first())?;
             Ok(Box::new(source))
         }
+        #[cfg(feature = "rabbitmq")]
+        FeedKind::Rabbitmq(options) => {
+            let journal = journal(feed, state, store, context, notes)?;
+            let source = crate::io::rabbitmq::RabbitmqSource::open(context, options, journal)?;
+            Ok(Box::new(source))
+        }
+        #[cfg(feature = "mqtt")]
+        FeedKind::Mqtt(options) => {
+            let journal = journal(feed, state, store, context, notes)?;
+            let source = crate::io::mqtt::MqttSource::open(context, options, journal)?;
+            Ok(Box::new(source))
+        }
         _ => Err(missing(feed)),
     }
+}
+
+/// The journal of a feed, where it has a state.
+#[cfg(any(feature = "mqtt", feature = "rabbitmq"))]
+fn journal(
+    feed: &FeedConfig,
+    state: Option<&FeedState>,
+    store: Option<&Store>,
+    context: &Context,
+    notes: &mut Vec<String>,
+) -> Result<Option<crate::io::journal::Journal>> {
+    use crate::io::journal::Journal;
+    let positions = super::sources::positions(state);
+    let open = |store: &Store| Journal::open(context, &store.journal(&feed.name), positions.first());
+    let journal = store.map(open).transpose()?;
+    notes.extend(journal.as_ref().and_then(|journal| journal.note().map(str::to_owned)));
+    Ok(journal)
 }
 
 /// Checks that the server can be reached and has what the feed is to read; takes nothing from it.
@@ -61,6 +90,10 @@ pub(super) fn check(config: &Config, feed: &FeedConfig) -> Result<()> {
             let context = super::sources::context(config, feed, None, &stop, fits)?;
             crate::io::postgres::check(&context, of)
         }
+        #[cfg(feature = "rabbitmq")]
+        FeedKind::Rabbitmq(options) => crate::io::rabbitmq::RabbitmqSource::check(&feed.name, options),
+        #[cfg(feature = "mqtt")]
+        FeedKind::Mqtt(options) => crate::io::mqtt::MqttSource::check(&feed.name, options),
         _ => Err(missing(feed)),
     }
 }
