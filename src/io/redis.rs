@@ -5,7 +5,7 @@
 //! alone says where the feed goes on, whatever the group has been given meanwhile, and entries are acknowledged once a
 //! checkpoint behind them is durable; without one the group says it, and entries are acknowledged once they are given.
 //!
-//! One thread asks the server and acknowledges ([`reading`]); the thread of the source decodes.
+//! One thread asks the server and acknowledges (`reading`); the thread of the source decodes.
 
 pub(super) mod connecting;
 pub(super) mod entries;
