@@ -8,11 +8,9 @@
 
 use super::journal::{Appender, Digest, Journal, JournalSource, KEY_BYTES_MAX, Keys, Pending, Refused, Seen};
 use super::live::{self, Context, Given, WireFormat, now_ns};
-use super::messages::Messages;
+use super::messages::{Messages, together};
 use super::{Position, Read, Rows};
 use crate::error::{Error, Result};
-use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
 use crossbeam::channel::{Receiver, SendTimeoutError, Sender, bounded};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -268,7 +266,7 @@ impl<T> Intake<T> {
             }
             Outlet::Journal(appender, keys) => {
                 let number = self.first + self.taken.len() as u64;
-                match together(&self.context, rows)? {
+                match whole(rows)? {
                     Some(rows) => {
                         self.append(appender, keys, number, rows, pending)?;
                         Stage::Written
@@ -413,7 +411,7 @@ impl<T> Intake<T> {
                     self.messages.push(&payload);
                     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
                     let rows = self.messages.rows(&labels)?;
-                    match together(&self.context, rows)? {
+                    match whole(rows)? {
                         Some(rows) => self.append(appender, keys, self.first + place as u64, rows, pending)?,
                         None => *stage = Stage::Done,
                     }
@@ -435,24 +433,12 @@ pub(super) fn end_at() -> Instant {
 }
 
 /// The rows of a message as one, which is durable as a whole or not at all; nothing where there are none.
-fn together(context: &Context, all: Vec<Rows>) -> Result<Option<Rows>> {
-    let mut all = all.into_iter();
-    let Some(mut whole) = all.next() else { return Ok(None) };
-    let mut batches = vec![whole.batch];
-    for rows in all {
-        whole.rejected.extend(rows.rejected);
-        whole.unkept += rows.unkept;
-        whole.bytes_read = rows.bytes_read;
-        batches.push(rows.batch);
-    }
-    batches.retain(|batch| batch.num_rows() > 0);
-    whole.batch = match batches.as_slice() {
-        [] => RecordBatch::new_empty(live::settled(context)),
-        [one] => one.clone(),
-        several => concat_batches(&several[0].schema(), several).map_err(|e| Error::Data(e.to_string()))?,
-    };
-    whole.arrived_ns = Some(now_ns());
-    Ok((whole.count() > 0).then_some(whole))
+fn whole(pieces: Vec<Rows>) -> Result<Option<Rows>> {
+    let rows = together(pieces)?.filter(|rows| rows.count() > 0);
+    Ok(rows.map(|rows| Rows {
+        arrived_ns: Some(now_ns()),
+        ..rows
+    }))
 }
 
 impl Outcome {

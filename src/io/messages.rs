@@ -145,7 +145,7 @@ impl Messages {
 ///
 /// # Errors
 /// Where their columns are not the same.
-#[cfg(feature = "kafka")]
+#[cfg(any(feature = "kafka", feature = "mqtt", feature = "rabbitmq"))]
 pub(super) fn together(mut pieces: Vec<Rows>) -> Result<Option<Rows>> {
     // What came before the columns were settled has none.
     let with_columns = pieces

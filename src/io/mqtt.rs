@@ -10,7 +10,7 @@ use super::acknowledged::{self, GATHERED_BYTES, Halt, Intake, LOOK, Message, Out
 use super::driver::Driver;
 use super::journal::Journal;
 use super::live::{self, Context};
-use super::remote::MqttFeed;
+use super::remote::{Backoff, MqttFeed};
 use super::{About, Position, Read, Source};
 use crate::error::{Error, Result};
 use arrow::datatypes::SchemaRef;
@@ -19,10 +19,6 @@ use rumqttc::{ManualAck, Publish, QoS, RetainForwardRule, SubscribeFilterInput, 
 use std::collections::VecDeque;
 use std::task::Poll;
 use std::time::{Duration, Instant};
-
-/// The pauses between tries, which double.
-pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How long a connection is given to end in an orderly way.
 const CLOSE_TIME: Duration = Duration::from_millis(200);
@@ -233,7 +229,7 @@ impl Taking {
     /// Takes messages until it is to end, through as many connections as that takes.
     fn run(mut self, first: (Link, Early)) -> Result<()> {
         let mut first = Some(first);
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::default();
         while !self.intake.is_ending() {
             let reached = match first.take() {
                 Some(reached) => Ok(reached),
@@ -242,7 +238,7 @@ impl Taking {
             let over = match reached {
                 Ok((mut link, early)) => {
                     self.intake.well();
-                    pause = FIRST_PAUSE;
+                    backoff = Backoff::default();
                     let over = self.take(&mut link, early);
                     close(&self.driver, link);
                     over
@@ -256,11 +252,11 @@ impl Taking {
                 Over::Lost(why) => format!("{}: {why}", self.name),
             };
             self.intake.failed(&why);
+            let pause = backoff.pause();
             let until = Instant::now() + pause;
             while !self.intake.is_ending() && Instant::now() < until {
                 std::thread::sleep(LOOK.min(pause));
             }
-            pause = LONGEST_PAUSE.min(2 * pause);
         }
         Ok(())
     }

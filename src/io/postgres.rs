@@ -9,11 +9,11 @@ pub(super) mod connecting;
 mod page;
 
 use super::live::{self, Arrival, Context, WireFormat, WireOptions};
-use super::remote::PostgresFeed;
+use super::remote::{Backoff, PostgresFeed};
 use super::{About, Position, Read, Rows, Source};
 use crate::error::{Error, Result};
 use arrow::datatypes::SchemaRef;
-use connecting::{FIRST_PAUSE, LONGEST_PAUSE, Server};
+use connecting::Server;
 use crossbeam::channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError, bounded};
 use page::{Pages, Trouble};
 use postgres::Client;
@@ -161,14 +161,14 @@ struct Asking {
 
 impl Asking {
     fn run(mut self) {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::default();
         while !self.is_stopping() {
             let asked = Instant::now();
             match self.ask() {
                 Ok((page, is_full)) => {
-                    if pause > FIRST_PAUSE {
+                    if backoff.is_failing() {
                         self.context.counters.set_failure(None);
-                        pause = FIRST_PAUSE;
+                        backoff = Backoff::default();
                     }
                     if let Some((rows, last)) = page {
                         self.last = Some(last);
@@ -184,8 +184,7 @@ impl Asking {
                     self.connected = None;
                     self.context.counters.failures.fetch_add(1, Ordering::Relaxed);
                     self.context.counters.set_failure(Some(&why));
-                    self.wait(pause);
-                    pause = LONGEST_PAUSE.min(2 * pause);
+                    self.wait(backoff.pause());
                 }
                 Err(Trouble::Stays(error)) => {
                     self.hand_on(Err(error));

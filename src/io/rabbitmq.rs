@@ -11,7 +11,7 @@ use super::acknowledged::{self, GATHERED_BYTES, Halt, Intake, LOOK, Message, Out
 use super::driver::Driver;
 use super::journal::Journal;
 use super::live::{self, Context};
-use super::remote::RabbitmqFeed;
+use super::remote::{Backoff, RabbitmqFeed};
 use super::{About, Position, Read, Source};
 use crate::error::{Error, Result};
 use arrow::datatypes::SchemaRef;
@@ -24,10 +24,6 @@ use lapin::{Channel, Connection, Consumer};
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
-
-/// The pauses between tries, which double.
-pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How long a connection is given to end in an orderly way.
 const CLOSE_TIME: Duration = Duration::from_millis(200);
@@ -216,7 +212,7 @@ impl Taking {
     /// Takes messages until it is to end, through as many connections as that takes.
     fn run(mut self, link: Link) -> Result<()> {
         let mut link = Some(link);
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::default();
         while !self.intake.is_ending() {
             let reached = match link.take() {
                 Some(link) => Ok(link),
@@ -224,7 +220,7 @@ impl Taking {
             };
             let over = match reached {
                 Ok(link) => {
-                    let over = self.take(&link, &mut pause);
+                    let over = self.take(&link, &mut backoff);
                     self.driver.wait(close(&link.connection));
                     over
                 }
@@ -237,17 +233,17 @@ impl Taking {
                 Over::Trouble(trouble) => format!("{}: {}", self.name, self.place.server.words(&trouble)),
             };
             self.intake.failed(&why);
+            let pause = backoff.pause();
             let until = Instant::now() + pause;
             while !self.intake.is_ending() && Instant::now() < until {
                 std::thread::sleep(LOOK.min(pause));
             }
-            pause = LONGEST_PAUSE.min(2 * pause);
         }
         Ok(())
     }
 
     /// Takes messages of a connection for as long as it lasts.
-    fn take(&mut self, link: &Link, pause: &mut Duration) -> Over {
+    fn take(&mut self, link: &Link, backoff: &mut Backoff) -> Over {
         self.intake.begin();
         let is_alone = self.intake.is_journalled();
         let consumer = self.driver.wait(self.place.consume(&link.channel, is_alone));
@@ -256,7 +252,7 @@ impl Taking {
             Err(trouble) => return trouble.into(),
         };
         self.intake.well();
-        *pause = FIRST_PAUSE;
+        *backoff = Backoff::default();
         loop {
             if let Err(over) = self.take_some(link, &mut consumer) {
                 return over;

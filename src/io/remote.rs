@@ -8,6 +8,8 @@ use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+#[cfg(any(feature = "mqtt", feature = "postgres", feature = "rabbitmq", feature = "redis"))]
+use std::time::Instant;
 
 /// How a server is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -118,6 +120,41 @@ pub(super) fn trusting(path: &std::path::Path) -> Result<rustls::ClientConfig> {
     let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = config.map_err(|e| wrong(&e))?.with_root_certificates(roots);
     Ok(config.with_no_client_auth())
+}
+
+/// Pauses between tries to reach a server, which double.
+#[cfg(any(feature = "mqtt", feature = "postgres", feature = "rabbitmq", feature = "redis"))]
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    since: Option<Instant>,
+    last: Option<Duration>,
+}
+
+#[cfg(any(feature = "mqtt", feature = "postgres", feature = "rabbitmq", feature = "redis"))]
+impl Backoff {
+    /// The first pause: short, as most failures pass at once.
+    const FIRST: Duration = Duration::from_millis(100);
+    /// The longest: a server that is back is not left alone for long.
+    const LONGEST: Duration = Duration::from_secs(5);
+    /// How long a sink tries: longer than a server takes to start again after a crash.
+    const RETRY_FOR: Duration = Duration::from_secs(300);
+
+    /// The next pause.
+    pub(super) fn pause(&mut self) -> Duration {
+        let next = self.last.map_or(Self::FIRST, |last| Self::LONGEST.min(2 * last));
+        *self.last.insert(next)
+    }
+
+    /// Whether a try has failed.
+    #[cfg(any(feature = "postgres", feature = "redis"))]
+    pub(super) fn is_failing(&self) -> bool {
+        self.last.is_some()
+    }
+
+    /// Whether a sink has tried for as long as it may, counted from the first time that it asks.
+    pub(super) fn is_spent(&mut self) -> bool {
+        self.since.get_or_insert_with(Instant::now).elapsed() >= Self::RETRY_FOR
+    }
 }
 
 /// Where a feed begins that has no place to go on from.
@@ -255,6 +292,15 @@ pub struct MqttSink {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(any(feature = "mqtt", feature = "postgres", feature = "rabbitmq", feature = "redis"))]
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let mut backoff = Backoff::default();
+        assert!(!backoff.is_spent());
+        let pauses: Vec<u128> = (0..8).map(|_| backoff.pause().as_millis()).collect();
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+    }
 
     #[test]
     fn places_show_no_password() {

@@ -16,10 +16,6 @@ const LOGIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a server may leave what it was sent without an answer of its system.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// The pauses between tries, which double.
-pub(in crate::io) const FIRST_PAUSE: Duration = Duration::from_millis(100);
-pub(in crate::io) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
 /// What goes wrong with a server.
 #[derive(Debug)]
 pub(in crate::io) enum Trouble {

@@ -15,10 +15,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it may take to answer anything else.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// The pauses between tries, which double.
-pub(in crate::io) const FIRST_PAUSE: Duration = Duration::from_millis(100);
-pub(in crate::io) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
 /// Where a password stands that no option names, as for the programs of Redis.
 const PASSWORD_ENV: &str = "REDISCLI_AUTH";
 

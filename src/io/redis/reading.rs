@@ -3,12 +3,13 @@
 //! Both go in one round trip. A connection that is lost is made anew, and what was on its way is read again from the
 //! entries that are not acknowledged; entries up to the last that was handed on are never handed on twice.
 
-use super::connecting::{FIRST_PAUSE, LONGEST_PAUSE, Server};
+use super::connecting::Server;
 use super::entries::{Entry, Id, entries, strange};
 use super::group::{Group, end_of_stream};
 use super::{gone, not_there, too_short};
 use crate::error::Error;
 use crate::io::live::Context;
+use crate::io::remote::Backoff;
 use crossbeam::channel::{Receiver, SendTimeoutError, Sender, TryRecvError};
 use redis::{Connection, RedisError, Value};
 use std::collections::VecDeque;
@@ -91,13 +92,13 @@ impl Reading {
     }
 
     pub(super) fn run(mut self) {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::default();
         while !self.is_stopping() {
             match self.ask() {
                 Ok(entries) => {
-                    if pause > FIRST_PAUSE {
+                    if backoff.is_failing() {
                         self.context.counters.set_failure(None);
-                        pause = FIRST_PAUSE;
+                        backoff = Backoff::default();
                     }
                     if !self.hand_on(entries) {
                         break;
@@ -107,8 +108,7 @@ impl Reading {
                     self.connection = None;
                     self.context.counters.failures.fetch_add(1, Ordering::Relaxed);
                     self.context.counters.set_failure(Some(&why));
-                    self.wait(pause);
-                    pause = LONGEST_PAUSE.min(2 * pause);
+                    self.wait(backoff.pause());
                 }
                 Err(Trouble::Stays(error)) => {
                     self.say(Said::Failed(error));

@@ -7,17 +7,14 @@
 use super::{Health, Sink, SinkState, lines};
 use crate::error::{Error, Result};
 use crate::io::driver::Driver;
+use crate::io::mqtt::close;
 use crate::io::mqtt::connecting::{Link, Server, Session};
-use crate::io::mqtt::{FIRST_PAUSE, LONGEST_PAUSE, close};
-use crate::io::remote::MqttSink as Options;
+use crate::io::remote::{Backoff, MqttSink as Options};
 use crate::report::{Alert, Emission, KeyValue, Named};
 use rumqttc::{PublishOptions, valid_topic};
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
-
-/// How long a broker may be away before that is an error: longer than it takes to start again after a crash.
-const RETRY_FOR: Duration = Duration::from_secs(300);
+use std::time::Duration;
 
 /// How long a broker may take to acknowledge what was published.
 const ACKNOWLEDGE_TIME: Duration = Duration::from_secs(60);
@@ -106,22 +103,20 @@ impl MqttSink {
         if self.held.is_empty() {
             return Ok(());
         }
-        let (mut away_since, mut pause) = (None, FIRST_PAUSE);
+        let mut backoff = Backoff::default();
         while let Err(words) = self.try_to_publish() {
             // Whatever it was, the next try has a connection of its own.
             if let Some(link) = self.link.take() {
                 close(&self.driver, link);
             }
-            let since = *away_since.get_or_insert_with(Instant::now);
-            if since.elapsed() >= RETRY_FOR {
+            if backoff.is_spent() {
                 return Err(Error::Output {
                     path: PathBuf::from(&self.name),
                     source: std::io::Error::other(words),
                 });
             }
             self.health.set(Some(words));
-            std::thread::sleep(pause);
-            pause = LONGEST_PAUSE.min(2 * pause);
+            std::thread::sleep(backoff.pause());
         }
         self.health.set(None);
         self.held.clear();

@@ -14,18 +14,14 @@ mod staging;
 
 use super::{Feed, Health, Sink, SinkState, stored};
 use crate::error::{Error, Result};
-use crate::io::postgres::connecting::{FIRST_PAUSE, LONGEST_PAUSE, Server, Trouble};
-use crate::io::remote::Remote;
+use crate::io::postgres::connecting::{Server, Trouble};
+use crate::io::remote::{Backoff, Remote};
 use crate::report::{Alert, Emission};
 use postgres::{Client, IsolationLevel};
 use serde::{Deserialize, Serialize};
 use staging::Held;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::{Duration, Instant};
-
-/// How long a server may be away before that is an error: longer than it takes to start again after a crash.
-const RETRY_FOR: Duration = Duration::from_secs(300);
 
 /// Reports that are held, in bytes: more are stored at once.
 const HELD_BYTES_MAX: usize = 16 << 20;
@@ -148,7 +144,7 @@ impl PostgresSink {
         if self.held.is_empty() {
             return Ok(());
         }
-        let (mut away_since, mut pause) = (None, FIRST_PAUSE);
+        let mut backoff = Backoff::default();
         let written = self.place.written + 1;
         loop {
             let error = match self.try_to_store(written)? {
@@ -157,13 +153,11 @@ impl PostgresSink {
             };
             // Whatever it was, the next try has a connection of its own.
             self.client = None;
-            let since = *away_since.get_or_insert_with(Instant::now);
-            if !error.may_pass() || since.elapsed() >= RETRY_FOR {
+            if !error.may_pass() || backoff.is_spent() {
                 return Err(self.server.lost(&error));
             }
             self.health.set(Some(self.server.words(&error)));
-            std::thread::sleep(pause);
-            pause = LONGEST_PAUSE.min(2 * pause);
+            std::thread::sleep(backoff.pause());
         }
         self.health.set(None);
         self.place.written = written;

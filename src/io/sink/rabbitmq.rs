@@ -6,18 +6,15 @@
 use super::{Health, Sink, SinkState, lines};
 use crate::error::{Error, Result};
 use crate::io::driver::Driver;
+use crate::io::rabbitmq::close;
 use crate::io::rabbitmq::connecting::{Server, Trouble, answered, short};
-use crate::io::rabbitmq::{FIRST_PAUSE, LONGEST_PAUSE, close};
-use crate::io::remote::RabbitmqSink as Options;
+use crate::io::remote::{Backoff, RabbitmqSink as Options};
 use crate::report::{Alert, Emission, WindowBounds};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ExchangeKind};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
-
-/// How long a server may be away before that is an error: longer than it takes to start again after a crash.
-const RETRY_FOR: Duration = Duration::from_secs(300);
+use std::time::Duration;
 
 /// How long a server may take to confirm: one that has no room for messages lets publishers wait.
 const CONFIRM_TIME: Duration = Duration::from_secs(60);
@@ -184,13 +181,12 @@ impl RabbitmqSink {
         if self.held.is_empty() {
             return Ok(());
         }
-        let (mut away_since, mut pause) = (None, FIRST_PAUSE);
+        let mut backoff = Backoff::default();
         while let Err(unpublished) = self.try_to_publish() {
             // Whatever it was, the next try has a connection of its own.
             if let Some(link) = self.link.take() {
                 self.driver.wait(close(&link.connection));
             }
-            let since = *away_since.get_or_insert_with(Instant::now);
             let trouble = match unpublished {
                 Unpublished::Trouble(trouble) => trouble,
                 Unpublished::Unroutable => {
@@ -201,12 +197,11 @@ impl RabbitmqSink {
                 }
             };
             let words = self.place.words(&trouble);
-            if trouble.stays() || since.elapsed() >= RETRY_FOR {
+            if trouble.stays() || backoff.is_spent() {
                 return Err(self.lost(words));
             }
             self.health.set(Some(words));
-            std::thread::sleep(pause);
-            pause = LONGEST_PAUSE.min(2 * pause);
+            std::thread::sleep(backoff.pause());
         }
         self.health.set(None);
         self.held.clear();

@@ -8,19 +8,15 @@ mod held;
 
 use super::{Feed, Health, Sink, SinkState};
 use crate::error::{Error, Result};
-use crate::io::redis::connecting::{FIRST_PAUSE, LONGEST_PAUSE, Server, may_pass};
+use crate::io::redis::connecting::{Server, may_pass};
 use crate::io::redis::entries::{Id, array, bytes, named, strange};
 use crate::io::redis::group::end_of_stream;
-use crate::io::remote::RedisSink as Options;
+use crate::io::remote::{Backoff, RedisSink as Options};
 use crate::report::{Alert, Emission};
 use held::{Held, SCRIPT, hash_name};
 use redis::{Connection, RedisError, RedisResult, Value};
 use serde::{Deserialize, Serialize};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::{Duration, Instant};
-
-/// How long a server may be away before that is an error: longer than it takes to start again after a crash.
-const RETRY_FOR: Duration = Duration::from_secs(300);
 
 /// Reports that are held, in bytes: more are stored at once.
 const HELD_BYTES_MAX: usize = 16 << 20;
@@ -142,7 +138,7 @@ impl RedisSink {
         if self.held.is_empty() {
             return Ok(());
         }
-        let (mut away_since, mut pause) = (None, FIRST_PAUSE);
+        let mut backoff = Backoff::default();
         let last = loop {
             let error = match self.try_to_store() {
                 Ok(last) => break last,
@@ -150,13 +146,11 @@ impl RedisSink {
             };
             // Whatever it was, the next try has a connection of its own.
             self.connection = None;
-            let since = *away_since.get_or_insert_with(Instant::now);
-            if !may_pass(&error) || since.elapsed() >= RETRY_FOR {
+            if !may_pass(&error) || backoff.is_spent() {
                 return Err(self.server.lost(&error));
             }
             self.health.set(Some(self.server.words(&error)));
-            std::thread::sleep(pause);
-            pause = LONGEST_PAUSE.min(2 * pause);
+            std::thread::sleep(backoff.pause());
         };
         self.health.set(None);
         self.uncertain = false;
