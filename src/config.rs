@@ -7,6 +7,7 @@ mod connectors;
 mod feeds;
 mod lines;
 mod raw;
+mod sharing;
 mod sinks;
 mod typed;
 mod values;
@@ -16,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::expr::{Definition, Expr};
 use crate::io::TimeUnit;
 use crate::io::live::{ColumnType, WireFormat};
-use crate::io::remote::{KafkaFeed, MqttFeed, PostgresFeed, RabbitmqFeed, RedisFeed, Remote};
+use crate::io::remote::{KafkaFeed, MqttFeed, PostgresFeed, RabbitmqFeed, RedisFeed, Remote, Sharing};
 use crate::io::sink::{DEFAULT_ROLL_BYTES, SinkFormat, SinkOptions};
 use crate::spec::{Precision, Spec};
 use raw::Raw;
@@ -71,6 +72,8 @@ pub struct FeedConfig {
     pub kind: FeedKind,
     /// Their form; by the extension of a file where absent.
     pub format: Option<WireFormat>,
+    /// Whether its rows are reports of partitions with their summaries, as a feed that processes share gives them.
+    pub summaries: bool,
     /// The names of its columns, where the rows do not tell them.
     pub columns: Option<Vec<String>>,
     /// The types of columns, where they are not to be found out.
@@ -131,6 +134,14 @@ pub enum FeedKind {
 }
 
 impl FeedKind {
+    /// How processes share it, if they do.
+    pub fn sharing(&self) -> Option<Sharing> {
+        match self {
+            Self::Kafka(feed) => feed.share,
+            _ => None,
+        }
+    }
+
     /// What messages call the place where its rows come from; no secret is in it.
     pub fn place(&self) -> String {
         match self {
@@ -292,6 +303,11 @@ impl Config {
     pub fn parse(text: &str) -> Result<Self> {
         let raw: Raw = toml::from_str(text).map_err(|e| Error::Config(e.to_string().trim_end().to_owned()))?;
         raw.typed().map_err(|error| lines::with_line(text, error))
+    }
+
+    /// Whether processes share the feeds.
+    pub fn is_shared(&self) -> bool {
+        self.feeds.iter().any(|feed| feed.kind.sharing().is_some())
     }
 
     /// Where feeds are, by their names, for messages.

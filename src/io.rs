@@ -54,6 +54,7 @@ pub mod remote;
 mod seen;
 #[cfg(feature = "net")]
 mod serve;
+pub mod shared;
 pub mod sink;
 pub mod stdin;
 pub mod table;
@@ -73,6 +74,7 @@ pub use output::OutputFile;
 use crate::error::{BadRow, Result};
 use ::arrow::array::RecordBatch;
 use ::arrow::datatypes::SchemaRef;
+use shared::{Given, SharedPlace};
 use std::path::PathBuf;
 
 /// Rows as they come out of a source: the good ones as a batch, the bad ones with their reasons.
@@ -178,6 +180,26 @@ pub trait Source: Send {
     fn commit(&mut self, upto: &Position) -> Result<()> {
         let _ = upto;
         Ok(())
+    }
+    /// Whether processes share its partitions: who has one may have to give it back, and another goes on with it.
+    fn is_shared(&self) -> bool {
+        false
+    }
+    /// The partitions that it has been given since this was asked last, before any of their rows.
+    fn given(&mut self) -> Option<Given> {
+        None
+    }
+    /// Whether it has to give its partitions back, and gives no rows until [`Source::let_go`].
+    fn is_recalled(&self) -> bool {
+        false
+    }
+    /// Has the group know where partitions stand.
+    fn commit_shared(&mut self, places: &[SharedPlace]) {
+        let _ = places;
+    }
+    /// Gives its partitions back, which stand here.
+    fn let_go(&mut self, places: &[SharedPlace]) {
+        let _ = places;
     }
 }
 

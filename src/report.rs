@@ -24,6 +24,7 @@ pub mod long;
 pub mod markdown;
 mod named;
 pub mod number;
+mod share;
 pub mod table;
 pub mod text;
 
@@ -37,6 +38,7 @@ pub use emission::{Alert, Emission};
 pub use fit::FitReport;
 pub use key::{compare_keys, key_from_json};
 pub use named::Named;
+pub use share::Share;
 
 /// The name and version of the JSON form.
 pub const SCHEMA: &str = "millstream.report/1";

@@ -6,7 +6,7 @@ use super::{FeedConfig, FeedKind};
 use crate::error::Result;
 use crate::io::remote::{
     KafkaFeed, KafkaSink, MqttFeed, MqttSink, PostgresFeed, RabbitmqFeed, RabbitmqSink, RedisFeed, RedisSink, Remote,
-    Start,
+    Sharing, Start,
 };
 use crate::io::sink::SinkOptions;
 use std::collections::HashSet;
@@ -100,6 +100,10 @@ impl RawFeed {
         let group = || self.group.clone().unwrap_or_else(|| "millstream".into());
         let starts = [("earliest", Start::Earliest), ("latest", Start::Latest)];
         let start = || word(&what("start"), self.start.as_deref(), &starts, Start::default());
+        let share = || {
+            let ways = [("keys", Some(Sharing::Keys)), ("summaries", Some(Sharing::Summaries))];
+            word(&what("share"), self.share.as_deref(), &ways, None)
+        };
         let topics = self.topic.clone().map(OneOrMany::into_vec).unwrap_or_default();
         Ok(Some(match kind {
             "kafka" => FeedKind::Kafka(KafkaFeed {
@@ -111,6 +115,7 @@ impl RawFeed {
                 group: group(),
                 start: start()?,
                 follow: self.follow.unwrap_or(true),
+                share: share()?,
             }),
             "rabbitmq" => FeedKind::Rabbitmq(RabbitmqFeed {
                 server: server()?,

@@ -42,6 +42,7 @@ impl RawFeed {
                 ("topic", of(&["kafka", "mqtt"], self.topic.is_some())),
                 ("group", of(&["kafka", "redis"], self.group.is_some())),
                 ("start", of(&["kafka", "redis"], self.start.is_some())),
+                ("share", of(&["kafka"], self.share.is_some())),
                 ("queue", of(&["rabbitmq"], self.queue.is_some())),
                 ("prefetch", of(&["rabbitmq"], self.prefetch.is_some())),
                 ("stream", of(&["redis"], self.stream.is_some())),
@@ -106,6 +107,8 @@ impl RawFeed {
             ("ndjson", WireFormat::Ndjson),
             ("arrow", WireFormat::Arrow),
             ("binary", WireFormat::Binary),
+            // The rest of their lines is not read.
+            ("summaries", WireFormat::Ndjson),
         ];
         let format = match (&self.format, &kind) {
             (Some(text), _) => Some(word(&what("format"), Some(text.as_str()), &formats, WireFormat::Csv)?),
@@ -113,7 +116,12 @@ impl RawFeed {
             (None, FeedKind::File { .. }) => None,
             // What a database gives has types.
             (None, FeedKind::Postgres(_)) => None,
-            (None, _) => return Err(config(&what("format"), "name one of csv, ndjson, arrow, binary")),
+            (None, _) => {
+                return Err(config(
+                    &what("format"),
+                    "name one of csv, ndjson, arrow, binary, summaries",
+                ));
+            }
         };
         match (&kind, format) {
             (FeedKind::Postgres(_), Some(_)) => {
@@ -171,6 +179,7 @@ impl RawFeed {
                 insecure: self.insecure,
             },
             columns: self.columns,
+            summaries: self.format.as_deref() == Some("summaries"),
             name,
             kind,
             format,

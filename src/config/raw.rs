@@ -61,6 +61,7 @@ pub(super) struct RawFeed {
     pub(super) topic: Option<OneOrMany<String>>,
     pub(super) group: Option<String>,
     pub(super) start: Option<String>,
+    pub(super) share: Option<String>,
     pub(super) queue: Option<String>,
     pub(super) prefetch: Option<u16>,
     pub(super) stream: Option<String>,

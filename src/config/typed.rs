@@ -57,7 +57,7 @@ impl Raw {
             Some(server) => Some(address("[server] listen", &server.listen)?),
             None => None,
         };
-        Ok(Config {
+        let config = Config {
             feeds,
             rows,
             spec: spec.checked().map_err(|e| Error::Config(e.to_string()))?,
@@ -73,7 +73,9 @@ impl Raw {
             server_access: self.server.map(RawServer::access).unwrap_or_default(),
             fingerprint,
             source: None,
-        })
+        };
+        config.check_sharing()?;
+        Ok(config)
     }
 }
 

@@ -130,7 +130,7 @@ impl Grouped {
     }
 
     /// Makes room for what is known of each key.
-    fn know_places(&mut self) {
+    pub(super) fn know_places(&mut self) {
         let keys = self.keys.as_ref().map_or(1, KeyTable::len);
         self.recent.resize(keys.max(self.recent.len()), NONE);
         self.seen.resize(keys.max(self.seen.len()), 0);

@@ -1,24 +1,26 @@
 //! Messages of a Kafka topic: a partition of the topic is a partition of the feed, and an offset a place to go on from.
 //!
-//! The feed is the one member of its consumer group. Where it goes on is said by the checkpoint, else by the group, else
+//! Unless processes share the topic, the feed is the one member of its consumer group. Where it goes on is said by the checkpoint, else by the group, else
 //! by the configuration. Offsets are committed to the group once a checkpoint has what is before them (without a state,
 //! once rows are given), for those who watch the group and for who goes on without the state. What is deleted before it
 //! was read is said; a topic that has less than the checkpoint is an error.
 
 pub(crate) mod client;
 mod group;
+mod sharing;
 mod watching;
 
 use super::live::{self, Arrival, Context, Stop};
 use super::messages::{Messages, together};
 use super::remote::KafkaFeed;
+use super::shared::{Given, SharedPlace};
 use super::{About, Position, Read, Rows, Source};
 use crate::error::{Error, Result};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use group::{Hearing, Place, consumer, partitions};
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use std::collections::btree_map::Entry;
@@ -58,6 +60,10 @@ pub struct KafkaSource {
     commits: BTreeMap<i32, i64>,
     committed: BTreeMap<i32, i64>,
     commits_sent: u64,
+    /// Where processes share the topic: the places that are committed, and the assignment for which what came before is
+    /// forgotten.
+    committed_places: BTreeMap<i32, SharedPlace>,
+    renewed: u64,
     /// Whether a checkpoint says what may be committed.
     is_kept: bool,
     /// Partitions that have been read to their ends, where nothing more is awaited there.
@@ -115,6 +121,7 @@ impl KafkaSource {
             let place = Place {
                 next,
                 rows: position.rows,
+                counted: 0,
             };
             (position.partition.cast_signed(), place)
         };
@@ -135,7 +142,10 @@ impl KafkaSource {
                 place.next = low;
             }
         }
-        consumer.context().heard().places = places;
+        {
+            let mut heard = consumer.context().heard();
+            (heard.places, heard.of) = (places, partitions.len() as i32);
+        }
         consumer
             .subscribe(&[&feed.topic])
             .map_err(|e| client::not_made(&name, &e))?;
@@ -151,6 +161,8 @@ impl KafkaSource {
             commits: BTreeMap::new(),
             committed: BTreeMap::new(),
             commits_sent: 0,
+            committed_places: BTreeMap::new(),
+            renewed: 0,
             is_kept,
             ended: Vec::new(),
             notes,
@@ -206,7 +218,20 @@ impl KafkaSource {
 
     /// Takes a message.
     fn take(&mut self, message: &BorrowedMessage<'_>) -> Result<()> {
+        self.renew();
         let (number, offset) = (message.partition(), message.offset());
+        let counted = self
+            .consumer
+            .context()
+            .heard()
+            .places
+            .get(&number)
+            .map_or(0, |place| place.counted);
+        let before = self.decoding.get(&number).and_then(|partition| partition.first);
+        if before.is_some_and(|first| first < counted && counted <= offset) {
+            // Rows that were counted before are by themselves.
+            self.hand_over()?;
+        }
         {
             let mut heard = self.consumer.context().heard();
             let goal = heard.goals.get(&number).copied().unwrap_or(i64::MAX);
@@ -276,7 +301,7 @@ impl KafkaSource {
     fn begin(&mut self) -> Result<()> {
         let hearing = self.consumer.context();
         let assigned = hearing.heard().assigned.clone().unwrap_or_default();
-        if assigned.len() < self.partitions.len() {
+        if !self.is_shared() && assigned.len() < self.partitions.len() {
             let members = self.consumer.fetch_group_list(Some(&self.feed.group), ANSWER);
             let members = members.map_or(0, |groups| groups.groups().iter().map(|g| g.members().len()).sum());
             if members != 1 {
@@ -299,7 +324,9 @@ impl KafkaSource {
             self.partitions.clone_from(assigned);
         }
         // A checkpoint is to know where partitions stand of which nothing has come yet.
-        for partition in self.partitions.iter().filter(|p| !self.decoding.contains_key(*p)) {
+        let is_shared = self.feed.share.is_some();
+        let unread = self.partitions.iter().filter(|p| !self.decoding.contains_key(*p));
+        for partition in unread.filter(|_| !is_shared) {
             let place = heard.places.get(partition).copied().unwrap_or_default();
             self.ready
                 .push_back((no_rows(&self.context), position(*partition, place)));
@@ -404,18 +431,23 @@ impl Source for KafkaSource {
     }
 
     fn read(&mut self) -> Result<Read> {
-        if self.ready.is_empty() && !self.context.stop.is_stopped() {
+        let is_recalled = self.is_recalled();
+        if self.ready.is_empty() && !self.context.stop.is_stopped() && !is_recalled {
             self.gather()?;
         }
         self.look();
+        if self.consumer.context().heard().given.is_some() {
+            // That is said before the rows.
+            return Ok(Read::Idle);
+        }
         if let Some((rows, position)) = self.ready.pop_front() {
-            if !self.is_kept {
+            if !self.is_kept && !self.is_shared() {
                 self.may_commit(&position);
             }
             return Ok(Read::Batch(rows, position));
         }
         let ended = !self.feed.follow && self.assignment > 0 && self.partitions.iter().all(|p| self.ended.contains(p));
-        if ended || self.context.stop.is_stopped() {
+        if (ended && !is_recalled) || self.context.stop.is_stopped() {
             self.end();
             return Ok(Read::End);
         }
@@ -427,5 +459,25 @@ impl Source for KafkaSource {
             self.may_commit(upto);
         }
         Ok(())
+    }
+
+    fn is_shared(&self) -> bool {
+        self.feed.share.is_some()
+    }
+
+    fn given(&mut self) -> Option<Given> {
+        self.take_given()
+    }
+
+    fn is_recalled(&self) -> bool {
+        self.ready.is_empty() && self.consumer.context().heard().recalled
+    }
+
+    fn commit_shared(&mut self, places: &[SharedPlace]) {
+        self.commit_places(places, CommitMode::Async);
+    }
+
+    fn let_go(&mut self, places: &[SharedPlace]) {
+        self.give_back(places);
     }
 }

@@ -181,6 +181,18 @@ pub struct KafkaFeed {
     pub start: Start,
     /// Whether more is awaited at the ends of the partitions.
     pub follow: bool,
+    /// How processes share its partitions; it has all of them where absent.
+    pub share: Option<Sharing>,
+}
+
+/// How processes that share the partitions of a feed report windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Sharing {
+    /// A key has its rows in one partition, so whoever has that reports the windows of the key.
+    Keys,
+    /// Each partition is reported by itself, with its summary, and a feed of summaries makes the whole.
+    Summaries,
 }
 
 /// Messages of a RabbitMQ queue.

@@ -13,12 +13,15 @@ mod asked;
 mod clock;
 mod connectors;
 mod counts;
+mod engines;
 mod environment;
 mod feed;
 mod going_on;
 mod over_http;
+mod pending;
 mod places;
 mod saving;
+mod shares;
 mod sinks;
 mod sources;
 
@@ -30,15 +33,14 @@ use crate::checkpoint::{Checkpoint, Store};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::io::live::Stop;
-use crate::io::sink;
 use crate::metrics::Metrics;
 use appended::Appended;
 use clock::{Clock, Known};
 use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
-use feed::{Aside, Feed, closes_by_the_clock, engine_spec};
+use feed::{Aside, Feed, closes_by_the_clock};
 use saving::Saving;
 use sinks::Sinks;
-use sources::{Reading, Said, stored_schema};
+use sources::{Reached, Reading, Said, stored_schema};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -48,6 +50,10 @@ const WAITING: usize = 4;
 
 /// How often it is looked at the clock where nothing happens.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How often the group is told where partitions stand that processes share: what is read again after a crash is what came
+/// since, and the windows that were open.
+const SHARED_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How a run ended.
 #[derive(Debug)]
@@ -81,7 +87,7 @@ pub fn run(
         .map(|state| Store::open(&state.directory))
         .transpose()?;
     let before = match &mut store {
-        Some(store) => recall(config, store, discard_state, say)?,
+        Some(store) => going_on::recall(config, store, discard_state, say)?,
         None => None,
     };
     let metrics = Metrics::new(&config.feed_names());
@@ -99,11 +105,10 @@ pub fn run(
     }
     drop(said);
     notes.iter().for_each(|note| say(note));
-    run.saving = store.map(Saving::new);
-    if before
-        .as_ref()
-        .is_none_or(|before| !going_on::knows_outputs(before, config))
-    {
+    let is_kept = store.is_some();
+    run.saving = (is_kept || config.is_shared()).then(|| Saving::new(store));
+    let knows = |before: &Checkpoint| going_on::knows_outputs(before, config);
+    if is_kept && !before.as_ref().is_some_and(knows) {
         // What is in the sinks now was there before: a crash before the first checkpoint must not leave more.
         run.checkpoint_now()?;
     }
@@ -135,36 +140,6 @@ fn monitor(
     Ok(Some(monitor))
 }
 
-/// The checkpoint to go on from.
-fn recall(config: &Config, store: &mut Store, discard: bool, say: &mut dyn FnMut(&str)) -> Result<Option<Checkpoint>> {
-    if discard {
-        store.discard()?;
-    }
-    let (before, notes) = store.load()?;
-    notes.iter().for_each(|note| say(note));
-    let Some(before) = before else { return Ok(None) };
-    let names: Vec<&str> = before.feeds.iter().map(|feed| feed.name.as_str()).collect();
-    if before.fingerprint != going_on::fingerprint(config)? || names != config.feed_names() {
-        return Err(Error::Config(
-            "the state was made with other feeds, [rows], [window], [statistics] or precision, or with alerts that need \
-             other statistics: put them back, or begin anew with --discard-state"
-                .into(),
-        ));
-    }
-    Ok(Some(before))
-}
-
-/// What sinks are told of the feeds.
-fn feeds_of_sinks(config: &Config) -> Result<Vec<sink::Feed>> {
-    let spec = engine_spec(config, &going_on::rules(config)?);
-    let feed = |feed: &crate::config::FeedConfig| sink::Feed {
-        name: feed.name.as_str().into(),
-        spec: spec.clone(),
-        ewm: config.spec.ewm_half_life_ns.is_some(),
-    };
-    Ok(config.feeds.iter().map(feed).collect())
-}
-
 struct Run<'a> {
     config: &'a Config,
     feeds: Vec<Feed>,
@@ -190,11 +165,11 @@ impl<'a> Run<'a> {
     ) -> Result<Self> {
         let rules = going_on::rules(config)?;
         let mut feeds = Vec::new();
-        for (number, name) in config.feed_names().iter().enumerate() {
+        for (number, options) in config.feeds.iter().enumerate() {
             let backend = backend()?;
             metrics.feed(number).backend.set(backend.name());
             let state = before.and_then(|c| c.feeds.get(number));
-            feeds.push(Feed::new(config, name, backend, &rules, state)?);
+            feeds.push(Feed::new(config, options, backend, &rules, state)?);
         }
         let length = |path: &std::path::Path| {
             let stored = before.and_then(|before| before.length(path));
@@ -206,7 +181,7 @@ impl<'a> Run<'a> {
         let quarantine = quarantine
             .map(|path| open(path, config.limits.quarantine_bytes))
             .transpose()?;
-        let of_sinks = feeds_of_sinks(config)?;
+        let of_sinks = sinks::feeds(config)?;
         let states = before.map_or(&[][..], |c| &c.sinks);
         Ok(Self {
             config,
@@ -225,7 +200,8 @@ impl<'a> Run<'a> {
 
     fn serve(&mut self, heard: &Receiver<(usize, Said)>, stop: &Stop, say: &mut dyn FnMut(&str)) -> Result<()> {
         let config = self.config;
-        let interval = config.state.as_ref().map(|state| state.interval);
+        let shared = config.is_shared().then_some(SHARED_INTERVAL);
+        let interval = config.state.as_ref().map(|state| state.interval).or(shared);
         let (mut saved, mut updated, mut told) = (self.started, self.started, self.started);
         let mut open = self.feeds.len();
         while open > 0 {
@@ -242,14 +218,29 @@ impl<'a> Run<'a> {
                     self.feeds[number].announce(&partitions);
                     self.emit(number, say)?;
                 }
+                Ok((number, Said::Given(given))) => {
+                    self.reduce(number, say)?;
+                    self.feeds[number].give(&given)?;
+                }
+                Ok((number, Said::Recalled(has_ended, answer))) => {
+                    self.reduce(number, say)?;
+                    if has_ended {
+                        self.feeds[number].close();
+                        self.emit(number, say)?;
+                    }
+                    self.checkpoint_now()?;
+                    // Who asked waits for it.
+                    let _ = answer.send(self.feeds[number].places()?);
+                }
                 Ok((number, Said::End(result))) => {
                     self.feeds[number].ended = true;
                     open -= 1;
                     self.reduce(number, say)?;
                     // On a signal, or where its input could not be read on, windows stay open in the state, if there
-                    // is one.
+                    // is one. Those of partitions that are shared are somebody else's then.
                     let goes_on = stop.is_stopped() || result.is_err();
-                    if !(goes_on && config.state.is_some()) {
+                    let stays_open = config.is_shared() || goes_on && config.state.is_some();
+                    if !stays_open {
                         self.feeds[number].close();
                         self.emit(number, say)?;
                     }
@@ -417,20 +408,25 @@ impl<'a> Run<'a> {
             fingerprint: self.fingerprint.clone(),
             ..Checkpoint::default()
         };
-        let mut positions = Vec::new();
+        let mut reached = Vec::new();
         for (feed, reading) in self.feeds.iter_mut().zip(&self.readings) {
-            let schema = reading.schema.get().map(stored_schema).transpose()?;
-            let mut state = feed.state(schema)?;
-            (state.paths, state.journal) = (reading.places.paths.clone(), reading.places.journal);
-            checkpoint.feeds.push(state);
-            positions.push(feed.positions());
+            if self.config.state.is_some() {
+                let schema = reading.schema.get().map(stored_schema).transpose()?;
+                let mut state = feed.state(schema)?;
+                (state.paths, state.journal) = (reading.places.paths.clone(), reading.places.journal);
+                checkpoint.feeds.push(state);
+            }
+            reached.push(Reached {
+                positions: feed.positions(),
+                shared: feed.places()?,
+            });
         }
         for file in [&mut self.aside.late, &mut self.aside.quarantine].into_iter().flatten() {
             checkpoint.files.push((file.name(), file.checkpoint()?));
         }
         let answers = self.sinks.checkpoint()?;
         match &mut self.saving {
-            Some(saving) => saving.save(checkpoint, answers, positions),
+            Some(saving) => saving.save(checkpoint, answers, reached),
             None => Ok(()),
         }
     }

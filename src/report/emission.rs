@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// The report of one window and key of a feed. As JSON it is the group object with `feed`, `final`, `revision` and
-/// `part` behind it.
+/// `part` behind it, and with `summary` where it is a part of one partition.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Emission {
@@ -28,6 +28,9 @@ pub struct Emission {
     /// What the numbers are made of, to be merged with others.
     #[serde(skip)]
     pub summary: Summary,
+    /// The same as text ([`Share`](super::Share)), where it is the part of one partition of a feed that processes share.
+    #[serde(rename = "summary", skip_serializing_if = "Option::is_none")]
+    pub share: Option<String>,
 }
 
 impl Emission {
@@ -40,6 +43,7 @@ impl Emission {
             revision: 0,
             part: 0,
             summary,
+            share: None,
         }
     }
 }

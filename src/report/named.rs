@@ -27,7 +27,7 @@ impl<T> Named<T> {
     }
 
     /// Names and values in order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &T)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &T)> + DoubleEndedIterator {
         self.names.iter().map(String::as_str).zip(&self.values)
     }
 

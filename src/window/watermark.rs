@@ -220,6 +220,13 @@ impl Watermarks {
         state.expected = !state.has_rows();
     }
 
+    /// Waits for the first row of a partition that it knows nothing of.
+    pub(crate) fn expect_new(&mut self, partition: u32) {
+        if !self.partitions.contains_key(&partition) {
+            self.expect(partition);
+        }
+    }
+
     /// Waits for no row of a partition any more.
     pub(crate) fn end(&mut self, partition: u32) {
         if let Some(state) = self.partitions.get_mut(&partition) {

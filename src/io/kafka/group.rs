@@ -5,6 +5,7 @@ use super::client::{self, Trouble};
 use crate::error::Result;
 use crate::io::live::Stop;
 use crate::io::remote::{KafkaFeed, Start};
+use crate::io::shared::Given;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -25,14 +26,18 @@ pub(super) struct Place {
     pub(super) next: i64,
     /// Rows before it.
     pub(super) rows: u64,
+    /// Where processes share it: what is before this was counted by who had it before.
+    pub(super) counted: i64,
 }
 
 /// What the client tells while it is asked for messages.
 pub(super) struct Hearing {
     pub(super) trouble: Trouble,
+    feed: String,
     topic: String,
     start: Start,
     follow: bool,
+    is_shared: bool,
     stop: Stop,
     heard: Mutex<Heard>,
 }
@@ -53,11 +58,30 @@ pub(super) struct Heard {
     pub(super) uncommitted: bool,
     /// Commits whose answers have come.
     pub(super) answered: u64,
+    /// Where processes share the topic: how many partitions it has, those that this one has and nobody else meanwhile,
+    /// what is new of that, and whether the group wants them back.
+    pub(super) of: i32,
+    pub(super) held: Vec<i32>,
+    pub(super) given: Option<Given>,
+    pub(super) recalled: bool,
+    pub(super) notes: Vec<String>,
 }
 
 impl Hearing {
     pub(super) fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn feed(&self) -> &str {
+        &self.feed
+    }
+
+    pub(super) fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    pub(super) fn start(&self) -> Start {
+        self.start
     }
 
     /// Where partitions are that have no place yet: where the group was, else where the feed is to begin; and where those
@@ -102,7 +126,7 @@ impl Hearing {
             };
             places.entry(*partition).or_insert(Place {
                 next: next.unwrap_or(begin),
-                rows: 0,
+                ..Place::default()
             });
         }
         Ok(())
@@ -115,6 +139,10 @@ impl Hearing {
             let heard = self.heard();
             (heard.places.clone(), heard.goals.clone())
         };
+        let given = match self.is_shared {
+            true => Some(self.take_over(consumer, &partitions, &mut places)?),
+            false => None,
+        };
         self.find(consumer, &partitions, &mut places, &mut goals)?;
         let mut list = TopicPartitionList::new();
         for partition in &partitions {
@@ -125,6 +153,10 @@ impl Hearing {
         }
         consumer.assign(&list)?;
         let mut heard = self.heard();
+        if let Some(given) = given {
+            heard.held.clone_from(&partitions);
+            heard.given = Some(given);
+        }
         (heard.places, heard.goals, heard.assigned) = (places, goals, Some(partitions));
         heard.assignments += 1;
         Ok(())
@@ -144,6 +176,9 @@ impl ClientContext for Hearing {
 impl ConsumerContext for Hearing {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let assigns = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.is_shared && !assigns {
+            return self.recall(consumer);
+        }
         if !assigns || self.stop.is_stopped() {
             // What is read again later goes on where it stands.
             let _ = consumer.unassign();
@@ -189,8 +224,6 @@ pub(super) fn consumer(
     let mut settings = client::settings(name, &feed.server)?;
     settings
         .set("group.id", &feed.group)
-        // Who starts again takes the place of who was there before, at once.
-        .set("group.instance.id", member(context, &feed.topic))
         .set("partition.assignment.strategy", "range")
         .set("enable.auto.commit", "false")
         // Where nothing stands at an offset any more is for the feed to see.
@@ -199,16 +232,27 @@ pub(super) fn consumer(
         .set("check.crcs", "true")
         // New partitions are seen soon: what comes in them must not be late.
         .set("topic.metadata.refresh.interval.ms", "10000")
-        // A sink that waits for its server keeps the feed waiting.
-        .set("max.poll.interval.ms", "86400000")
         // What waits in memory, and how soon there is room for more.
         .set("queued.max.messages.kbytes", "16384")
         .set("fetch.queue.backoff.ms", "5");
+    match feed.share {
+        None => settings
+            // Who starts again takes the place of who was there before, at once.
+            .set("group.instance.id", member(context, &feed.topic))
+            // A sink that waits for its server keeps the feed waiting.
+            .set("max.poll.interval.ms", "86400000"),
+        Some(_) => settings
+            // Others take over soon from who is gone, and not from who waits for its sinks as long as these may try.
+            .set("session.timeout.ms", "10000")
+            .set("max.poll.interval.ms", "330000"),
+    };
     let hearing = Hearing {
         trouble: Trouble::default(),
+        feed: context.to_owned(),
         topic: feed.topic.clone(),
         start: feed.start,
         follow: feed.follow,
+        is_shared: feed.share.is_some(),
         stop: stop.clone(),
         heard: Mutex::new(Heard {
             places,

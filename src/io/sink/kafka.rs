@@ -232,10 +232,18 @@ impl Sink for KafkaReports {
 
     fn write(&mut self, reports: &[Emission]) -> Result<()> {
         for report in reports {
+            let own = report.group.key.as_ref();
+            // Parts of one partition stay in their order, so they are in one partition here too.
+            let of_part = own.filter(|_| report.share.is_some()).map(|key| {
+                let last = key.iter().next_back();
+                last.map(|(name, value)| (name.to_owned(), value.clone()))
+                    .into_iter()
+                    .collect()
+            });
             let key = Key {
                 feed: &report.feed,
                 alert: None,
-                key: report.group.key.as_ref(),
+                key: of_part.as_ref().or(own),
             };
             self.send(&key, report)?;
         }

@@ -17,6 +17,8 @@ pub(super) struct Asked {
     pub(super) query: Query,
     pub(super) rules: Vec<AlertRule>,
     pub(super) keys_max: usize,
+    /// Whether its rows are parts of windows, which say themselves what they are of.
+    pub(super) takes_shares: bool,
 }
 
 impl Asked {
@@ -51,6 +53,9 @@ impl Asked {
     /// # Errors
     /// Why not.
     pub(super) fn fits(&self, schema: &SchemaRef) -> Result<()> {
+        if self.takes_shares {
+            return Ok(());
+        }
         let planned = self.plan(schema)?;
         let none = Steps::new(&self.query)?.apply(&RecordBatch::new_empty(Arc::clone(schema)))?;
         let mut batch = planned.plan.batch(&none)?;

@@ -54,7 +54,7 @@ pub fn check_environment(config: &Config, seen: &mut dyn FnMut(&str, Option<&Err
         let checked = checked.map(|listener| held.push(Held::Tcp(listener)));
         ends.see(&format!("[server] {listen}"), checked);
     }
-    let feeds = super::feeds_of_sinks(config)?;
+    let feeds = super::sinks::feeds(config)?;
     for sink in &config.sinks {
         let there = sink.path().map_or(Ok(()), appendable);
         ends.see(
@@ -157,7 +157,7 @@ enum Held {
 #[cfg(feature = "postgres")]
 pub(super) fn fits(config: &Config, feed: &FeedConfig) -> Result<crate::io::live::Fits> {
     let rules = going_on::rules(config)?;
-    let feed = Feed::new(config, &feed.name, Box::new(Cpu::new()), &rules, None)?;
+    let feed = Feed::new(config, feed, Box::new(Cpu::new()), &rules, None)?;
     Ok(feed.asked().clone().as_fits())
 }
 
@@ -169,7 +169,7 @@ fn check_columns(config: &Config, feed: &FeedConfig, paths: &[PathBuf], follow: 
         return Ok(());
     }
     let rules = going_on::rules(config)?;
-    let asked = Feed::new(config, &feed.name, Box::new(Cpu::new()), &rules, None)?
+    let asked = Feed::new(config, feed, Box::new(Cpu::new()), &rules, None)?
         .asked()
         .clone();
     let context = sources::context(config, feed, None, &Stop::default(), asked.as_fits())?;

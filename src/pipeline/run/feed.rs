@@ -3,22 +3,23 @@
 use super::appended::Appended;
 use super::asked::{Asked, Planned};
 use super::counts::Counts;
+use super::engines::{Engines, Stretch};
+use super::pending::{Part, Pending};
 use super::sources::{read_schema, stored_schema};
 use crate::alert::AlertRule;
 use crate::backend::Backend;
 use crate::batch::Batch;
 use crate::checkpoint::FeedState;
-use crate::config::Config;
+use crate::config::{Config, FeedConfig};
 use crate::engine::Engine;
-use crate::error::{BadRow, Error, Result};
+use crate::error::{BadRow, Result};
 use crate::io::live::now_ns;
+use crate::io::remote::Sharing;
 use crate::io::{Position, Rows};
 use crate::metrics::FeedMetrics;
 use crate::pipeline::{Query, Steps};
 use crate::report::{Alert, Closed, Emission, build};
 use crate::spec::{Spec, Window};
-use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -41,7 +42,9 @@ pub(super) struct Feed {
     given_up: u64,
     /// What reports show: without what only alerts need.
     shown: Spec,
-    engine: Engine,
+    pub(super) engines: Engines,
+    /// Whether reports are parts of one partition, with what they are made of.
+    gives_shares: bool,
     /// Once the columns are known.
     planned: Option<Planned>,
     /// The state of the alerts until the columns are known.
@@ -50,7 +53,7 @@ pub(super) struct Feed {
     /// The partitions that rows are still to come from, as far as the source knows.
     announced: Vec<u32>,
     pending: Pending,
-    positions: BTreeMap<u32, Position>,
+    pub(super) positions: BTreeMap<u32, Position>,
     revisions: HashMap<String, u64>,
     pub(super) counts: Counts,
     batch_rows: usize,
@@ -62,21 +65,6 @@ pub(super) struct Feed {
     trouble: Option<String>,
 }
 
-/// Rows that wait to be a micro-batch.
-#[derive(Default)]
-struct Pending {
-    batches: Vec<Part>,
-    rows: usize,
-    since: Option<Instant>,
-}
-
-/// Rows of one partition, and when they arrived.
-struct Part {
-    partition: u32,
-    arrived_ns: Option<i64>,
-    batch: RecordBatch,
-}
-
 /// Files that rows which are left out go to.
 pub(super) struct Aside {
     pub(super) late: Option<Appended>,
@@ -86,11 +74,12 @@ pub(super) struct Aside {
 impl Feed {
     pub(super) fn new(
         config: &Config,
-        name: &str,
+        options: &FeedConfig,
         backend: Box<dyn Backend>,
         rules: &[AlertRule],
         state: Option<&FeedState>,
     ) -> Result<Self> {
+        let (name, sharing) = (options.name.as_str(), options.kind.sharing());
         let spec = engine_spec(config, rules);
         let query = Query {
             spec: spec.clone(),
@@ -107,12 +96,20 @@ impl Feed {
                 query,
                 rules: rules.to_vec(),
                 keys_max: config.limits.keys,
+                takes_shares: options.summaries,
             },
             // What the engines hold; channels and decoders have bounds of their own.
             memory_max: config.limits.memory_bytes / config.feeds.len().max(1) as u64,
             given_up: 0,
             shown: config.spec.clone(),
-            engine: Engine::with_backend(spec, backend)?.closing_windows(config.lateness),
+            engines: match sharing {
+                Some(_) => Engines::shared(&spec, config.lateness)?,
+                None => {
+                    let engine = Engine::with_backend(spec, backend)?;
+                    Engines::One(Box::new(engine.closing_windows(config.lateness)))
+                }
+            },
+            gives_shares: sharing == Some(Sharing::Summaries),
             planned: None,
             alerts_state: Vec::new(),
             notes: Vec::new(),
@@ -128,7 +125,9 @@ impl Feed {
             trouble: None,
         };
         if let Some(state) = state {
-            feed.engine.restore(&state.engine)?;
+            if let Some(engine) = feed.engines.one() {
+                engine.restore(&state.engine)?;
+            }
             feed.alerts_state.clone_from(&state.alerts);
             feed.revisions = state.revisions.iter().cloned().collect();
             feed.counts = Counts::of(state.counts);
@@ -150,21 +149,33 @@ impl Feed {
 
     /// Takes rows as they come from the source.
     pub(super) fn arrive(&mut self, rows: Rows, position: Position, aside: &mut Aside) -> Result<()> {
-        self.counts.rows_in += rows.count();
-        self.reject(&rows.rejected, aside)?;
-        self.counts.quarantined += rows.unkept;
-        if let Some(quarantine) = &mut aside.quarantine {
-            quarantine.leave_out(rows.unkept);
+        let partition = position.partition;
+        if !self.engines.has(partition) {
+            return Ok(());
         }
-        self.positions.insert(position.partition, position);
-        if self.planned.is_none() && rows.batch.num_columns() > 0 {
+        let again = self.engines.were_counted(partition, position.offset_bytes);
+        if !again {
+            self.counts.rows_in += rows.count();
+            self.reject(&rows.rejected, aside)?;
+            self.counts.quarantined += rows.unkept;
+            if let Some(quarantine) = &mut aside.quarantine {
+                quarantine.leave_out(rows.unkept);
+            }
+        }
+        let before = self.positions.insert(partition, position);
+        if self.planned.is_none() && !self.asked.takes_shares && rows.batch.num_columns() > 0 {
             self.plan(&rows.batch.schema())?;
         }
         if rows.batch.num_rows() > 0 {
             self.pending.rows += rows.batch.num_rows();
             self.pending.since.get_or_insert_with(Instant::now);
             self.pending.batches.push(Part {
-                partition: position.partition,
+                stretch: Stretch {
+                    partition,
+                    from: before.map_or(0, |before| before.offset_bytes),
+                    upto: position.offset_bytes,
+                },
+                again,
                 arrived_ns: rows.arrived_ns,
                 batch: rows.batch,
             });
@@ -172,7 +183,7 @@ impl Feed {
         Ok(())
     }
 
-    fn reject(&mut self, rows: &[BadRow], aside: &mut Aside) -> Result<()> {
+    pub(super) fn reject(&mut self, rows: &[BadRow], aside: &mut Aside) -> Result<()> {
         self.counts.quarantined += rows.len() as u64;
         match &mut aside.quarantine {
             Some(quarantine) if !rows.is_empty() => quarantine.bad_rows(rows),
@@ -180,7 +191,17 @@ impl Feed {
         }
     }
 
-    fn plan(&mut self, schema: &SchemaRef) -> Result<()> {
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        &self.asked.name
+    }
+
+    /// Whether its columns are known.
+    pub(super) fn is_planned(&self) -> bool {
+        self.planned.is_some()
+    }
+
+    pub(super) fn plan(&mut self, schema: &SchemaRef) -> Result<()> {
         let mut planned = self.asked.plan(schema)?;
         if !self.alerts_state.is_empty() {
             planned.alerts.restore(&self.alerts_state)?;
@@ -224,15 +245,27 @@ impl Feed {
     }
 
     fn reduce_part(&mut self, part: &Part, clock_ns: i64, aside: &mut Aside) -> Result<()> {
-        let Some(planned) = &self.planned else { return Ok(()) };
+        if self.asked.takes_shares {
+            return self.reduce_shares(part, clock_ns, aside);
+        }
+        let Some(planned) = self
+            .planned
+            .as_ref()
+            .filter(|_| self.engines.has(part.stretch.partition))
+        else {
+            return Ok(());
+        };
         let kept = self.steps.apply(&part.batch)?;
-        self.counts.filtered += (part.batch.num_rows() - kept.num_rows()) as u64;
         let mut batch = planned.plan.batch(&kept)?;
         if self.asked.query.arrival_time {
             let arrived_ns = part.arrived_ns.unwrap_or_else(now_ns);
             batch = batch.with_time_ns(vec![arrived_ns; kept.num_rows()])?;
         }
-        let refused = self.engine.take(part.partition, &batch, clock_ns)?;
+        let refused = self.engines.take(part.stretch, &batch, clock_ns)?;
+        if part.again {
+            return Ok(());
+        }
+        self.counts.filtered += (part.batch.num_rows() - kept.num_rows()) as u64;
         let left_out = (refused.late.len() + refused.ahead.len()) as u64;
         self.counts.aggregated += batch.rows() as u64 - left_out;
         self.counts.late += refused.late.len() as u64;
@@ -261,8 +294,11 @@ impl Feed {
 
     /// The next reports that are final, each followed by what it does to the alerts; empty where there are no more.
     pub(super) fn reports(&mut self) -> Result<Vec<(Vec<Emission>, Vec<Alert>)>> {
-        let closed = self.engine.closed(REPORTS_AT_ONCE)?;
+        let (partition, closed) = self.engines.closed(REPORTS_AT_ONCE)?;
         let mut reports = self.emissions(closed);
+        if let Some(partition) = partition.filter(|_| self.gives_shares) {
+            self.make_shares(partition, &mut reports)?;
+        }
         for report in &mut reports {
             if !self.revisions.is_empty() {
                 report.revision = self.revisions.remove(&window_key(report)).unwrap_or(0);
@@ -291,7 +327,7 @@ impl Feed {
 
     /// Reports of keys that have to be given up, as there are too many.
     pub(super) fn give_up(&mut self) -> Result<Vec<Emission>> {
-        let closed = self.engine.give_up(self.asked.keys_max, self.memory_max)?;
+        let closed = self.engines.give_up(self.asked.keys_max, self.memory_max)?;
         self.given_up += closed.len() as u64;
         Ok(self.emissions(closed))
     }
@@ -299,7 +335,7 @@ impl Feed {
     /// How often the backend failed, and windows that were reported in parts.
     pub(super) fn troubles(&self) -> Vec<String> {
         let mut troubles = Vec::new();
-        let fallbacks = self.engine.fallbacks();
+        let fallbacks = self.engines.fallbacks();
         if let Some(reason) = &fallbacks.first_reason {
             let count = fallbacks.count;
             troubles.push(format!(
@@ -320,7 +356,7 @@ impl Feed {
 
     /// Gives the reports of what is open, not final, some at a time.
     pub(super) fn updates(&mut self, mut give: impl FnMut(Vec<Emission>) -> Result<()>) -> Result<()> {
-        let mut open = self.engine.open_windows()?;
+        let mut open = self.engines.open_windows()?;
         while !open.is_empty() {
             let rest = open.split_off(open.len().min(REPORTS_AT_ONCE));
             let mut reports = self.emissions(std::mem::replace(&mut open, rest));
@@ -354,39 +390,44 @@ impl Feed {
 
     /// These partitions, and no others, are those that rows are still to come from.
     pub(super) fn announce(&mut self, partitions: &[u32]) {
-        partitions.iter().for_each(|p| self.engine.expect_partition(*p));
+        // Where it has parts of them, partitions are those that the parts are of.
+        let Some(engine) = self.engines.one().filter(|_| !self.asked.takes_shares) else {
+            return;
+        };
+        partitions.iter().for_each(|p| engine.expect_partition(*p));
         let ended = self.announced.iter().filter(|p| !partitions.contains(p));
-        ended.for_each(|p| self.engine.end_partition(*p));
+        ended.for_each(|p| engine.end_partition(*p));
         self.announced = partitions.to_vec();
     }
 
     /// The watermark goes on with the clock for silence.
     pub(super) fn advance(&mut self, clock_ns: i64) {
-        self.engine.advance(clock_ns);
+        self.engines.advance(clock_ns);
     }
 
     /// No more rows will come, and what is open closes.
     pub(super) fn close(&mut self) {
-        self.engine.end();
+        self.engines.end();
     }
 
     /// No more rows will come from these partitions.
     pub(super) fn retire(&mut self, partitions: &[u32]) {
-        partitions
-            .iter()
-            .for_each(|partition| self.engine.end_partition(*partition));
+        let Some(engine) = self.engines.one().filter(|_| !self.asked.takes_shares) else {
+            return;
+        };
+        partitions.iter().for_each(|partition| engine.end_partition(*partition));
     }
 
     pub(super) fn watermark_ns(&self) -> Option<i64> {
-        self.engine.watermark_ns()
+        self.engines.watermark_ns()
     }
 
     pub(super) fn open_cells(&self) -> usize {
-        self.engine.cells()
+        self.engines.cells()
     }
 
     pub(super) fn keys(&self) -> usize {
-        self.engine.keys()
+        self.engines.keys()
     }
 
     /// What to say now that this goes wrong with its source, or nothing any more; nothing where that was said.
@@ -418,7 +459,7 @@ impl Feed {
                 .collect(),
             paths: Vec::new(),
             journal: None,
-            engine: self.engine.snapshot()?,
+            engine: self.engines.one().map_or(Ok(Vec::new()), Engine::snapshot)?,
             alerts: match &self.planned {
                 Some(planned) => planned.alerts.to_bytes(),
                 None => self.alerts_state.clone(),
@@ -426,27 +467,6 @@ impl Feed {
             revisions: self.revisions.iter().map(|(key, n)| (key.clone(), *n)).collect(),
             counts: self.counts.array(),
         })
-    }
-}
-
-impl Pending {
-    /// What waits as few batches, in order: neighbours of one partition become one, unless the time of their arrival is
-    /// the time of the rows (`apart`).
-    fn together(self, apart: bool) -> Result<Vec<Part>> {
-        if apart || self.batches.len() < 2 {
-            return Ok(self.batches);
-        }
-        let together = |parts: &[Part]| -> Result<Part> {
-            let first = &parts[0];
-            let batch = match parts {
-                [only] => only.batch.clone(),
-                _ => concat_batches(&first.batch.schema(), parts.iter().map(|part| &part.batch))
-                    .map_err(|e| Error::Failed(format!("batches cannot be put together: {e}")))?,
-            };
-            Ok(Part { batch, ..*first })
-        };
-        let same = |a: &Part, b: &Part| a.partition == b.partition;
-        self.batches.chunk_by(same).map(together).collect()
     }
 }
 

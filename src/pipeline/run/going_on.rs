@@ -2,15 +2,39 @@
 
 use super::feed::engine_spec;
 use crate::alert::AlertRule;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Store};
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What a checkpoint must have been made for: rows, windows and statistics as they are configured, and what the engine
 /// keeps for them and for the alerts, in its precision.
 pub(super) fn fingerprint(config: &Config) -> Result<String> {
     let rules = rules(config)?;
     Ok(format!("{}\n{:?}", config.fingerprint, engine_spec(config, &rules)))
+}
+
+/// The checkpoint to go on from.
+pub(super) fn recall(
+    config: &Config,
+    store: &mut Store,
+    discard: bool,
+    say: &mut dyn FnMut(&str),
+) -> Result<Option<Checkpoint>> {
+    if discard {
+        store.discard()?;
+    }
+    let (before, notes) = store.load()?;
+    notes.iter().for_each(|note| say(note));
+    let Some(before) = before else { return Ok(None) };
+    let names: Vec<&str> = before.feeds.iter().map(|feed| feed.name.as_str()).collect();
+    if before.fingerprint != fingerprint(config)? || names != config.feed_names() {
+        return Err(Error::Config(
+            "the state was made with other feeds, [rows], [window], [statistics] or precision, or with alerts that need \
+             other statistics: put them back, or begin anew with --discard-state"
+                .into(),
+        ));
+    }
+    Ok(Some(before))
 }
 
 /// The conditions of the alerts.

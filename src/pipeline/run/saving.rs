@@ -1,9 +1,8 @@
 //! Making checkpoints durable beside the run: a thread waits for the sinks, writes the file, and says when it is there.
 
-use super::sources::Reading;
+use super::sources::{Reached, Reading};
 use crate::checkpoint::{Checkpoint, Store};
 use crate::error::{Error, Result};
-use crate::io::Position;
 use crate::io::sink::SinkState;
 use crate::metrics::Metrics;
 use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
@@ -18,26 +17,29 @@ struct Order {
     taken: Instant,
 }
 
-/// The thread that saves.
+/// The thread that saves; without a store it waits for the sinks alone, and the sources are told then.
 pub(super) struct Saving {
     orders: Sender<Order>,
     done: Receiver<Result<Duration>>,
     busy: bool,
-    /// By feed: positions of the checkpoint under way, and of the newest that is durable. Sources may forget what is
-    /// before the one that is durable beside it, as that may be the one to go on from.
-    next: Vec<Vec<Position>>,
-    newest: Vec<Vec<Position>>,
+    /// By feed: how far the checkpoint under way is, and the newest that is durable. Sources may forget what is before
+    /// the one that is durable beside it, as that may be the one to go on from.
+    next: Vec<Reached>,
+    newest: Vec<Reached>,
+    /// Whether the sources keep their places themselves: no file is written then.
+    is_elsewhere: bool,
     /// Why the last could not be taken.
     failure: Option<String>,
 }
 
 impl Saving {
-    pub(super) fn new(mut store: Store) -> Self {
+    pub(super) fn new(mut store: Option<Store>) -> Self {
+        let is_elsewhere = store.is_none();
         let (orders, queue) = bounded::<Order>(1);
         let (answer, done) = bounded(1);
         let serve = move || {
             for order in queue {
-                let result = write(&mut store, order);
+                let result = write(store.as_mut(), order);
                 if answer.send(result).is_err() {
                     return;
                 }
@@ -53,6 +55,7 @@ impl Saving {
             busy: false,
             next: Vec::new(),
             newest: Vec::new(),
+            is_elsewhere,
             failure: None,
         }
     }
@@ -66,12 +69,7 @@ impl Saving {
         self.busy
     }
 
-    pub(super) fn save(
-        &mut self,
-        checkpoint: Checkpoint,
-        answers: Answers,
-        positions: Vec<Vec<Position>>,
-    ) -> Result<()> {
+    pub(super) fn save(&mut self, checkpoint: Checkpoint, answers: Answers, reached: Vec<Reached>) -> Result<()> {
         let order = Order {
             checkpoint,
             answers,
@@ -80,7 +78,7 @@ impl Saving {
         self.orders
             .send(order)
             .map_err(|_| Error::Failed("the thread that writes checkpoints has stopped".into()))?;
-        (self.busy, self.next) = (true, positions);
+        (self.busy, self.next) = (true, reached);
         Ok(())
     }
 
@@ -120,9 +118,13 @@ impl Saving {
         self.busy = false;
         self.failure = None;
         metrics.checkpoint_taken(took);
-        let before = std::mem::replace(&mut self.newest, std::mem::take(&mut self.next));
-        for (reading, positions) in readings.iter().zip(before) {
-            reading.commit(positions);
+        let next = std::mem::take(&mut self.next);
+        let settled = match self.is_elsewhere {
+            true => next,
+            false => std::mem::replace(&mut self.newest, next),
+        };
+        for (reading, reached) in readings.iter().zip(settled) {
+            reading.commit(reached);
         }
     }
 }
@@ -131,7 +133,7 @@ fn stopped() -> Error {
     Error::Failed("the thread that writes checkpoints has stopped".into())
 }
 
-fn write(store: &mut Store, order: Order) -> Result<Duration> {
+fn write(store: Option<&mut Store>, order: Order) -> Result<Duration> {
     let Order {
         mut checkpoint,
         answers: (count, answers),
@@ -143,7 +145,7 @@ fn write(store: &mut Store, order: Order) -> Result<Duration> {
             .map_err(|_| Error::Failed("a sink gave up before the checkpoint".into()))?;
         checkpoint.sinks.push((name, state.0));
     }
-    store.save(&checkpoint)?;
+    store.map_or(Ok(()), |store| store.save(&checkpoint))?;
     Ok(taken.elapsed())
 }
 
@@ -157,7 +159,7 @@ mod tests {
     fn a_checkpoint_that_failed_is_no_longer_under_way() {
         let place = tempfile::tempdir().unwrap();
         let directory = place.path().join("state");
-        let mut saving = Saving::new(Store::open(&directory).unwrap());
+        let mut saving = Saving::new(Some(Store::open(&directory).unwrap()));
         std::fs::remove_dir_all(&directory).unwrap();
         let (_, nobody) = bounded(1);
         saving.save(Checkpoint::default(), (0, nobody), Vec::new()).unwrap();

@@ -3,7 +3,9 @@
 //! A sink that is slow fills its channel, and then everything before it waits. What is written is handed on (flushed)
 //! as soon as nothing more waits, and while reports keep coming after some of them or a moment, whichever is first.
 
-use crate::config::Config;
+use super::feed::engine_spec;
+use super::{going_on, shares};
+use crate::config::{Config, FeedConfig};
 use crate::error::{Error, Result};
 use crate::io::sink::{self, Feed, Health, Sink, SinkState};
 use crate::metrics::Metrics;
@@ -186,6 +188,18 @@ impl Sinks {
         let failed = failed.lock().unwrap_or_else(PoisonError::into_inner).take();
         failed.or(first).map_or(Ok(()), Err)
     }
+}
+
+/// What sinks are told of the feeds.
+pub(super) fn feeds(config: &Config) -> Result<Vec<Feed>> {
+    let mut spec = engine_spec(config, &going_on::rules(config)?);
+    spec.keys = shares::reported_keys(config);
+    let feed = |feed: &FeedConfig| Feed {
+        name: feed.name.as_str().into(),
+        spec: spec.clone(),
+        ewm: config.spec.ewm_half_life_ns.is_some(),
+    };
+    Ok(config.feeds.iter().map(feed).collect())
 }
 
 fn serve(mut sink: Box<dyn Sink>, orders: &Receiver<Order>) -> Result<()> {

@@ -4,7 +4,8 @@ use crate::checkpoint::{FeedState, Store};
 use crate::config::{Access, Config, FeedConfig, FeedKind};
 use crate::error::{Error, Result};
 use crate::io::journal::{Journal, Journalled};
-use crate::io::live::{Context, Counters, Fits, Limits, Settled, Stop, WireFormat, WireOptions};
+use crate::io::live::{ColumnType, Context, Counters, Fits, Limits, Settled, Stop, WireFormat, WireOptions};
+use crate::io::shared::{Given, SharedPlace};
 use crate::io::{Position, Read, Rows, Source};
 use crate::io::{descriptors, follow};
 use arrow::datatypes::SchemaRef;
@@ -27,6 +28,11 @@ pub(super) enum Said {
     Rows(Rows, Position),
     /// The partitions that rows are still to come from.
     Open(Vec<u32>),
+    /// The partitions that the group has given it, before their rows.
+    Given(Given),
+    /// It has to give them back (or was read to its end, so that every window closes): it waits to be told where they
+    /// stand.
+    Recalled(bool, Sender<Vec<SharedPlace>>),
     /// What a person should know.
     Note(String),
     /// Nothing more will come.
@@ -39,8 +45,16 @@ pub(super) struct Reading {
     pub(super) counters: Arc<Counters>,
     pub(super) schema: Arc<Settled>,
     pub(super) places: Places,
-    /// Positions that a checkpoint has made durable.
-    commits: Sender<Vec<Position>>,
+    /// Places that a checkpoint has made durable.
+    commits: Sender<Reached>,
+}
+
+/// How far a feed is.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Reached {
+    pub(super) positions: Vec<Position>,
+    /// Of partitions that processes share.
+    pub(super) shared: Vec<SharedPlace>,
 }
 
 /// What of the places of a source is not in its positions.
@@ -57,8 +71,8 @@ pub(super) struct Places {
 impl Reading {
     /// Tells the source that everything up to there will not be asked for again. Where it has not yet heard of the
     /// last, this one may be left out: a later one says the same and more.
-    pub(super) fn commit(&self, positions: Vec<Position>) {
-        let _ = self.commits.try_send(positions);
+    pub(super) fn commit(&self, reached: Reached) {
+        let _ = self.commits.try_send(reached);
     }
 }
 
@@ -102,6 +116,9 @@ pub(super) fn context(
         FeedKind::File { paths, .. } => paths.first().map_or(WireFormat::Csv, |path| by_extension(path)),
         _ => WireFormat::Csv,
     });
+    let of_summaries = feed.summaries.then(|| super::shares::SUMMARY.to_owned());
+    let own = of_summaries.is_none();
+    let text = of_summaries.iter().map(|name| (name.clone(), ColumnType::Text));
     let schema = match state.and_then(|state| state.schema.as_deref()) {
         Some(bytes) => Settled::of(read_schema(bytes)?),
         None => Settled::by(fits),
@@ -111,12 +128,12 @@ pub(super) fn context(
         wire: Arc::new(WireOptions {
             format,
             columns: feed.columns.clone(),
-            types: feed.types.clone(),
+            types: feed.types.clone().into_iter().chain(text).collect(),
             values: feed.values,
-            wanted: wanted(config),
+            wanted: of_summaries.map_or_else(|| wanted(config), |name| Some(vec![name])),
             time: config.rows.time.clone(),
-            keys: config.spec.keys.clone(),
-            numeric: numeric.filter(|name| !defined(name)).collect(),
+            keys: config.spec.keys.iter().filter(|_| own).cloned().collect(),
+            numeric: numeric.filter(|name| own && !defined(name)).collect(),
             line_bytes_max: config.limits.line_bytes,
         }),
         limits: Limits {
@@ -343,11 +360,11 @@ pub(super) fn start(
     let mut places = Places::default();
     let source = open(config, feed, state, store, &context, &mut places, notes)?;
     let (commits, committed) = bounded(1);
-    let said = said.clone();
+    let (said, stop) = (said.clone(), stop.clone());
     std::thread::Builder::new()
         .name(format!("millstream-{}", feed.name))
         .spawn(move || {
-            let end = read(source, number, &committed, &said);
+            let end = read(source, number, &stop, &committed, &said);
             let _ = said.send((number, Said::End(end)));
         })
         .map_err(|e| Error::Failed(format!("feed `{}`: no thread to read it: {e}", feed.name)))?;
@@ -362,13 +379,26 @@ pub(super) fn start(
 fn read(
     mut source: Box<dyn Source>,
     number: usize,
-    commits: &Receiver<Vec<Position>>,
+    stop: &Stop,
+    commits: &Receiver<Reached>,
     said: &Sender<(usize, Said)>,
 ) -> Result<()> {
     let mut open = None;
     loop {
-        for position in commits.try_iter().flatten() {
-            source.commit(&position)?;
+        for reached in commits.try_iter() {
+            reached
+                .positions
+                .iter()
+                .try_for_each(|position| source.commit(position))?;
+            source.commit_shared(&reached.shared);
+        }
+        if let Some(given) = source.given()
+            && said.send((number, Said::Given(given))).is_err()
+        {
+            return Ok(());
+        }
+        if source.is_recalled() && !hand_back(&mut *source, number, false, said) {
+            return Ok(());
         }
         let partitions = source.partitions();
         if partitions != open {
@@ -391,7 +421,25 @@ fn read(
                 }
             }
             Read::Idle => {}
-            Read::End => return Ok(()),
+            Read::End => {
+                if source.is_shared() {
+                    hand_back(&mut *source, number, !stop.is_stopped(), said);
+                }
+                return Ok(());
+            }
         }
     }
+}
+
+/// Gives shared partitions back, once everything before is reported; whether anybody heard.
+fn hand_back(source: &mut dyn Source, number: usize, has_ended: bool, said: &Sender<(usize, Said)>) -> bool {
+    let (answer, answered) = bounded(1);
+    if said.send((number, Said::Recalled(has_ended, answer))).is_err() {
+        return false;
+    }
+    // Where the run has failed nobody answers: who has them next reads again what was not committed.
+    let places = answered.recv();
+    let is_heard = places.is_ok();
+    source.let_go(&places.unwrap_or_default());
+    is_heard
 }
