@@ -340,3 +340,6 @@ impl Engines {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
