@@ -36,7 +36,7 @@ impl Config {
             let no_alerts = "alerts of a feed that is shared belong to whoever reads its reports: remove them here";
             refuse(&[
                 (
-                    "[state]",
+                    "[state] directory",
                     self.state.is_some(),
                     "the group keeps the place of a feed that is shared: remove it",
                 ),

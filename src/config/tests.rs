@@ -18,6 +18,8 @@ fn the_sample_is_a_configuration_and_shows_the_defaults() {
 #[test]
 fn what_makes_no_sense_is_named() {
     let feed = "feed = { type = 'stdin', format = 'csv' }\n";
+    let of_summaries = "feed = { type = 'stdin', format = 'summaries' }\n";
+    let shared = "feed = { type = 'kafka', brokers = 'localhost:1', topic = 't', format = 'ndjson', share = 'keys' }\n";
     for (text, words) in [
         ("", &["[feed]"][..]),
         ("[feed]\ntype = 'stdn'\nformat = 'csv'", &["stdn", "http_poll"]),
@@ -47,6 +49,48 @@ fn what_makes_no_sense_is_named() {
             &["two sinks"],
         ),
         (&format!("{feed}[limits]\nmemory = 'much'"), &["memory", "much"]),
+        (&format!("{shared}[rows]\nkey = ['k']"), &["[rows] time"]),
+        (&format!("{shared}[rows]\ntime = 't'"), &["[rows] key", "summaries"]),
+        (
+            &format!("{shared}[rows]\ntime = 't'\nkey = ['k']\n[state]\ndirectory = 's'"),
+            &["line", "[state]", "group"],
+        ),
+        (
+            &format!("{shared}[rows]\ntime = 't'\nkey = ['k']\n[window]\nsize = '10 rows'"),
+            &["[window] size"],
+        ),
+        (
+            &format!("{shared}[rows]\ntime = 't'\nkey = ['k']\n[window]\nemit = 'update'"),
+            &["[window] emit"],
+        ),
+        (
+            &format!("{shared}[rows]\ntime = 't'\nkey = ['k']\n[[alert]]\nname = 'a'\nwhen = 'x.mean > 1'"),
+            &["[[alert]]"],
+        ),
+        (
+            &format!(
+                "{}[rows]\ntime = 't'\nkey = ['partition']",
+                shared.replace("keys", "summaries")
+            ),
+            &["[rows] key", "partition"],
+        ),
+        (
+            &format!(
+                "{}[rows]\ntime = 't'\n[window]\nsize = '10s'\nslide = '5s'",
+                shared.replace("keys", "summaries")
+            ),
+            &["[window] slide"],
+        ),
+        (&shared.replace("keys", "rows"), &["share", "rows"]),
+        (&format!("{of_summaries}[rows]\ntime = 't'"), &["[rows] time"]),
+        (
+            &format!("{of_summaries}[window]\nsize = 'unbounded'"),
+            &["[window] size"],
+        ),
+        (
+            "[[feed]]\nname = 'a'\ntype = 'stdin'\nformat = 'summaries'\n[[feed]]\nname = 'b'\ntype = 'stdin'\nformat = 'csv'",
+            &["summaries", "every feed"],
+        ),
         (
             &format!("{feed}[window]\nlateness = '0s'\nsize = '10 parsecs'"),
             &["line 4: [window] size", "10 parsecs"],

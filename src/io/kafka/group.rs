@@ -1,4 +1,4 @@
-//! The consumer of a feed: the one member of its group, and where the partitions stand that the group gives it.
+//! The consumer of a feed: a member of its group (the one, unless processes share the topic), and where the partitions stand that the group gives it.
 
 use super::ANSWER;
 use super::client::{self, Trouble};
