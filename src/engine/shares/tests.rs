@@ -1,3 +1,5 @@
+//! Summaries of partitions make the windows that one engine makes of their rows, bit for bit.
+
 use super::*;
 use crate::engine::Lateness;
 use crate::report::{Closed, WindowBounds};

@@ -1,3 +1,5 @@
+//! A partition that changes hands, anywhere and however often, gives the same windows.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
