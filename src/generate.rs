@@ -26,6 +26,8 @@ mod http;
 mod kafka;
 mod messages;
 mod pace;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
 mod random;
 mod rows;
 mod target;
@@ -52,7 +54,7 @@ pub const DATAGRAM_BYTES: usize = 1400;
 /// Bytes of a datagram at most: what UDP over IPv4 carries.
 pub const DATAGRAM_BYTES_MAX: usize = 65_507;
 
-/// Rows of an HTTP body, a message of Kafka or an Arrow record batch unless said otherwise.
+/// Rows of an HTTP body, a message of a broker or an Arrow record batch unless said otherwise.
 pub const BATCH_ROWS: usize = 10_000;
 
 /// How long a message to a server is tried again unless said otherwise.
@@ -67,7 +69,7 @@ pub struct Delivery {
     pub target: Target,
     /// Rows a second; as many as will go where absent.
     pub rate: Option<f64>,
-    /// Rows of an HTTP body, a message of Kafka, an Arrow record batch.
+    /// Rows of an HTTP body, a message of a broker, an Arrow record batch.
     pub batch_rows: usize,
     /// Bytes of a datagram at most.
     pub datagram_bytes: usize,
@@ -80,6 +82,10 @@ pub struct Delivery {
     pub rest: Duration,
     /// What servers are told who asks; never printed.
     pub token: Option<String>,
+    /// A file whose first line is the password for RabbitMQ.
+    pub password_file: Option<PathBuf>,
+    /// The environment variable that holds it.
+    pub password_env: Option<String>,
     /// Certificates in PEM that a server's may be signed by, instead of those of the system.
     pub authorities: Option<PathBuf>,
     /// How long a server that is not there, or has no room, is asked again.
@@ -99,6 +105,8 @@ impl Delivery {
             replay: false,
             rest: Duration::ZERO,
             token: None,
+            password_file: None,
+            password_env: None,
             authorities: None,
             retry: RETRY,
         }
@@ -148,6 +156,14 @@ impl Delivery {
             #[cfg(not(feature = "kafka"))]
             Target::Kafka { .. } => {
                 return Err(Error::Unavailable("this build has no Kafka (feature `kafka`)".into()));
+            }
+            #[cfg(feature = "rabbitmq")]
+            Target::Rabbitmq { url, queue } => Box::new(rabbitmq::ToRabbitmq::new(url, queue, self)?),
+            #[cfg(not(feature = "rabbitmq"))]
+            Target::Rabbitmq { .. } => {
+                return Err(Error::Unavailable(
+                    "this build has no RabbitMQ (feature `rabbitmq`)".into(),
+                ));
             }
         };
         Ok((sender, header))

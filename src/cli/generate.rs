@@ -108,7 +108,10 @@ pub(super) struct Arguments {
     /// Add rows to the end of the file as they come, rather than let it appear when it is whole
     #[arg(long, help_heading = "Delivery")]
     append: bool,
-    /// Send the rows to tcp://HOST:PORT, udp://HOST:PORT, http://…, https://… or kafka://HOST:PORT/TOPIC
+    /// Send the rows to tcp://HOST:PORT, udp://HOST:PORT, http://…, https://…, kafka://HOST:PORT/TOPIC or
+    /// amqp://USER@HOST:PORT/QUEUE
+    ///
+    /// A queue of RabbitMQ that is not there is made, durable. The virtual host is /, unless it stands before the queue.
     #[arg(long, value_name = "URL", conflicts_with_all = ["output", "append"], help_heading = "Delivery")]
     to: Option<String>,
     /// Rows a second [default: as many as the other end takes]
@@ -123,7 +126,7 @@ pub(super) struct Arguments {
     /// Leave out the line of names of csv
     #[arg(long, help_heading = "Delivery")]
     no_header: bool,
-    /// Rows of an HTTP body or an Arrow record batch
+    /// Rows of an HTTP body, a message of a broker or an Arrow record batch
     #[arg(long, value_name = "N", value_parser = whole, help_heading = "Delivery")]
     #[arg(default_value_t = BATCH_ROWS as u64)]
     batch_rows: u64,
@@ -133,7 +136,12 @@ pub(super) struct Arguments {
     /// A file with the bearer token for HTTP [default: the variable MILLSTREAM_TOKEN, if there is one]
     #[arg(long, value_name = "FILE", help_heading = "Delivery")]
     token_file: Option<PathBuf>,
-    /// Certificates (PEM) that an https server's may be signed by, instead of those of the system
+    /// A file whose first line is the password for RabbitMQ [default: the variable RABBITMQ_PASSWORD, if there is one,
+    /// else guest]
+    #[arg(long, value_name = "FILE", help_heading = "Delivery")]
+    password_file: Option<PathBuf>,
+    /// Certificates (PEM) that an https server's may be signed by, instead of those of the system; amqp:// to another
+    /// machine needs one
     #[arg(long, value_name = "FILE", help_heading = "Delivery")]
     authorities: Option<PathBuf>,
     /// How long an HTTP server that does not answer, or has no room, is asked again
@@ -174,6 +182,9 @@ const EXAMPLES: &str = "Columns are ts (milliseconds since 1970), key (an intege
     millstream generate --rows 1e6 --rate 5000 --format arrow --to http://127.0.0.1:7402/rows\n\n\
     Exit status: 0 done, 1 the other end went away or refused, 2 wrong usage, 66 a file cannot be opened, 74 the output \
     cannot be written";
+
+/// The variable that holds the password for RabbitMQ where no file does.
+const PASSWORD: &str = "RABBITMQ_PASSWORD";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum FormatName {
@@ -301,6 +312,8 @@ impl Arguments {
             replay: self.replay,
             rest: Duration::from_nanos(rest as u64),
             token,
+            password_file: self.password_file.clone(),
+            password_env: std::env::var_os(PASSWORD).map(|_| PASSWORD.to_owned()),
             authorities: self.authorities.clone(),
             retry: Duration::from_nanos(duration_ns(&self.retry)? as u64),
             ..Delivery::new(target)
@@ -321,6 +334,7 @@ pub(super) fn run(arguments: &Arguments, log: Log) -> Result<()> {
     let read: Vec<PathBuf> = arguments
         .token_file
         .iter()
+        .chain(&arguments.password_file)
         .chain(&arguments.authorities)
         .cloned()
         .collect();

@@ -49,7 +49,7 @@ impl<'a> Messages<'a> {
         let rows_max = delivery.rate.map_or(usize::MAX, due).max(1);
         let cut = match (&delivery.target, delivery.format) {
             (Target::Udp(_), _) => Cut::Datagrams(delivery.datagram_bytes),
-            (Target::Http(_) | Target::Kafka { .. }, _) => Cut::Bodies(delivery.batch_rows),
+            (Target::Http(_) | Target::Kafka { .. } | Target::Rabbitmq { .. }, _) => Cut::Bodies(delivery.batch_rows),
             (_, Format::Arrow) => Cut::Stream(delivery.batch_rows.min(rows_max)),
             _ => Cut::Stream(STREAM_ROWS.min(rows_max)),
         };
@@ -60,7 +60,11 @@ impl<'a> Messages<'a> {
             encoder: Encoder::new(
                 options,
                 delivery.format,
-                header && !matches!(delivery.target, Target::Udp(_) | Target::Kafka { .. }),
+                header
+                    && !matches!(
+                        delivery.target,
+                        Target::Udp(_) | Target::Kafka { .. } | Target::Rabbitmq { .. }
+                    ),
             ),
             expectation,
             cut,

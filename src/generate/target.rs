@@ -1,4 +1,5 @@
-//! Where a synthetic feed goes: a file, standard output, a TCP or UDP socket, an HTTP server, a topic of Kafka.
+//! Where a synthetic feed goes: a file, standard output, a TCP or UDP socket, an HTTP server, a topic of Kafka, a
+//! queue of RabbitMQ.
 
 use crate::error::{Error, Result};
 use crate::io::OutputFile;
@@ -27,11 +28,18 @@ pub enum Target {
         /// The topic.
         topic: String,
     },
+    /// A queue of RabbitMQ that messages are sent to.
+    Rabbitmq {
+        /// The server, `amqp://USER@HOST:PORT/VHOST`.
+        url: String,
+        /// The queue.
+        queue: String,
+    },
 }
 
 impl Target {
     /// A target from its URL: `tcp://HOST:PORT`, `udp://HOST:PORT`, `http://…`, `https://…`,
-    /// `kafka://HOST:PORT/TOPIC`.
+    /// `kafka://HOST:PORT/TOPIC`, `amqp://USER@HOST:PORT/QUEUE`, or `…/VHOST/QUEUE` (`amqps` is encrypted).
     ///
     /// ```
     /// use millstream::generate::Target;
@@ -44,8 +52,8 @@ impl Target {
     pub fn parse(url: &str) -> Result<Self> {
         let wrong = || {
             Error::Usage(format!(
-                "--to `{url}` is not tcp://HOST:PORT, udp://HOST:PORT, http://HOST:PORT/PATH, https://HOST:PORT/PATH or \
-                 kafka://HOST:PORT/TOPIC"
+                "--to `{url}` is not tcp://HOST:PORT, udp://HOST:PORT, http://HOST:PORT/PATH, https://HOST:PORT/PATH, \
+                 kafka://HOST:PORT/TOPIC or amqp://USER@HOST:PORT/QUEUE"
             ))
         };
         let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
@@ -63,6 +71,18 @@ impl Target {
                 let broker = of(broker).filter(|_| !topic.is_empty()).ok_or_else(wrong)?;
                 let topic = topic.to_owned();
                 Ok(Self::Kafka { broker, topic })
+            }
+            "amqp" | "amqps" => {
+                // Not quoted: there may be a password in it.
+                let wrong = || Error::Usage("--to: a queue is like amqp://USER@HOST:PORT/QUEUE".into());
+                let (server, queue) = rest.rsplit_once('/').ok_or_else(wrong)?;
+                if server.is_empty() || queue.is_empty() {
+                    return Err(wrong());
+                }
+                Ok(Self::Rabbitmq {
+                    url: format!("{scheme}://{server}"),
+                    queue: queue.to_owned(),
+                })
             }
             _ => Err(wrong()),
         }
@@ -228,8 +248,13 @@ mod tests {
         assert_eq!(Target::parse("udp://[::1]:5").unwrap(), Target::Udp("[::1]:5".into()));
         let http = "https://a.example/ingest";
         assert_eq!(Target::parse(http).unwrap(), Target::Http(http.into()));
+        let amqp = Target::parse("amqp://u@h:1/v/q").unwrap();
+        let (url, queue) = ("amqp://u@h:1/v".into(), "q".into());
+        assert_eq!(amqp, Target::Rabbitmq { url, queue });
         for url in [
             "",
+            "amqp://h:1",
+            "amqp://h:1/",
             "x",
             "tcp://",
             "tcp://host",

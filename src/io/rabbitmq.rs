@@ -6,6 +6,7 @@
 //! not acknowledged yet comes before what is new.
 
 pub(super) mod connecting;
+pub(crate) mod publishing;
 
 use super::acknowledged::{self, GATHERED_BYTES, Halt, Intake, LOOK, Message, Outcome};
 use super::driver::Driver;
