@@ -1,6 +1,7 @@
 //! A real Kafka: topics as feeds, reports to topics; and what both have in common.
 
 mod feed;
+mod page;
 mod sharing;
 mod sink;
 

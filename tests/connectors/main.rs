@@ -7,6 +7,8 @@
 #[expect(dead_code, reason = "of the integration tests, which use more of it")]
 #[path = "../it/command.rs"]
 mod command;
+#[cfg(all(feature = "mqtt", feature = "postgres", feature = "rabbitmq"))]
+mod examples;
 #[expect(dead_code, reason = "of the integration tests, which use more of it")]
 #[path = "../it/feed_support.rs"]
 mod feed_support;
@@ -19,10 +21,12 @@ mod kafka;
 mod messages;
 #[cfg(feature = "mqtt")]
 mod mqtt;
+mod pages;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "rabbitmq")]
 mod rabbitmq;
+mod readings;
 #[cfg(feature = "redis")]
 mod redis;
 #[expect(dead_code, reason = "of the integration tests, which use more of it")]

@@ -1,6 +1,8 @@
 //! A real MQTT broker: rows that come from topics are counted once, and the latest reports are retained, whatever becomes of
 //! the run and of the broker.
 
+mod page;
+
 use crate::command::Place;
 use crate::feed_support::wait_for;
 use crate::messages::{
@@ -38,11 +40,16 @@ impl Topics {
     }
 
     fn client(&self) -> (AsyncClient, EventLoop) {
+        let options = self.options(&format!("client-{}", self.name));
+        AsyncClient::builder(options).capacity(100).build()
+    }
+
+    fn options(&self, client_id: &str) -> MqttOptions {
         let port = self.server.says("port").parse::<u16>().unwrap();
-        let mut options = MqttOptions::new(format!("client-{}", self.name), ("127.0.0.1", port));
+        let mut options = MqttOptions::new(client_id, ("127.0.0.1", port));
         options.set_credentials(self.server.says("user"), self.server.says("password").into_bytes());
         options.set_max_packet_size(Some(1 << 20));
-        AsyncClient::builder(options).capacity(100).build()
+        options
     }
 
     /// Publishes to these levels below the name, and waits until the broker has everything.

@@ -1,6 +1,7 @@
 //! Reports in a real PostgreSQL: right, whole, and there once, whatever becomes of the run and of the server.
 
 mod feed;
+mod page;
 
 use crate::command::Place;
 use crate::runs::{PAGES, ROWS, Running, generate, is_right, wait_for_rows};
@@ -13,14 +14,14 @@ use std::time::Duration;
 const COUNT: &str = "100000";
 
 /// A database of its own, and a client of it.
-struct Database {
-    server: Server,
-    name: String,
-    client: Client,
+pub(crate) struct Database {
+    pub(crate) server: Server,
+    pub(crate) name: String,
+    pub(crate) client: Client,
 }
 
 impl Database {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let server = Server::named("postgres");
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);

@@ -1,6 +1,8 @@
 //! A real RabbitMQ: rows that come from a queue are counted once, and reports get to an exchange, whatever becomes of the
 //! run and of the server.
 
+mod page;
+
 use crate::command::Place;
 use crate::feed_support::wait_for;
 use crate::messages::{
@@ -8,7 +10,9 @@ use crate::messages::{
 };
 use crate::runs::{PAGES, ROWS, Running, counted, is_right};
 use crate::server::Server;
-use lapin::options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
 use std::collections::BTreeMap;
@@ -18,8 +22,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 /// A queue of its own, and a client of it.
-struct Queue {
-    server: Server,
+pub(crate) struct Queue {
+    pub(crate) server: Server,
     runtime: Handle,
     channel: Channel,
     _connection: Connection,
@@ -33,6 +37,14 @@ impl Queue {
         let name = format!("test_{}_{number}", std::process::id());
         let queue = Self::reached(Server::named("rabbitmq"), name);
         queue.declare(false);
+        queue
+    }
+
+    /// One of this name that is not there, whatever a test before may have left.
+    pub(crate) fn anew(name: &str) -> Self {
+        let queue = Self::reached(Server::named("rabbitmq"), name.to_owned());
+        let removed = queue.channel.queue_delete(name.into(), QueueDeleteOptions::default());
+        queue.runtime.block_on(removed).unwrap();
         queue
     }
 
@@ -67,7 +79,7 @@ impl Queue {
     }
 
     /// The messages that wait in it.
-    fn waiting(&self) -> u32 {
+    pub(crate) fn waiting(&self) -> u32 {
         self.declare(true)
     }
 

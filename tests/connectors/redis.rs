@@ -1,6 +1,7 @@
 //! A real Redis: streams as feeds, and reports in it; and what both have in common.
 
 mod feed;
+mod page;
 mod sink;
 
 use crate::command::Place;
