@@ -75,14 +75,21 @@ impl Topics {
         });
     }
 
-    /// Everything that is retained below the name, by topic.
+    /// Everything that is retained below the name, by topic, while nobody publishes there.
     fn retained(&self) -> BTreeMap<String, String> {
+        let (retained, is_quiet) = self.kept();
+        assert!(is_quiet, "messages that are not retained");
+        retained
+    }
+
+    /// Everything that was retained below the name at one moment, and whether nothing else came.
+    fn kept(&self) -> (BTreeMap<String, String>, bool) {
         self.runtime.block_on(async {
             let (client, mut events) = self.client();
             let filter = format!("{}/#", self.name);
             client.subscribe(filter, QoS::AtLeastOnce).await.unwrap();
             let end = format!("{}/end", self.name);
-            let mut all = BTreeMap::new();
+            let (mut all, mut is_quiet) = (BTreeMap::new(), true);
             loop {
                 match events.poll().await.unwrap() {
                     // What is retained comes before what is published from now on.
@@ -93,9 +100,12 @@ impl Topics {
                     Event::Incoming(Incoming::Publish(message)) => {
                         let topic = String::from_utf8(message.topic.to_vec()).unwrap();
                         if topic == end {
-                            return all;
+                            return (all, is_quiet);
                         }
-                        assert!(message.retain, "{topic}");
+                        if !message.retain {
+                            is_quiet = false;
+                            continue;
+                        }
                         let topic = topic[self.name.len() + 1..].to_owned();
                         all.insert(topic, String::from_utf8(message.payload.to_vec()).unwrap());
                     }
