@@ -20,13 +20,14 @@ pub(crate) fn blocks(page: &str, language: &str) -> Vec<String> {
     blocks
 }
 
-/// A place with the only configuration of a page, of a server that is at this address there.
-pub(crate) fn configured(page: &str, address: &str, server: &Server) -> Place {
-    let mut configurations = blocks(page, "toml");
-    assert_eq!(configurations.len(), 1, "{page}");
-    let place = Place::new();
-    configure(&place, &configurations.remove(0), address, server);
-    place
+/// A place each for the configurations of a page, of a server that is at this address there.
+pub(crate) fn configured<const N: usize>(page: &str, address: &str, server: &Server) -> [Place; N] {
+    let configurations: [String; N] = blocks(page, "toml").try_into().unwrap();
+    configurations.map(|configuration| {
+        let place = Place::new();
+        configure(&place, &configuration, address, server);
+        place
+    })
 }
 
 /// Writes a configuration and the password that it names. The address of the server is all that is not as on the page;

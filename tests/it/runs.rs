@@ -23,10 +23,15 @@ impl Running {
         Self::begin(place.command(args))
     }
 
-    pub(crate) fn begin(mut command: Command) -> Self {
+    pub(crate) fn begin(command: Command) -> Self {
+        Self::begin_with(command, Stdio::null())
+    }
+
+    /// With its standard output there.
+    pub(crate) fn begin_with(mut command: Command, stdout: Stdio) -> Self {
         let mut child = command
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(stdout)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

@@ -52,7 +52,7 @@ fn the_page_runs_as_it_stands() {
     let (weather, statistics) = (Topics::below("weather"), Topics::below("statistics"));
     weather.clear("millstream-main");
     statistics.clear("millstream-sink");
-    let place = pages::configured("mqtt", "127.0.0.1:1883", &weather.server);
+    let [place] = pages::configured("mqtt", "127.0.0.1:1883", &weather.server);
     let readings = drawn(400, 10_000, &["harbour", "hill"], &["temperature"]);
     let expected = expected(&readings, 600_000, newest_ms(&readings));
     let running = Running::start(&place, &["run", "run.toml"]);

@@ -9,7 +9,7 @@ fn the_page_runs_as_it_stands() {
     let (vitals, reports) = (Queue::anew("vitals"), Queue::anew("reports"));
     vitals.declare(false);
     reports.declare(false);
-    let place = pages::configured("rabbitmq", "127.0.0.1:5672", &vitals.server);
+    let [place] = pages::configured("rabbitmq", "127.0.0.1:5672", &vitals.server);
     let readings = drawn(400, 1000, &["7", "8", "9"], &["pulse", "temperature"]);
     vitals.publish(&named(&messages(&readings, "patient", TOGETHER)));
     let expected = expected(&readings, 60_000, newest_ms(&readings));

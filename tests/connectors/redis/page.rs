@@ -42,7 +42,7 @@ fn the_page_runs_as_it_stands() {
             values: BTreeMap::from([("temp".into(), temp)]),
         });
     }
-    let place = pages::configured("redis", "127.0.0.1:6379", &stream.server);
+    let [place] = pages::configured("redis", "127.0.0.1:6379", &stream.server);
     let more = drawn(400, 1000, &["a", "b"], &["temp"]);
     let rows = |readings: &[Reading]| {
         let row = |r: &Reading| format!("{},{},{}", r.at_ms, r.key, r.values["temp"]);
