@@ -74,7 +74,7 @@ pub use output::OutputFile;
 use crate::error::{BadRow, Result};
 use ::arrow::array::RecordBatch;
 use ::arrow::datatypes::SchemaRef;
-use shared::{Given, SharedPlace};
+use shared::{Given, SharedPlaces};
 use std::path::PathBuf;
 
 /// Rows as they come out of a source: the good ones as a batch, the bad ones with their reasons.
@@ -194,12 +194,12 @@ pub trait Source: Send {
         false
     }
     /// Has the group know where partitions stand.
-    fn commit_shared(&mut self, places: &[SharedPlace]) {
+    fn commit_shared(&mut self, places: &SharedPlaces) {
         let _ = places;
     }
-    /// Gives its partitions back, which stand here.
-    fn let_go(&mut self, places: &[SharedPlace]) {
-        let _ = places;
+    /// Gives its partitions back, which stand here; `is_last` where it reads none any more.
+    fn let_go(&mut self, places: &SharedPlaces, is_last: bool) {
+        let _ = (places, is_last);
     }
 }
 

@@ -73,6 +73,11 @@ impl Config {
                     is(Sharing::Summaries) && overlaps,
                     "share = \"summaries\" needs windows that do not overlap",
                 ),
+                (
+                    "[rows] columns",
+                    self.spec.columns.is_none(),
+                    "processes that share a feed have to agree on its columns: name them",
+                ),
             ])?;
         }
         if of_summaries {
@@ -98,6 +103,11 @@ impl Config {
                     "what comes late here is no row: remove it",
                 ),
                 ("[statistics] ewm", self.spec.ewm_half_life_ns.is_some(), averages),
+                (
+                    "[window] max_ahead",
+                    self.lateness.max_ahead_ns.is_some(),
+                    "summaries were made of rows that are in time: remove it here",
+                ),
                 (
                     "columns",
                     self.feeds.iter().any(described),

@@ -81,6 +81,11 @@ fn what_makes_no_sense_is_named() {
             ),
             &["[window] slide"],
         ),
+        (&format!("{shared}[rows]\ntime = 't'\nkey = ['k']"), &["[rows] columns"]),
+        (
+            &format!("{of_summaries}[window]\nmax_ahead = '1h'"),
+            &["[window] max_ahead"],
+        ),
         (&shared.replace("keys", "rows"), &["share", "rows"]),
         (&format!("{of_summaries}[rows]\ntime = 't'"), &["[rows] time"]),
         (

@@ -23,6 +23,19 @@ const FREED_PART: usize = 10;
 const FORGOTTEN_PART: u64 = 4;
 
 impl Engine {
+    /// Forgets keys of which nothing is open.
+    ///
+    /// # Errors
+    /// [`Error::Failed`](crate::Error::Failed) if keys cannot be read back.
+    pub(crate) fn forget_closed(&mut self) -> Result<()> {
+        if self.grouped.is_settled() && !self.ended {
+            self.drain();
+            self.grouped.forget_closed()?;
+            self.grouped.compact();
+        }
+        Ok(())
+    }
+
     /// Gives up keys while there are more than `keys_max`, or their state takes more than `bytes_max`: their open windows
     /// come back as parts. Without keys the older half of the open panes is given up where they take more than
     /// `bytes_max`, and all of them where windows overlap. Everything that closed is to be taken before: until then

@@ -13,14 +13,14 @@ mod watching;
 use super::live::{self, Arrival, Context, Stop};
 use super::messages::{Messages, together};
 use super::remote::KafkaFeed;
-use super::shared::{Given, SharedPlace};
+use super::shared::{Given, SharedPlaces};
 use super::{About, Position, Read, Rows, Source};
 use crate::error::{Error, Result};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use group::{Hearing, Place, consumer, partitions};
 use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use std::collections::btree_map::Entry;
@@ -60,9 +60,7 @@ pub struct KafkaSource {
     commits: BTreeMap<i32, i64>,
     committed: BTreeMap<i32, i64>,
     commits_sent: u64,
-    /// Where processes share the topic: the places that are committed, and the assignment for which what came before is
-    /// forgotten.
-    committed_places: BTreeMap<i32, SharedPlace>,
+    /// Where processes share the topic: the assignment for which what came before is forgotten.
     renewed: u64,
     /// Whether a checkpoint says what may be committed.
     is_kept: bool,
@@ -161,7 +159,6 @@ impl KafkaSource {
             commits: BTreeMap::new(),
             committed: BTreeMap::new(),
             commits_sent: 0,
-            committed_places: BTreeMap::new(),
             renewed: 0,
             is_kept,
             ended: Vec::new(),
@@ -357,6 +354,7 @@ impl KafkaSource {
 
 impl Drop for KafkaSource {
     fn drop(&mut self) {
+        self.consumer.context().heard().is_closing = true;
         let consumer = Arc::clone(&self.consumer);
         // It is the last to have it, once this has gone; where there is no thread, the run waits.
         let _ = std::thread::Builder::new().name("kafka-end".into()).spawn(move || {
@@ -447,7 +445,8 @@ impl Source for KafkaSource {
             return Ok(Read::Batch(rows, position));
         }
         let ended = !self.feed.follow && self.assignment > 0 && self.partitions.iter().all(|p| self.ended.contains(p));
-        if (ended && !is_recalled) || self.context.stop.is_stopped() {
+        let has_some = !self.is_shared() || self.consumer.context().heard().assigned.is_some();
+        if (ended && has_some && !is_recalled) || self.context.stop.is_stopped() {
             self.end();
             return Ok(Read::End);
         }
@@ -473,11 +472,11 @@ impl Source for KafkaSource {
         self.ready.is_empty() && self.consumer.context().heard().recalled
     }
 
-    fn commit_shared(&mut self, places: &[SharedPlace]) {
-        self.commit_places(places, CommitMode::Async);
+    fn commit_shared(&mut self, places: &SharedPlaces) {
+        self.commit_places(places);
     }
 
-    fn let_go(&mut self, places: &[SharedPlace]) {
-        self.give_back(places);
+    fn let_go(&mut self, places: &SharedPlaces, is_last: bool) {
+        self.give_back(places, is_last);
     }
 }

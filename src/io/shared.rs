@@ -10,7 +10,7 @@
 pub struct SharedPlace {
     /// The partition.
     pub partition: u32,
-    /// From where it is read: all rows of the windows that are open lie behind it.
+    /// From where it is read: all rows of the windows that are open lie behind it, as far as they are there still.
     pub from: u64,
     /// Up to here rows have been counted.
     pub counted: u64,
@@ -18,11 +18,24 @@ pub struct SharedPlace {
     pub closed_ns: i64,
     /// The watermark where it is read from, as engines store it; none before the first row.
     pub watermark: Vec<u8>,
+    /// What the windows were made for, as a checksum of the configuration; none where only an offset is known.
+    pub made_for: Option<u32>,
+}
+
+/// Where the partitions stand that a process was given together.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SharedPlaces {
+    /// When they were given: [`Given::assignment`].
+    pub assignment: u64,
+    /// Where each stands.
+    pub places: Vec<SharedPlace>,
 }
 
 /// The partitions that a process has.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Given {
+    /// Rises each time that partitions are given or taken away.
+    pub assignment: u64,
     /// How many partitions there are, whoever has them.
     pub partitions: u32,
     /// Those that it had before, and that nobody else had meanwhile.
@@ -41,14 +54,16 @@ impl SharedPlace {
     /// What is stored beside the offset: printable, without the partition and the offset themselves.
     pub fn to_text(&self) -> String {
         let hex: String = self.watermark.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{VERSION} {} {} {hex}", self.counted, self.closed_ns)
+        let made_for = self.made_for.unwrap_or_default();
+        format!("{VERSION} {made_for:08x} {} {} {hex}", self.counted, self.closed_ns)
     }
 
     /// The place of a partition at this offset, with what is stored beside it; nothing where that is not of this form,
     /// as it is where something else committed the offset.
     pub fn from_text(partition: u32, from: u64, text: &str) -> Option<Self> {
         let mut parts = text.split(' ');
-        let (version, counted, closed_ns, hex) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let (version, made_for) = (parts.next()?, parts.next()?);
+        let (counted, closed_ns, hex) = (parts.next()?, parts.next()?, parts.next()?);
         let is_hex = hex.len() % 2 == 0 && hex.len() <= 2 * WATERMARK_BYTES_MAX && hex.is_ascii();
         if version != VERSION || parts.next().is_some() || !is_hex {
             return None;
@@ -59,6 +74,7 @@ impl SharedPlace {
             from,
             counted: counted.parse().ok().filter(|counted| *counted >= from)?,
             closed_ns: closed_ns.parse().ok()?,
+            made_for: Some(u32::from_str_radix(made_for, 16).ok()?),
             watermark: (0..hex.len()).step_by(2).map(byte).collect::<Option<_>>()?,
         })
     }
@@ -77,6 +93,7 @@ mod tests {
                 counted: 900,
                 closed_ns,
                 watermark,
+                made_for: Some(0x12ab),
             };
             assert_eq!(SharedPlace::from_text(3, 17, &place.to_text()), Some(place));
         }
@@ -84,13 +101,14 @@ mod tests {
             "",
             "else",
             "millstream-1",
-            "millstream-1 20 7",
-            "millstream-2 20 7 00",
-            "millstream-1 16 7 00",
-            "millstream-1 20 7 0",
-            "millstream-1 20 7 0g",
-            "millstream-1 20 7 \u{e9}\u{e9}",
-            "millstream-1 20 7 00 1",
+            "millstream-1 ff 20 7",
+            "millstream-2 ff 20 7 00",
+            "millstream-1 fg 20 7 00",
+            "millstream-1 ff 16 7 00",
+            "millstream-1 ff 20 7 0",
+            "millstream-1 ff 20 7 0g",
+            "millstream-1 ff 20 7 \u{e9}\u{e9}",
+            "millstream-1 ff 20 7 00 1",
         ] {
             assert_eq!(SharedPlace::from_text(3, 17, text), None, "{text}");
         }

@@ -64,6 +64,10 @@ pub(super) struct Heard {
     pub(super) held: Vec<i32>,
     pub(super) given: Option<Given>,
     pub(super) recalled: bool,
+    /// What this process has committed of partitions: offset and metadata.
+    pub(super) own: BTreeMap<i32, (u64, String)>,
+    /// Whether it reads none any more.
+    pub(super) is_closing: bool,
     pub(super) notes: Vec<String>,
 }
 
@@ -242,7 +246,7 @@ pub(super) fn consumer(
             // A sink that waits for its server keeps the feed waiting.
             .set("max.poll.interval.ms", "86400000"),
         Some(_) => settings
-            // Others take over soon from who is gone, and not from who waits for its sinks as long as these may try.
+            // Others take over soon from who is gone, and not from who waits for a sink as long as that may try.
             .set("session.timeout.ms", "10000")
             .set("max.poll.interval.ms", "330000"),
     };

@@ -4,29 +4,35 @@
 //! When the group wants partitions back, the client waits until what they have given so far is reported and their places
 //! are committed; who has them next goes on there. Who is gone without that leaves the places of its last commit.
 
-use super::group::{Hearing, Place};
+use super::group::{Heard, Hearing, Place};
 use super::{ANSWER, KafkaSource, deleted};
 use crate::io::Source;
 use crate::io::remote::Start;
-use crate::io::shared::{Given, SharedPlace};
+use crate::io::shared::{Given, SharedPlace, SharedPlaces};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// How often a commit is tried before partitions are given back without it.
+const COMMIT_TRIES: u32 = 3;
+
+/// How long the client has to tell the group that this process leaves.
+const FAREWELL: Duration = Duration::from_millis(300);
 
 impl Hearing {
     /// The group wants the partitions back.
     pub(super) fn recall(&self, consumer: &BaseConsumer<Self>) {
         let mut heard = self.heard();
         let has_some = heard.assigned.as_ref().is_some_and(|assigned| !assigned.is_empty());
-        if has_some && !consumer.assignment_lost() {
+        if has_some && !heard.is_closing && !consumer.assignment_lost() {
             // They are given back once what came of them is reported.
             heard.recalled = true;
             return;
         }
         // Somebody else may have had them by now.
-        heard.held.clear();
-        heard.assigned = None;
+        heard.take_away();
         drop(heard);
         let _ = consumer.unassign();
     }
@@ -38,12 +44,20 @@ impl Hearing {
         partitions: &[i32],
         places: &mut BTreeMap<i32, Place>,
     ) -> KafkaResult<Given> {
-        let (held, untold, of) = {
+        let (held, untold, of, own, assignment) = {
             let heard = self.heard();
-            (heard.held.clone(), heard.given.clone().unwrap_or_default(), heard.of)
+            let untold = heard.given.clone().unwrap_or_default();
+            (
+                heard.held.clone(),
+                untold,
+                heard.of,
+                heard.own.clone(),
+                heard.assignments + 1,
+            )
         };
         let of = partitions.iter().map(|partition| partition + 1).fold(of, i32::max);
         let mut given = Given {
+            assignment,
             partitions: of.unsigned_abs(),
             ..Given::default()
         };
@@ -62,7 +76,9 @@ impl Hearing {
         }
         for partition in partitions {
             let number = partition.unsigned_abs();
-            if held.contains(partition) {
+            // Nobody else has had it where the group has what this process committed last.
+            let is_own = of_group.get(partition) == own.get(partition);
+            if held.contains(partition) && is_own {
                 match untold.places.iter().find(|place| place.partition == number) {
                     Some(place) => given.places.push(place.clone()),
                     None => given.kept.push(number),
@@ -83,7 +99,7 @@ impl Hearing {
                 from,
                 counted: from,
                 closed_ns: i64::MIN,
-                watermark: Vec::new(),
+                ..SharedPlace::default()
             });
             if from < low {
                 let note = deleted(self.feed(), *partition, from.cast_signed(), low.cast_signed());
@@ -126,6 +142,7 @@ impl KafkaSource {
         self.notes.append(&mut heard.notes);
         let assigned = heard.assigned.clone().unwrap_or_default();
         drop(heard);
+        self.commit_beginnings(&given);
         let numbers: Vec<String> = assigned.iter().map(ToString::to_string).collect();
         let which = match numbers.is_empty() {
             true => "none".to_owned(),
@@ -138,45 +155,112 @@ impl KafkaSource {
         Some(given)
     }
 
-    /// Commits the places of partitions.
-    pub(super) fn commit_places(&mut self, places: &[SharedPlace], mode: CommitMode) {
-        if std::mem::take(&mut self.consumer.context().heard().uncommitted) {
-            self.committed_places.clear();
-        }
-        let held = self.consumer.context().heard().held.clone();
+    /// Commits where partitions begin of which the group knows nothing: whoever is next begins there too.
+    fn commit_beginnings(&self, given: &Given) {
         let mut list = TopicPartitionList::new();
-        for place in places {
-            let number = place.partition.cast_signed();
-            let is_known = self.committed_places.get(&number) == Some(place);
-            if !held.contains(&number) || is_known {
-                continue;
-            }
+        for place in given.places.iter().filter(|place| place.made_for.is_none()) {
             let offset = Offset::Offset(place.from.cast_signed());
-            if list.add_partition_offset(&self.feed.topic, number, offset).is_err() {
-                continue;
-            }
-            if let Some(mut element) = list.find_partition(&self.feed.topic, number) {
-                element.set_metadata(place.to_text());
-            }
+            let _ = list.add_partition_offset(&self.feed.topic, place.partition.cast_signed(), offset);
         }
-        if list.count() > 0 && self.consumer.commit(&list, mode).is_ok() {
-            let known = places
-                .iter()
-                .map(|place| (place.partition.cast_signed(), place.clone()));
-            self.committed_places.extend(known);
+        if list.count() > 0 && self.consumer.commit(&list, CommitMode::Async).is_ok() {
+            let mut heard = self.consumer.context().heard();
+            for place in given.places.iter().filter(|place| place.made_for.is_none()) {
+                heard
+                    .own
+                    .insert(place.partition.cast_signed(), (place.from, String::new()));
+            }
         }
     }
 
-    /// Gives all partitions back, which stand here.
-    pub(super) fn give_back(&mut self, places: &[SharedPlace]) {
-        self.commit_places(places, CommitMode::Sync);
+    /// Commits the places of partitions, if they are still those of this process.
+    pub(super) fn commit_places(&mut self, shared: &SharedPlaces) {
+        let is_now = {
+            let heard = self.consumer.context().heard();
+            heard.assignments == shared.assignment && heard.assigned.is_some() && !heard.recalled
+        };
+        if is_now {
+            let _ = self.commit_now_shared(&shared.places, CommitMode::Async);
+        }
+    }
+
+    fn commit_now_shared(&self, places: &[SharedPlace], mode: CommitMode) -> KafkaResult<()> {
+        let mut heard = self.consumer.context().heard();
+        if std::mem::take(&mut heard.uncommitted) {
+            heard.own.clear();
+        }
+        let mut own = heard.own.clone();
+        drop(heard);
+        let mut list = TopicPartitionList::new();
+        for place in places {
+            let (number, text) = (place.partition.cast_signed(), place.to_text());
+            let is_known = own
+                .get(&number)
+                .is_some_and(|(from, known)| (*from, known) == (place.from, &text));
+            if is_known {
+                continue;
+            }
+            list.add_partition_offset(&self.feed.topic, number, Offset::Offset(place.from.cast_signed()))?;
+            if let Some(mut element) = list.find_partition(&self.feed.topic, number) {
+                element.set_metadata(&text);
+            }
+            own.insert(number, (place.from, text));
+        }
+        if list.count() > 0 {
+            self.consumer.commit(&list, mode)?;
+            self.consumer.context().heard().own = own;
+        }
+        Ok(())
+    }
+
+    /// Gives all partitions back, which stand here. `is_last`: it reads none any more.
+    pub(super) fn give_back(&mut self, shared: &SharedPlaces, is_last: bool) {
+        let is_now = {
+            let mut heard = self.consumer.context().heard();
+            heard.is_closing = is_last;
+            heard.assignments == shared.assignment && heard.assigned.is_some()
+        };
+        let mut tries = COMMIT_TRIES;
+        while is_now && !self.consumer.assignment_lost() {
+            match self.commit_now_shared(&shared.places, CommitMode::Sync) {
+                Ok(()) => break,
+                Err(_) if tries > 1 => tries -= 1,
+                Err(error) => {
+                    self.notes.push(format!(
+                        "feed `{}`: where its partitions stand could not be committed ({error}): what was reported since \
+                         the commit before is reported again",
+                        self.context.name
+                    ));
+                    break;
+                }
+            }
+        }
         let mut heard = self.consumer.context().heard();
         (heard.recalled, heard.assigned) = (false, None);
-        if self.consumer.assignment_lost() {
-            heard.held.clear();
-        }
         drop(heard);
         // Nothing was taken since, so whatever is given to it again goes on where it stands.
         let _ = self.consumer.unassign();
+        if is_last {
+            self.consumer.unsubscribe();
+            let until = Instant::now() + FAREWELL;
+            while Instant::now() < until {
+                // The client tells the group meanwhile, and nothing is to come.
+                let _ = self.consumer.poll(FAREWELL / 10);
+            }
+        }
+    }
+}
+
+impl Heard {
+    /// This process has no partition any more.
+    fn take_away(&mut self) {
+        self.held.clear();
+        self.own.clear();
+        (self.assigned, self.recalled) = (None, false);
+        self.assignments += 1;
+        self.given = Some(Given {
+            assignment: self.assignments,
+            partitions: self.of.unsigned_abs(),
+            ..Given::default()
+        });
     }
 }

@@ -8,7 +8,8 @@ use crate::backend::cpu::Cpu;
 use crate::batch::Batch;
 use crate::engine::{Engine, Fallbacks, Lateness, Refused};
 use crate::error::{Error, Result};
-use crate::io::shared::{Given, SharedPlace};
+use crate::io::Position;
+use crate::io::shared::{Given, SharedPlace, SharedPlaces};
 use crate::report::{Closed, WindowBounds};
 use crate::spec::{Spec, Window};
 use std::collections::{BTreeMap, VecDeque};
@@ -31,8 +32,12 @@ pub(super) enum Engines {
 pub(super) struct Shared {
     spec: Spec,
     lateness: Lateness,
-    /// How many partitions there are, whoever has them.
+    /// What the windows are made for.
+    made_for: u32,
+    /// When its partitions were given, how many there are, whoever has them, and whether they were given back.
+    assignment: u64,
     partitions: u32,
+    is_suspended: bool,
     held: BTreeMap<u32, Held>,
     /// None: the CPU is what others fall back to.
     fallbacks: Fallbacks,
@@ -48,6 +53,8 @@ struct Held {
     reported_ns: i64,
     /// The end of the last window that was reported here.
     closed_ns: i64,
+    /// Whether rows of windows that were reported are late by now: those that were counted are not.
+    is_raised: bool,
     /// Batches with rows of windows that are open; the ends of their last windows rise.
     begun: VecDeque<Begun>,
 }
@@ -67,21 +74,23 @@ impl Held {
         if !place.watermark.is_empty() {
             engine.set_watermark(&place.watermark)?;
         }
-        if place.from == place.counted {
-            // Where everything was reported at an end, that was ahead of the watermark.
-            engine.raise_watermark(place.closed_ns);
-        }
         Ok(Self {
             engine,
             next: place.from,
             counted: place.counted,
             reported_ns: place.closed_ns,
             closed_ns: place.closed_ns,
+            is_raised: false,
             begun: VecDeque::new(),
         })
     }
 
     fn take(&mut self, spec: &Spec, stretch: Stretch, batch: &Batch, clock_ns: i64) -> Result<Refused> {
+        if !self.is_raised && stretch.from >= self.counted {
+            // Where a clock or an end closed windows, they end behind the watermark.
+            self.engine.raise_watermark(self.reported_ns);
+            self.is_raised = true;
+        }
         let watermark = self.engine.watermark_bytes()?;
         let refused = self.engine.take(stretch.partition, batch, clock_ns)?;
         self.next = self.next.max(stretch.upto);
@@ -107,7 +116,9 @@ impl Held {
     }
 
     /// Where it stands, everything that closed being reported.
-    fn place(&mut self, partition: u32) -> Result<SharedPlace> {
+    fn place(&mut self, partition: u32, made_for: u32, upto: u64) -> Result<SharedPlace> {
+        // What holds no row is behind it too.
+        self.next = self.next.max(upto);
         let closed_ns = self.engine.watermark_ns().unwrap_or(i64::MIN).max(self.closed_ns);
         while self.begun.front().is_some_and(|begun| begun.ends_ns <= closed_ns) {
             self.begun.pop_front();
@@ -122,6 +133,7 @@ impl Held {
             counted: self.next.max(self.counted),
             closed_ns,
             watermark,
+            made_for: Some(made_for),
         })
     }
 }
@@ -147,11 +159,15 @@ fn end_ns(closed: &Closed) -> i64 {
 }
 
 impl Engines {
-    pub(super) fn shared(spec: &Spec, lateness: Lateness) -> Result<Self> {
+    /// One for each partition, as they are given; `made_for` is a checksum of what decides what is reported.
+    pub(super) fn shared(spec: &Spec, lateness: Lateness, made_for: u32) -> Result<Self> {
         Ok(Self::Shared(Box::new(Shared {
             spec: spec.clone().checked()?,
             lateness,
+            made_for,
+            assignment: 0,
             partitions: 0,
+            is_suspended: false,
             held: BTreeMap::new(),
             fallbacks: Fallbacks::default(),
         })))
@@ -186,7 +202,15 @@ impl Engines {
     /// What the group gave this process: what it does not have any more is forgotten.
     pub(super) fn give(&mut self, given: &Given) -> Result<()> {
         let Self::Shared(shared) = self else { return Ok(()) };
-        shared.partitions = given.partitions;
+        let made_for = |place: &&SharedPlace| place.made_for.is_some_and(|made_for| made_for != shared.made_for);
+        if given.places.iter().any(|place| made_for(&place)) {
+            return Err(Error::Config(
+                "the group keeps the places of a feed with another name, or with other [rows], [window] or [statistics], \
+                 whose windows cannot be gone on with: name another group"
+                    .into(),
+            ));
+        }
+        (shared.assignment, shared.partitions, shared.is_suspended) = (given.assignment, given.partitions, false);
         shared.held.retain(|partition, _| given.kept.contains(partition));
         for place in &given.places {
             let held = Held::new(&shared.spec, shared.lateness, place)?;
@@ -196,14 +220,25 @@ impl Engines {
     }
 
     /// Where the partitions stand, everything that closed being reported.
-    pub(super) fn places(&mut self) -> Result<Vec<SharedPlace>> {
-        match self {
-            Self::One(_) => Ok(Vec::new()),
-            Self::Shared(shared) => shared
-                .held
-                .iter_mut()
-                .map(|(number, held)| held.place(*number))
-                .collect(),
+    pub(super) fn places(&mut self, positions: &BTreeMap<u32, Position>) -> Result<SharedPlaces> {
+        let Self::Shared(shared) = self else {
+            return Ok(SharedPlaces::default());
+        };
+        let made_for = shared.made_for;
+        let place = |(number, held): (&u32, &mut Held)| {
+            let upto = positions.get(number).map_or(0, |position| position.offset_bytes);
+            held.place(*number, made_for, upto)
+        };
+        Ok(SharedPlaces {
+            assignment: shared.assignment,
+            places: shared.held.iter_mut().map(place).collect::<Result<_>>()?,
+        })
+    }
+
+    /// Its partitions were given back: they stay as they are, should it be given them again.
+    pub(super) fn suspend(&mut self) {
+        if let Self::Shared(shared) = self {
+            shared.is_suspended = true;
         }
     }
 
@@ -283,12 +318,17 @@ impl Engines {
             Self::One(engine) => return engine.give_up(keys_max, bytes_max),
             Self::Shared(shared) => shared,
         };
-        let parts = shared.held.len().max(1);
-        for held in shared.held.values_mut() {
-            let given_up = held
-                .engine
-                .give_up(keys_max.div_ceil(parts), bytes_max / parts as u64)?;
-            if !given_up.is_empty() {
+        let is_over = |shared: &Shared| {
+            let engines = || shared.held.values().map(|held| &held.engine);
+            engines().map(Engine::keys).sum::<usize>() > keys_max
+                || engines().map(Engine::state_bytes).sum::<u64>() > bytes_max
+        };
+        if is_over(shared) {
+            shared
+                .held
+                .values_mut()
+                .try_for_each(|held| held.engine.forget_closed())?;
+            if is_over(shared) {
                 return Err(Error::Limit(
                     "a feed that processes share cannot report windows in parts: raise [limits] keys or memory, or have \
                      more processes"
@@ -309,9 +349,18 @@ impl Engines {
 
     /// The watermarks go on with the clock for silence.
     pub(super) fn advance(&mut self, clock_ns: i64) {
-        self.all_mut().for_each(|engine| {
-            engine.advance(clock_ns);
-        });
+        match self {
+            Self::One(engine) => {
+                engine.advance(clock_ns);
+            }
+            // What was given back, and what is read again, is not silent.
+            Self::Shared(shared) if !shared.is_suspended => {
+                for held in shared.held.values_mut().filter(|held| held.next >= held.counted) {
+                    held.engine.advance(clock_ns);
+                }
+            }
+            Self::Shared(_) => {}
+        }
     }
 
     /// No more rows will come, and what is open closes.

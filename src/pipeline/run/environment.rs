@@ -4,7 +4,8 @@
 //! Nothing is left behind: addresses are let go, what was made for the test is removed. Nothing is taken from anyone:
 //! listeners are bound and accept nobody.
 
-use super::feed::{Feed, engine_spec};
+use super::feed::Feed;
+use super::going_on::engine_spec;
 use super::{going_on, places, sources};
 use crate::alert::Alerts;
 use crate::backend::cpu::Cpu;

@@ -4,7 +4,9 @@ use super::appended::Appended;
 use super::asked::{Asked, Planned};
 use super::counts::Counts;
 use super::engines::{Engines, Stretch};
+use super::going_on::engine_spec;
 use super::pending::{Part, Pending};
+use super::shares;
 use super::sources::{read_schema, stored_schema};
 use crate::alert::AlertRule;
 use crate::backend::Backend;
@@ -12,7 +14,7 @@ use crate::batch::Batch;
 use crate::checkpoint::FeedState;
 use crate::config::{Config, FeedConfig};
 use crate::engine::Engine;
-use crate::error::{BadRow, Result};
+use crate::error::{BadRow, Error, Result};
 use crate::io::live::now_ns;
 use crate::io::remote::Sharing;
 use crate::io::{Position, Rows};
@@ -103,7 +105,7 @@ impl Feed {
             given_up: 0,
             shown: config.spec.clone(),
             engines: match sharing {
-                Some(_) => Engines::shared(&spec, config.lateness)?,
+                Some(_) => Engines::shared(&spec, config.lateness, shares::made_for(config, name)?)?,
                 None => {
                     let engine = Engine::with_backend(spec, backend)?;
                     Engines::One(Box::new(engine.closing_windows(config.lateness)))
@@ -328,6 +330,11 @@ impl Feed {
     /// Reports of keys that have to be given up, as there are too many.
     pub(super) fn give_up(&mut self) -> Result<Vec<Emission>> {
         let closed = self.engines.give_up(self.asked.keys_max, self.memory_max)?;
+        if self.asked.takes_shares && !closed.is_empty() {
+            // What comes again would not be known.
+            let why = "summaries are not combined in parts: raise [limits] keys or memory";
+            return Err(Error::Limit(format!("feed `{}`: {why}", self.asked.name)));
+        }
         self.given_up += closed.len() as u64;
         Ok(self.emissions(closed))
     }
@@ -468,20 +475,6 @@ impl Feed {
             counts: self.counts.array(),
         })
     }
-}
-
-/// The statistics that are asked for, and what the alerts need beside them.
-pub(super) fn engine_spec(config: &Config, rules: &[AlertRule]) -> Spec {
-    let mut spec = config.spec.clone();
-    for needs in rules.iter().map(AlertRule::needs) {
-        spec.covariance |= needs.comoments && !spec.correlation;
-        spec.differences |= needs.differences;
-        if needs.quantiles && spec.quantiles.is_empty() {
-            // Any probability has the sketches kept.
-            spec.quantiles = vec![0.5];
-        }
-    }
-    spec
 }
 
 /// A window and key as text.

@@ -1,10 +1,10 @@
 //! What a run that goes on from a checkpoint has to have in common with the one that took it.
 
-use super::feed::engine_spec;
 use crate::alert::AlertRule;
 use crate::checkpoint::{Checkpoint, Store};
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::spec::Spec;
 
 /// What a checkpoint must have been made for: rows, windows and statistics as they are configured, and what the engine
 /// keeps for them and for the alerts, in its precision.
@@ -50,4 +50,18 @@ pub(super) fn knows_outputs(checkpoint: &Checkpoint, config: &Config) -> bool {
     let mut sinks = config.sinks.iter().map(|sink| sink.name());
     files.all(|path| checkpoint.length(path).is_some())
         && sinks.all(|name| checkpoint.sinks.iter().any(|(of, _)| *of == name))
+}
+
+/// The statistics that are asked for, and what the alerts need beside them.
+pub(super) fn engine_spec(config: &Config, rules: &[AlertRule]) -> Spec {
+    let mut spec = config.spec.clone();
+    for needs in rules.iter().map(AlertRule::needs) {
+        spec.covariance |= needs.comoments && !spec.correlation;
+        spec.differences |= needs.differences;
+        if needs.quantiles && spec.quantiles.is_empty() {
+            // Any probability has the sketches kept.
+            spec.quantiles = vec![0.5];
+        }
+    }
+    spec
 }

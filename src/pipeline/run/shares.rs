@@ -1,6 +1,7 @@
 //! Parts of windows: what a process that has some partitions gives of each, and the feed that makes them whole.
 
 use super::feed::{Aside, Feed};
+use super::going_on;
 use super::pending::Part;
 use crate::batch::Batch;
 use crate::config::{Config, FeedConfig};
@@ -8,7 +9,7 @@ use crate::engine::{Taken, stand_in};
 use crate::error::{BadRow, Error, Result};
 use crate::io::Position;
 use crate::io::remote::Sharing;
-use crate::io::shared::{Given, SharedPlace};
+use crate::io::shared::{Given, SharedPlaces};
 use crate::report::{Emission, KeyValue, Named, Share, WindowBounds};
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -25,6 +26,12 @@ pub(super) fn reported_keys(config: &Config) -> Vec<String> {
     let of_parts = |feed: &FeedConfig| feed.kind.sharing() == Some(Sharing::Summaries);
     let partition = config.feeds.iter().any(of_parts).then(|| PARTITION.to_owned());
     config.spec.keys.iter().cloned().chain(partition).collect()
+}
+
+/// A checksum of what decides what is reported of a feed, so that nobody goes on with the windows of another.
+pub(super) fn made_for(config: &Config, feed: &str) -> Result<u32> {
+    let text = format!("{feed}\n{}", going_on::fingerprint(config)?);
+    Ok(crc32fast::hash(text.as_bytes()))
 }
 
 /// The columns that the rows behind a part have.
@@ -53,8 +60,15 @@ impl Feed {
     }
 
     /// Where its partitions stand that processes share, once what waits is reduced and what closed is reported.
-    pub(super) fn places(&mut self) -> Result<Vec<SharedPlace>> {
-        self.engines.places()
+    pub(super) fn places(&mut self) -> Result<SharedPlaces> {
+        self.engines.places(&self.positions)
+    }
+
+    /// The same, of partitions that are given back: nothing becomes of them here until some are given again.
+    pub(super) fn hand_over(&mut self) -> Result<SharedPlaces> {
+        let places = self.places()?;
+        self.engines.suspend();
+        Ok(places)
     }
 
     /// Makes reports of a partition parts: its number is a key, and what the numbers are made of stands beside them.
@@ -97,7 +111,14 @@ impl Feed {
             match Share::from_text(text).and_then(|share| self.take_share(&share, clock_ns)) {
                 Ok(Taken::Now) => self.counts.aggregated += 1,
                 Ok(Taken::Before | Taken::Late) => self.counts.late += 1,
-                Err(error @ (Error::Data(_) | Error::Usage(_) | Error::Config(_))) => {
+                Err(Error::Usage(why)) => {
+                    return Err(Error::Config(format!(
+                        "feed `{}`: {why}: whoever gives summaries and whoever takes them have the same keys, columns, \
+                         windows and statistics",
+                        self.name()
+                    )));
+                }
+                Err(error @ Error::Data(_)) => {
                     let bad = BadRow {
                         source: format!("feed `{}`", self.name()),
                         line: 0,
@@ -115,13 +136,10 @@ impl Feed {
     }
 
     fn take_share(&mut self, share: &Share, clock_ns: i64) -> Result<Taken> {
-        let Some(engine) = self.engines.one() else {
-            return Ok(Taken::Before);
-        };
-        let taken = engine.take_share(share, clock_ns)?;
         if !self.is_planned() {
             self.plan(&columns(&stand_in(share)?))?;
         }
-        Ok(taken)
+        let engine = self.engines.one();
+        engine.map_or(Ok(Taken::Before), |engine| engine.take_share(share, clock_ns))
     }
 }

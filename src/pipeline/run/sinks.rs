@@ -3,7 +3,7 @@
 //! A sink that is slow fills its channel, and then everything before it waits. What is written is handed on (flushed)
 //! as soon as nothing more waits, and while reports keep coming after some of them or a moment, whichever is first.
 
-use super::feed::engine_spec;
+use super::going_on::engine_spec;
 use super::{going_on, shares};
 use crate::config::{Config, FeedConfig};
 use crate::error::{Error, Result};

@@ -5,7 +5,7 @@ use crate::config::{Access, Config, FeedConfig, FeedKind};
 use crate::error::{Error, Result};
 use crate::io::journal::{Journal, Journalled};
 use crate::io::live::{ColumnType, Context, Counters, Fits, Limits, Settled, Stop, WireFormat, WireOptions};
-use crate::io::shared::{Given, SharedPlace};
+use crate::io::shared::{Given, SharedPlaces};
 use crate::io::{Position, Read, Rows, Source};
 use crate::io::{descriptors, follow};
 use arrow::datatypes::SchemaRef;
@@ -32,7 +32,7 @@ pub(super) enum Said {
     Given(Given),
     /// It has to give them back (or was read to its end, so that every window closes): it waits to be told where they
     /// stand.
-    Recalled(bool, Sender<Vec<SharedPlace>>),
+    Recalled(bool, Sender<SharedPlaces>),
     /// What a person should know.
     Note(String),
     /// Nothing more will come.
@@ -54,7 +54,7 @@ pub(super) struct Reading {
 pub(super) struct Reached {
     pub(super) positions: Vec<Position>,
     /// Of partitions that processes share.
-    pub(super) shared: Vec<SharedPlace>,
+    pub(super) shared: SharedPlaces,
 }
 
 /// What of the places of a source is not in its positions.
@@ -397,7 +397,7 @@ fn read(
         {
             return Ok(());
         }
-        if source.is_recalled() && !hand_back(&mut *source, number, false, said) {
+        if source.is_recalled() && !hand_back(&mut *source, number, (false, false), said) {
             return Ok(());
         }
         let partitions = source.partitions();
@@ -423,7 +423,7 @@ fn read(
             Read::Idle => {}
             Read::End => {
                 if source.is_shared() {
-                    hand_back(&mut *source, number, !stop.is_stopped(), said);
+                    hand_back(&mut *source, number, (!stop.is_stopped(), true), said);
                 }
                 return Ok(());
             }
@@ -432,7 +432,12 @@ fn read(
 }
 
 /// Gives shared partitions back, once everything before is reported; whether anybody heard.
-fn hand_back(source: &mut dyn Source, number: usize, has_ended: bool, said: &Sender<(usize, Said)>) -> bool {
+fn hand_back(
+    source: &mut dyn Source,
+    number: usize,
+    (has_ended, is_last): (bool, bool),
+    said: &Sender<(usize, Said)>,
+) -> bool {
     let (answer, answered) = bounded(1);
     if said.send((number, Said::Recalled(has_ended, answer))).is_err() {
         return false;
@@ -440,6 +445,6 @@ fn hand_back(source: &mut dyn Source, number: usize, has_ended: bool, said: &Sen
     // Where the run has failed nobody answers: who has them next reads again what was not committed.
     let places = answered.recv();
     let is_heard = places.is_ok();
-    source.let_go(&places.unwrap_or_default());
+    source.let_go(&places.unwrap_or_default(), is_last);
     is_heard
 }

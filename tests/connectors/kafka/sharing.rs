@@ -198,3 +198,43 @@ fn what_a_shared_feed_cannot_have_is_refused() {
     configure(&place, &[&of_summaries, ROWS, TO_FILE]);
     place.run(&["validate", "run.toml"]).fails(78, &["[rows] time"]);
 }
+
+/// Who starts again reads the windows that are open once more, and counts nothing of it; nobody goes on with the windows of
+/// another configuration.
+#[test]
+fn what_is_read_again_does_not_count_again() {
+    let (place, topic, reports) = (Place::new(), Topic::new(), Topic::new());
+    let row = |second: i64, key: &str| {
+        format!("{{\"ts\":{second}000,\"key\":\"{key}\",\"c0\":1,\"c1\":2,\"c2\":3}}").into_bytes()
+    };
+    // A row, a late one behind a newer one, and a message that is none.
+    let all = [row(1000, "a"), row(1010, "a"), row(1001, "late"), b"nothing".to_vec()];
+    topic.send(&all, "none", |_| 1);
+    let quarantine = "[limits]\nquarantine = \"bad.ndjson\"\n";
+    let config = shared(&topic, &reports, "keys", "")
+        .replace("lateness =", "late = \"side\"\nlate_path = \"late.ndjson\"\nlateness =");
+    place.write("run.toml", format!("{config}{quarantine}"));
+    let mut rows_in = Vec::new();
+    for _ in 0..3 {
+        let mut running = Running::start(&place, &["run", "run.toml"]);
+        let pages = running.pages();
+        // The place is committed where all of it has been read, whether it counts or not.
+        wait_for("the place", || {
+            let open = counted(pages, "open_windows");
+            let consumer: BaseConsumer = topic.config().set("group.id", &topic.name).create().unwrap();
+            let mut asked = TopicPartitionList::new();
+            asked.add_partition(&topic.name, 1);
+            let committed = consumer.committed_offsets(asked, PATIENCE).unwrap();
+            let elements = committed.elements();
+            open == 1 && elements[0].metadata().split(' ').nth(2) == Some("4")
+        });
+        rows_in.push(counted(pages, "rows_in_total"));
+        ends(running);
+    }
+    assert_eq!(rows_in, [4, 0, 0]);
+    let of = |name: &str| std::fs::read_to_string(place.path(name)).unwrap().lines().count();
+    assert_eq!((of("bad.ndjson"), of("late.ndjson")), (1, 1));
+    assert_eq!(reports.all().len(), 1);
+    place.write("run.toml", config.replace("size = \"1s\"", "size = \"2s\""));
+    place.run(&["run", "run.toml"]).fails(78, &["name another group"]);
+}
