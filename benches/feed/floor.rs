@@ -1,7 +1,8 @@
 //! What is possible without an engine: the sender into a reader that adds up, and the engine without a socket.
 
 use crate::cases::{CASES, KEYS, WINDOWS, step_ns};
-use crate::outcome::{Floor, median};
+use crate::machine::median;
+use crate::outcome::Floor;
 use crate::sender::{self, Sending};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type};

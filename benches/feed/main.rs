@@ -25,8 +25,12 @@
 )]
 
 mod cases;
+#[path = "../shared/child.rs"]
+mod child;
 mod engine;
 mod floor;
+#[path = "../shared/machine.rs"]
+mod machine;
 mod outcome;
 mod sender;
 

@@ -1,9 +1,9 @@
 //! What came of the runs, as a page and as JSON, with machine, versions and command.
 
+use crate::machine::{cores, cpu, median, quantile, system, version};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::Path;
-use std::process::Command;
 
 /// One run of a case that was right.
 #[derive(Debug, Clone, Default)]
@@ -53,18 +53,6 @@ pub(crate) struct Results {
     pub(crate) floors: Vec<Floor>,
     pub(crate) push: Option<Floor>,
     pub(crate) cases: Vec<Measured>,
-}
-
-/// The value in the middle; 0 without any.
-pub(crate) fn median(values: &mut [f64]) -> f64 {
-    quantile(values, 0.5)
-}
-
-/// The value at this share of all, the next higher one.
-fn quantile(values: &mut [f64], share: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let at = (share * values.len() as f64).ceil() as usize;
-    values.get(at.saturating_sub(1)).copied().unwrap_or(0.0)
 }
 
 impl Measured {
@@ -233,36 +221,5 @@ impl Results {
             eprintln!("written to {}", path.display());
         }
         Ok(())
-    }
-}
-
-fn cpu() -> String {
-    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = text.lines().find_map(|line| line.strip_prefix("model name"));
-    let model = model.map(|model| model.trim_start_matches([' ', '\t', ':']).to_owned());
-    model.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// What a command prints, or nothing.
-fn printed(command: &str, arguments: &[&str]) -> String {
-    let output = Command::new(command).args(arguments).output();
-    output.map_or(String::new(), |output| {
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    })
-}
-
-fn system() -> String {
-    printed("uname", &["-sr"])
-}
-
-fn version() -> String {
-    let version = printed(crate::sender::MILLSTREAM, &["--version"]);
-    match printed("git", &["describe", "--always", "--dirty"]).as_str() {
-        "" => version,
-        commit => format!("{version} ({commit})"),
     }
 }

@@ -1,12 +1,10 @@
 //! `millstream generate` as a child process, and what it left: the expectation and when its messages went.
 
 use crate::cases::{Case, KEYS, WINDOW, step_ns};
+use crate::machine::MILLSTREAM;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
-
-/// The command under measurement.
-pub(crate) const MILLSTREAM: &str = env!("CARGO_BIN_EXE_millstream");
 
 /// When a message went.
 #[derive(Debug, Clone, Copy)]
