@@ -143,6 +143,8 @@ impl Server {
             }
         }
         options.set_max_packet_size(Some(MESSAGE_BYTES_MAX));
+        // Acknowledgements that wait are written together.
+        options.set_max_request_batch(usize::from(UNACKNOWLEDGED_MAX));
         let built = AsyncClient::builder(options).capacity(2 * usize::from(UNACKNOWLEDGED_MAX));
         let (client, events) = built.try_build().map_err(|e| e.to_string())?;
         // The broker sends no more that wait for an acknowledgement.
@@ -179,7 +181,12 @@ const NOT_LET_IN: &str = "not let in";
 async fn serve(mut events: EventLoop, to: Sender<Said>) {
     loop {
         let said = match events.poll().await {
-            Ok(Event::Incoming(Incoming::ConnAck(_))) => Said::Connected,
+            Ok(Event::Incoming(Incoming::ConnAck(_))) => {
+                // It was asked when the connection began. With a store, all of the session is looked through, to be
+                // saved, for every packet that is sent.
+                events.options.clear_session_store();
+                Said::Connected
+            }
             Ok(Event::Incoming(Incoming::SubAck(ack))) => Said::Subscribed(ack),
             Ok(Event::Incoming(Incoming::Publish(message))) => Said::Message(message),
             Ok(Event::Incoming(Incoming::Disconnect(said))) => {

@@ -1,7 +1,8 @@
 //! Reports in PostgreSQL: numbers to ask for in SQL, and beside them the summaries, to be merged further.
 //!
-//! Reports are held until they are handed on, and then stored in one transaction: copied into temporary tables and from
-//! there into those that stay, where they replace reports of the same feed, window, key and part. A connection that is
+//! Reports are held until they are handed on, and then stored in one transaction: copied into the tables, or, as soon as
+//! some have been there before, into temporary ones and from there into those that stay, where they replace reports of the
+//! same feed, window, key and part. A connection that is
 //! lost is made again, and the transaction with it: as it is the same one, it does not matter whether the server had
 //! finished it. What was written after the checkpoint that a run goes on from is taken out again, as other parts may come
 //! instead; several programs that write one feed each take out their own.
@@ -58,6 +59,8 @@ pub(super) struct PostgresSink {
     client: Option<Client>,
     feeds: HashMap<String, Known>,
     held: Held,
+    /// Whether no report so far had one to replace.
+    are_new: bool,
     place: Place,
     health: Health,
 }
@@ -114,6 +117,7 @@ impl PostgresSink {
             client: Some(client),
             feeds: known,
             held: Held::default(),
+            are_new: true,
             place,
             health: Health::default(),
         })
@@ -180,7 +184,7 @@ impl PostgresSink {
                 }
             }
         };
-        match self.held.store(client, self.place.writer, written) {
+        match self.held.store(client, self.place.writer, written, &mut self.are_new) {
             Ok(None) => Ok(Ok(())),
             Ok(Some(feed)) => Err(Error::Config(format!(
                 "{}: another program writes reports of the feed `{feed}` with other columns: give this feed another name",

@@ -1,4 +1,8 @@
 //! Reports on their way into the tables: held as rows, copied into temporary tables, and stored from there.
+//!
+//! Reports of windows that are not there yet need not replace any, and are copied into the tables themselves, which is half
+//! of the work for the server. Whether they are that, it is the first to know: where one is there, it refuses the copy,
+//! and reports go the other way from then on.
 
 use crate::error::{Error, Result};
 use crate::io::sink::Feed;
@@ -7,6 +11,7 @@ use crate::report::{Alert, ColumnReport, Emission, WindowBounds};
 use crate::spec::Window;
 use bytes::BytesMut;
 use postgres::binary_copy::BinaryCopyInWriter;
+use postgres::error::SqlState;
 use postgres::types::{IsNull, Json, ToSql, Type, to_sql_checked};
 use postgres::{Client, Transaction};
 use serde_json::value::RawValue;
@@ -47,6 +52,38 @@ WITH gone AS (
 )
 DELETE FROM matrices t USING gone g
 WHERE (t.feed, t.window_start, t.window_end, t.key, t.part) = (g.feed, g.window_start, g.window_end, g.key, g.part)";
+
+/// What says that reports go the other way: one is there, or the tables are such that nothing may be copied into them.
+const ELSEWISE: [SqlState; 2] = [SqlState::UNIQUE_VIOLATION, SqlState::FEATURE_NOT_SUPPORTED];
+
+/// Where the rows of reports are copied to.
+#[derive(Debug, Clone, Copy)]
+enum Target {
+    /// The tables that stay: in the name of this writer, in this transaction of it.
+    Tables {
+        writer: i64,
+        written: i64,
+    },
+    Temporary,
+}
+
+impl Target {
+    /// The copy into the table of this name that stays, or into the temporary one.
+    fn copy(self, table: &str, temporary: &str, columns: &str) -> String {
+        match self {
+            Self::Tables { .. } => format!("COPY {table} ({columns}) FROM STDIN (FORMAT binary)"),
+            Self::Temporary => format!("COPY {temporary} ({columns}) FROM STDIN (FORMAT binary)"),
+        }
+    }
+}
+
+const WINDOWS: &str = "feed, window_start, window_end, key, part, rows, revision, final, summary";
+
+const COLUMNS: &str =
+    "feed, window_start, window_end, key, part, column_name, count, missing, sum, mean, variance, std,
+    skewness, kurtosis, min, max, quantiles, ewm_mean, ewm_variance";
+
+const MATRICES: &str = "feed, window_start, window_end, key, part, kind, column_a, column_b, value";
 
 const STORE_WINDOWS: &str = "
 INSERT INTO windows
@@ -239,11 +276,13 @@ impl Held {
     }
 
     /// Stores all of it or nothing; nothing where a feed's reports have other columns in the database, which is named.
+    /// `are_new` says whether no report before had one to replace.
     pub(super) fn store(
         &self,
         client: &mut Client,
         writer: i64,
         written: i64,
+        are_new: &mut bool,
     ) -> Result<Option<&str>, postgres::Error> {
         let mut transaction = client.transaction()?;
         transaction.execute(LOCK_WRITER, &[&writer])?;
@@ -253,7 +292,10 @@ impl Held {
             }
         }
         if !self.reports.is_empty() {
-            self.store_reports(&mut transaction, writer, written)?;
+            *are_new = *are_new && self.add_reports(&mut transaction, writer, written)?;
+            if !*are_new {
+                self.store_reports(&mut transaction, writer, written)?;
+            }
         }
         if !self.alerts.is_empty() {
             self.store_alerts(&mut transaction)?;
@@ -262,15 +304,40 @@ impl Held {
         transaction.commit().map(|()| None)
     }
 
+    /// Adds reports none of which is there yet; whether that was so, else nothing is added.
+    fn add_reports(
+        &self,
+        transaction: &mut Transaction<'_>,
+        writer: i64,
+        written: i64,
+    ) -> Result<bool, postgres::Error> {
+        if self.reports().any(|(_, report)| report.revision > 0 || report.part > 0) {
+            return Ok(false);
+        }
+        let target = Target::Tables { writer, written };
+        let mut attempt = transaction.transaction()?;
+        let added = self
+            .copy_windows(&mut attempt, target)
+            .and_then(|()| self.copy_columns(&mut attempt, target))
+            .and_then(|_| self.copy_matrices(&mut attempt, target));
+        match added {
+            Ok(_) => attempt.commit().map(|()| true),
+            Err(error) if error.code().is_some_and(|code| ELSEWISE.contains(code)) => {
+                attempt.rollback().map(|()| false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     fn store_reports(
         &self,
         transaction: &mut Transaction<'_>,
         writer: i64,
         written: i64,
     ) -> Result<(), postgres::Error> {
-        self.copy_windows(transaction)?;
-        let has_columns = self.copy_columns(transaction)?;
-        let has_matrices = self.copy_matrices(transaction)?;
+        self.copy_windows(transaction, Target::Temporary)?;
+        let has_columns = self.copy_columns(transaction, Target::Temporary)?;
+        let has_matrices = self.copy_matrices(transaction, Target::Temporary)?;
         if self.reports().any(|(_, report)| report.is_final && report.part > 0) {
             transaction.execute(SUPERSEDED, &[&writer])?;
         }
@@ -298,8 +365,8 @@ impl Held {
         Ok(())
     }
 
-    fn copy_windows(&self, transaction: &mut Transaction<'_>) -> Result<(), postgres::Error> {
-        let types = [
+    fn copy_windows(&self, transaction: &mut Transaction<'_>, target: Target) -> Result<(), postgres::Error> {
+        let mut types = vec![
             Type::TEXT,
             Type::TIMESTAMPTZ,
             Type::TIMESTAMPTZ,
@@ -309,32 +376,36 @@ impl Held {
             Type::INT8,
             Type::BOOL,
             Type::BYTEA,
-            Type::BOOL,
         ];
-        let copy = transaction.copy_in("COPY new_windows FROM STDIN (FORMAT binary)")?;
+        let more = match target {
+            Target::Tables { .. } => {
+                types.extend([Type::INT8, Type::INT8]);
+                "writer, written"
+            }
+            Target::Temporary => {
+                types.push(Type::BOOL);
+                "has_matrices"
+            }
+        };
+        let copy = transaction.copy_in(&target.copy("windows", "new_windows", &format!("{WINDOWS}, {more}")))?;
         let mut rows = BinaryCopyInWriter::new(copy, &types);
         for ((feed, start, end, key, part), report) in self.reports() {
             let (count, revision) = (report.group.rows as i64, report.revision as i64);
             let has_matrices = matrices(&report.group).iter().any(|(_, matrix)| matrix.is_some());
             let (is_final, summary) = (report.is_final, report.summary.to_bytes());
-            rows.write(&[
-                &&**feed,
-                start,
-                end,
-                key,
-                part,
-                &count,
-                &revision,
-                &is_final,
-                &summary,
-                &has_matrices,
-            ])?;
+            let row: [&(dyn ToSql + Sync); 9] =
+                [&&**feed, start, end, key, part, &count, &revision, &is_final, &summary];
+            let of_target: &[&(dyn ToSql + Sync)] = match &target {
+                Target::Tables { writer, written } => &[writer, written],
+                Target::Temporary => &[&has_matrices],
+            };
+            rows.write(&[&row, of_target].concat())?;
         }
         rows.finish().map(drop)
     }
 
     /// Whether there were any.
-    fn copy_columns(&self, transaction: &mut Transaction<'_>) -> Result<bool, postgres::Error> {
+    fn copy_columns(&self, transaction: &mut Transaction<'_>, target: Target) -> Result<bool, postgres::Error> {
         let mut types = vec![
             Type::TEXT,
             Type::TIMESTAMPTZ,
@@ -347,7 +418,7 @@ impl Held {
         ];
         types.resize(types.len() + 8, Type::FLOAT8);
         types.extend([Type::JSONB, Type::FLOAT8, Type::FLOAT8]);
-        let copy = transaction.copy_in("COPY new_columns FROM STDIN (FORMAT binary)")?;
+        let copy = transaction.copy_in(&target.copy("column_statistics", "new_columns", COLUMNS))?;
         let mut rows = BinaryCopyInWriter::new(copy, &types);
         for ((feed, start, end, key, part), report) in self.reports() {
             for (name, c) in report.group.columns.iter() {
@@ -380,7 +451,7 @@ impl Held {
     }
 
     /// Whether there were any, be it empty ones.
-    fn copy_matrices(&self, transaction: &mut Transaction<'_>) -> Result<bool, postgres::Error> {
+    fn copy_matrices(&self, transaction: &mut Transaction<'_>, target: Target) -> Result<bool, postgres::Error> {
         let mut any = false;
         let types = [
             Type::TEXT,
@@ -393,7 +464,7 @@ impl Held {
             Type::TEXT,
             Type::FLOAT8,
         ];
-        let copy = transaction.copy_in("COPY new_matrices FROM STDIN (FORMAT binary)")?;
+        let copy = transaction.copy_in(&target.copy("matrices", "new_matrices", MATRICES))?;
         let mut rows = BinaryCopyInWriter::new(copy, &types);
         for ((feed, start, end, key, part), report) in self.reports() {
             for (kind, matrix) in matrices(&report.group) {
