@@ -13,6 +13,9 @@ use tokio::runtime::{Builder, Runtime};
 /// Messages that may wait for their acknowledgement: as src/io/mqtt/connecting.rs has it.
 const UNACKNOWLEDGED_MAX: u16 = 1000;
 
+/// Packets that are taken from the connection together, as there.
+const READ_TOGETHER: usize = 128;
+
 /// The longest message.
 const MESSAGE_BYTES_MAX: u32 = 1 << 24;
 
@@ -54,6 +57,10 @@ impl Session {
         options.set_broker_session_resume_policy(BrokerSessionResumePolicy::AllowBrokerOnly);
         options.set_receive_maximum(Some(UNACKNOWLEDGED_MAX));
         options.set_max_packet_size(Some(MESSAGE_BYTES_MAX));
+        // The client looks through as many places for messages that it has sent whenever it sends something.
+        options.set_outgoing_inflight_upper_limit(UNACKNOWLEDGED_MAX);
+        options.set_max_request_batch(usize::from(UNACKNOWLEDGED_MAX));
+        options.set_read_batch_size(READ_TOGETHER);
         let capacity = 2 * usize::from(UNACKNOWLEDGED_MAX);
         AsyncClient::builder(options)
             .capacity(capacity)

@@ -23,6 +23,12 @@ const KEEP_ALIVE_SECONDS: u16 = 10;
 /// Messages that may wait for their acknowledgement: at 100 rows each some 100,000 rows on their way.
 pub(in crate::io) const UNACKNOWLEDGED_MAX: u16 = 1000;
 
+/// Requests of a feed that may wait for their answers: it asks for its topics, and publishes nothing.
+const UNANSWERED_MAX: u16 = 16;
+
+/// Packets that are taken from the connection together: as many as the client does.
+const READ_TOGETHER: usize = 128;
+
 /// The ports of brokers.
 const PORT: u16 = 1883;
 const TLS_PORT: u16 = 8883;
@@ -131,20 +137,24 @@ impl Server {
             let tls = TlsConfiguration::Rustls(Arc::clone(tls));
             options.set_transport(Transport::tls_with_config(tls));
         }
+        // The client looks through as many places for messages that it has sent whenever it sends something.
         match session {
             Session::Kept => {
+                options.set_outgoing_inflight_upper_limit(UNANSWERED_MAX);
                 options.set_session_mode(SessionMode::Persistent);
                 options.set_ack_mode(AckMode::Manual);
                 options.set_receive_maximum(Some(UNACKNOWLEDGED_MAX));
                 options.set_session_store(NothingSent);
             }
             Session::Passing => {
+                options.set_outgoing_inflight_upper_limit(UNACKNOWLEDGED_MAX);
                 options.set_session_mode(SessionMode::Clean);
             }
         }
         options.set_max_packet_size(Some(MESSAGE_BYTES_MAX));
-        // Acknowledgements that wait are written together.
+        // What waits is written, and read, together.
         options.set_max_request_batch(usize::from(UNACKNOWLEDGED_MAX));
+        options.set_read_batch_size(READ_TOGETHER);
         let built = AsyncClient::builder(options).capacity(2 * usize::from(UNACKNOWLEDGED_MAX));
         let (client, events) = built.try_build().map_err(|e| e.to_string())?;
         // The broker sends no more that wait for an acknowledgement.
@@ -229,7 +239,7 @@ impl SessionStore for NothingSent {
             client_id: key.client_id().to_owned(),
             clean_start: false,
             session_expiry_interval: None,
-            outgoing_inflight_upper_limit: None,
+            outgoing_inflight_upper_limit: Some(UNANSWERED_MAX),
             ack_mode: PersistedAckMode::Manual,
             last_pkid: 0,
             last_puback: 0,
