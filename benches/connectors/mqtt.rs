@@ -31,21 +31,26 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(server: Server) -> Result<Self, String> {
-        let session = Self {
+        Ok(Self {
             server,
             runtime: Builder::new_current_thread().enable_all().build().map_err(say)?,
             name: Server::own_name(),
-        };
-        session.runtime.block_on(async {
-            let (client, mut events) = session.client(&session.name, SessionMode::Persistent)?;
-            client
-                .subscribe(session.name.as_str(), QoS::AtLeastOnce)
-                .await
-                .map_err(say)?;
-            until(&mut events, |event| matches!(event, Incoming::SubAck(_))).await?;
-            end(&client, &mut events).await
-        })?;
-        Ok(session)
+        })
+    }
+
+    /// Makes the session anew. An end of a connection overtakes acknowledgements in this broker, and what they were of would
+    /// come again.
+    async fn renew(&self) -> Result<(), String> {
+        let (client, mut events) = self.client(&self.name, SessionMode::Clean)?;
+        until(&mut events, |event| matches!(event, Incoming::ConnAck(_))).await?;
+        end(&client, &mut events).await?;
+        let (client, mut events) = self.client(&self.name, SessionMode::Persistent)?;
+        client
+            .subscribe(self.name.as_str(), QoS::AtLeastOnce)
+            .await
+            .map_err(say)?;
+        until(&mut events, |event| matches!(event, Incoming::SubAck(_))).await?;
+        end(&client, &mut events).await
     }
 
     fn client(&self, name: &str, session: SessionMode) -> Result<(AsyncClient, EventLoop), String> {
@@ -95,6 +100,7 @@ impl Broker for Session {
 
     fn fill(&mut self, data: &Rows) -> Result<(), String> {
         self.runtime.block_on(async {
+            self.renew().await?;
             let (client, mut events) = self.client(&format!("{}-fill", self.name), SessionMode::Clean)?;
             let serving = tokio::spawn(async move { while events.poll().await.is_ok() {} });
             let mut notices = Vec::new();

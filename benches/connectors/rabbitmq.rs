@@ -7,7 +7,7 @@ use crate::server::{Broker, Server};
 use futures_core::Stream;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
-    QueueDeclareOptions, QueueDeleteOptions,
+    QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions,
 };
 use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
@@ -75,6 +75,13 @@ impl Broker for Queue {
 
     fn fill(&mut self, data: &Rows) -> Result<(), String> {
         self.runtime.block_on(async {
+            let purged = self
+                .channel
+                .queue_purge(self.name.as_str().into(), QueuePurgeOptions::default());
+            let rest = purged.await.map_err(say)?;
+            if rest > 0 {
+                eprintln!("  {rest} messages were not acknowledged");
+            }
             for messages in data.messages.chunks(UNCONFIRMED_MAX) {
                 let mut confirms = Vec::new();
                 for message in messages {

@@ -17,6 +17,7 @@ use arrow::datatypes::SchemaRef;
 use connecting::{ANSWER_TIME, Link, Said, Server, Session};
 use rumqttc::{ManualAck, Publish, QoS, RetainForwardRule, SubscribeFilterInput, SubscribeReasonCode, valid_filter};
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -269,20 +270,20 @@ impl Taking {
                 return over;
             }
             if self.intake.is_ending() {
-                return self.end(link);
+                return self.end(link, &mut early);
             }
         }
     }
 
     /// What was taken before the end becomes durable, and is acknowledged.
-    fn end(&mut self, link: &Link) -> Over {
+    fn end(&mut self, link: &mut Link, early: &mut Early) -> Over {
         let until = acknowledged::end_at();
         while self.intake.is_waiting() && Instant::now() < until {
             let Self { driver, intake, .. } = self;
             let told = std::future::poll_fn(|task| intake.poll_told(task));
             // Nothing said in this time is looked at again below.
             let _ = driver.wait(async { tokio::time::timeout(LOOK, told).await });
-            if let Err(over) = self.acknowledge(link) {
+            if let Err(over) = self.acknowledge(link, early) {
                 return over;
             }
         }
@@ -322,21 +323,37 @@ impl Taking {
         if let Some(why) = lost {
             return Err(Over::Lost(why));
         }
-        self.acknowledge(link)
+        self.acknowledge(link, early)
     }
 
-    /// Acknowledges what is done, in the order in which it came.
-    fn acknowledge(&mut self, link: &Link) -> std::result::Result<(), Over> {
+    /// Acknowledges what is done, in the order in which it came. The client takes acknowledgements only as long as what it
+    /// has received is taken from it: `early` is what comes meanwhile.
+    fn acknowledge(&mut self, link: &mut Link, early: &mut Early) -> std::result::Result<(), Over> {
         let acks: Vec<ManualAck> = self.intake.done()?.into_iter().flatten().collect();
         if acks.is_empty() {
             return Ok(());
         }
-        let all = async {
+        let Link { client, said } = link;
+        let mut all = pin!(async {
             for ack in acks {
-                link.client.manual_ack(ack).await.map_err(|e| e.to_string())?;
+                client.manual_ack(ack).await.map_err(|e| e.to_string())?;
             }
             Ok(())
-        };
+        });
+        let all = std::future::poll_fn(|task| {
+            loop {
+                if let Poll::Ready(sent) = all.as_mut().poll(task) {
+                    return Poll::Ready(sent);
+                }
+                match said.poll_recv(task) {
+                    Poll::Ready(Some(Said::Message(message))) => early.push_back(message),
+                    Poll::Ready(Some(Said::Over(why))) => return Poll::Ready(Err(why)),
+                    Poll::Ready(Some(Said::Connected | Said::Subscribed(_))) => {}
+                    Poll::Ready(None) => return Poll::Ready(Err("the connection is lost".into())),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        });
         let sent = self.driver.wait(async { tokio::time::timeout(ANSWER_TIME, all).await });
         sent.unwrap_or_else(|_| Err("the broker takes no acknowledgements".into()))
             .map_err(Over::Lost)
