@@ -59,6 +59,7 @@ impl MqttSource {
             topics,
             driver,
             intake,
+            unwritten: Backoff::default(),
         };
         std::thread::Builder::new()
             .name("millstream-mqtt".into())
@@ -175,7 +176,10 @@ impl Topics {
         };
         let answer = driver.wait(async { tokio::time::timeout(ANSWER_TIME, subscribed).await });
         let ack = answer.map_err(|_| "the broker does not answer a subscription".to_owned())??;
-        let refused = |(_, code): &(&String, &SubscribeReasonCode)| !matches!(code, SubscribeReasonCode::Success(_));
+        // With another quality nothing waits for the journal.
+        let refused = |(_, code): &(&String, &SubscribeReasonCode)| {
+            !matches!(code, SubscribeReasonCode::Success(QoS::AtLeastOnce | QoS::ExactlyOnce))
+        };
         match self.filters.iter().zip(&ack.return_codes).find(refused) {
             Some((filter, code)) => Err(format!(
                 "the broker does not allow to subscribe to `{filter}` ({code:?})"
@@ -186,12 +190,13 @@ impl Topics {
 
     fn message(&self, link: &Link, mut publish: Publish) -> Message<Option<ManualAck>> {
         let properties = publish.properties.as_ref();
+        let topic = String::from_utf8_lossy(&publish.topic).into_owned();
         let id = properties.and_then(|properties| {
             let mut all = properties.user_properties.iter();
+            // Publishers on other topics number theirs for themselves.
             all.find(|(name, _)| name == MESSAGE_ID)
-                .map(|(_, id)| id.clone().into_bytes())
+                .map(|(_, id)| [topic.as_bytes(), b"\0", id.as_bytes()].concat())
         });
-        let topic = String::from_utf8_lossy(&publish.topic).into_owned();
         let levels: Vec<&str> = topic.split('/').collect();
         let label = |level: &usize| levels.get(*level).copied().unwrap_or_default().to_owned();
         let labels = self.levels.iter().map(label).collect();
@@ -224,6 +229,8 @@ struct Taking {
     topics: Topics,
     driver: Driver,
     intake: Intake<Option<ManualAck>>,
+    /// Between tries of what the journal did not take: over once something is acknowledged, not with a connection.
+    unwritten: Backoff,
 }
 
 impl Taking {
@@ -238,7 +245,9 @@ impl Taking {
             };
             let over = match reached {
                 Ok((mut link, early)) => {
-                    self.intake.well();
+                    if !self.unwritten.is_failing() {
+                        self.intake.well();
+                    }
                     backoff = Backoff::default();
                     let over = self.take(&mut link, early);
                     close(&self.driver, link);
@@ -246,14 +255,13 @@ impl Taking {
                 }
                 Err(why) => Over::Lost(why),
             };
-            let why = match over {
+            let (why, pause) = match over {
                 Over::Halt(Halt::Ending) => return Ok(()),
                 Over::Halt(Halt::Failed(error)) => return Err(error),
-                Over::Halt(Halt::Again(why)) => why,
-                Over::Lost(why) => format!("{}: {why}", self.name),
+                Over::Halt(Halt::Again(why)) => (why, self.unwritten.pause()),
+                Over::Lost(why) => (format!("{}: {why}", self.name), backoff.pause()),
             };
             self.intake.failed(&why);
-            let pause = backoff.pause();
             let until = Instant::now() + pause;
             while !self.intake.is_ending() && Instant::now() < until {
                 std::thread::sleep(LOOK.min(pause));

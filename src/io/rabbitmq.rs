@@ -58,6 +58,7 @@ impl RabbitmqSource {
             place,
             driver,
             intake,
+            unwritten: Backoff::default(),
         };
         std::thread::Builder::new()
             .name("millstream-rabbitmq".into())
@@ -207,6 +208,8 @@ struct Taking {
     // Before the journal's end, so that connections are gone when it is.
     driver: Driver,
     intake: Intake<u64>,
+    /// Between tries of what the journal did not take: over once something is acknowledged, not with a connection.
+    unwritten: Backoff,
 }
 
 impl Taking {
@@ -227,14 +230,16 @@ impl Taking {
                 }
                 Err(trouble) => Over::Trouble(trouble),
             };
-            let why = match over {
+            let (why, pause) = match over {
                 Over::Halt(Halt::Ending) => return Ok(()),
                 Over::Halt(Halt::Failed(error)) => return Err(error),
-                Over::Halt(Halt::Again(why)) => why,
-                Over::Trouble(trouble) => format!("{}: {}", self.name, self.place.server.words(&trouble)),
+                Over::Halt(Halt::Again(why)) => (why, self.unwritten.pause()),
+                Over::Trouble(trouble) => {
+                    let why = format!("{}: {}", self.name, self.place.server.words(&trouble));
+                    (why, backoff.pause())
+                }
             };
             self.intake.failed(&why);
-            let pause = backoff.pause();
             let until = Instant::now() + pause;
             while !self.intake.is_ending() && Instant::now() < until {
                 std::thread::sleep(LOOK.min(pause));
@@ -252,7 +257,9 @@ impl Taking {
             Ok(consumer) => consumer,
             Err(trouble) => return trouble.into(),
         };
-        self.intake.well();
+        if !self.unwritten.is_failing() {
+            self.intake.well();
+        }
         *backoff = Backoff::default();
         loop {
             if let Err(over) = self.take_some(link, &mut consumer) {
@@ -322,7 +329,12 @@ impl Taking {
             return Ok(());
         };
         let acknowledged = link.channel.basic_ack(last, BasicAckOptions { multiple: true });
-        Ok(self.driver.wait(answered("an acknowledgement", acknowledged))?)
+        self.driver.wait(answered("an acknowledgement", acknowledged))?;
+        if self.unwritten.is_failing() {
+            self.unwritten = Backoff::default();
+            self.intake.well();
+        }
+        Ok(())
     }
 }
 

@@ -91,8 +91,8 @@ fn not_there(name: &str, stream: &str) -> String {
 fn too_short(name: &str, stream: &str, end: Id, place: Id) -> String {
     format!(
         "{name}: the stream `{stream}` ends with {end}, but it was read up to {place}: the server has lost entries, or it is \
-         another one. To go on with what comes, say XSETID {stream} {place}; to read all of it, give up the checkpoint \
-         with --discard-state"
+         another one. To go on with what comes, say XSETID {stream} {place}; to read all of it, have the group begin anew \
+         with XGROUP DESTROY, and give up the checkpoint with --discard-state"
     )
 }
 

@@ -44,7 +44,13 @@ impl Remote {
     pub fn place(&self) -> &str {
         let url = self.url.split_once("://").map_or(self.url.as_str(), |(_, rest)| rest);
         let url = url.rsplit_once('@').map_or(url, |(_, rest)| rest);
-        url.split(['?', '#']).next().unwrap_or_default()
+        let place = url.split(['?', '#']).next().unwrap_or_default();
+        // What is no address may be anything, options with a password for one.
+        let is_address = |c: char| c.is_alphanumeric() || "._~%-:[],/".contains(c);
+        match place.chars().all(is_address) {
+            true => place,
+            false => "(no address)",
+        }
     }
 
     /// The password, if one is named.
@@ -146,7 +152,6 @@ impl Backoff {
     }
 
     /// Whether a try has failed.
-    #[cfg(any(feature = "postgres", feature = "redis"))]
     pub(super) fn is_failing(&self) -> bool {
         self.last.is_some()
     }
@@ -320,6 +325,8 @@ mod tests {
             ("amqp://u:se@cret@host:1/v?password=x#y", "host:1/v"),
             ("127.0.0.1:9092,b:1", "127.0.0.1:9092,b:1"),
             ("redis://host", "host"),
+            ("host=db user=u password=secret", "(no address)"),
+            ("redis://h:6379,password=secret", "(no address)"),
         ] {
             assert_eq!(Remote::new(url).place(), place);
         }

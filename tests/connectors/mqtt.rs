@@ -212,6 +212,23 @@ fn subscribed(place: &Place) {
     ended(running);
 }
 
+/// Who publishes on another topic numbers messages for itself, and what is in one of them may be in the other.
+#[test]
+fn ids_are_those_of_a_topic() {
+    let (place, topics) = (Place::new(), Topics::new());
+    configured(&place, &topics.feed("+", FORMAT), STATE);
+    let mut running = Running::start(&place, &["run", "run.toml"]);
+    let pages = running.pages();
+    ready(pages);
+    let message = |id: &str| (Some(id.to_owned()), b"1000,a,1,2,3".to_vec());
+    let at = |level: &str, id: &str| (level.to_owned(), message(id));
+    // The last says that those before have been taken.
+    topics.publish(&[at("a", "1"), at("b", "1"), at("a", "1"), at("b", "1"), at("b", "2")]);
+    wait_for("the messages", || counted(pages, "rows_in_total") >= 3);
+    let said = ended(running);
+    assert!(said.contains("rows in 3 "), "{said}");
+}
+
 /// Killed again and again, and one in ten messages comes twice.
 #[test]
 fn a_killed_run_counts_every_row_once() {

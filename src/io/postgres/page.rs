@@ -181,7 +181,8 @@ impl Pages {
             kinds.push(kind);
             fields.push(Field::new(column, kind.data_type(), true));
         }
-        let place = quoted(&feed.column);
+        // Of the query: a column that is converted has its name too.
+        let place = format!("q.{}", quoted(&feed.column));
         let mut question = |condition: &str| {
             let sql = format!(
                 "SELECT {list}{place} FROM ({query}\n) AS q WHERE {place} {condition} ORDER BY {place} \

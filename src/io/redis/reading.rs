@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 const BYTES_AT_ONCE: usize = 1 << 20;
 /// Entries that are asked for at once, at first and at most.
 const FIRST_ENTRIES: usize = 64;
-const ENTRIES_MAX: usize = 4096;
+const ENTRIES_MAX: usize = 1024;
 
 /// How long the server waits for an entry before it says that there is none.
 const BLOCK: Duration = Duration::from_millis(100);

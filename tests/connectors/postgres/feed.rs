@@ -225,3 +225,20 @@ fn what_cannot_be_asked_is_said_before_a_row_is_taken() {
     running.says("read-only");
     ends_well(running);
 }
+
+/// The column that says how far it is may be one of those that are read, of a type that is converted.
+#[test]
+fn the_place_is_a_column_like_others() {
+    let (place, mut database) = (Place::new(), Database::new());
+    let make = "CREATE TABLE t (id serial, x real); INSERT INTO t (x) VALUES (0.5), (1.5), (4)";
+    database.client.batch_execute(make).unwrap();
+    let feed = feed(&database, "SELECT * FROM t", "id");
+    place.write("run.toml", format!("{feed}[window]\nsize = \"3 rows\"\n{FILE}{PAGES}"));
+    let (running, pages) = started(&place);
+    wait_for_rows(pages, 3);
+    ends_well(running);
+    let report = std::fs::read_to_string(place.path("out.ndjson")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let sums = ["id", "x"].map(|name| report["columns"][name]["sum"].as_f64());
+    assert_eq!(sums, [Some(6.0), Some(6.0)], "{report}");
+}

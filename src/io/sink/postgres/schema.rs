@@ -102,7 +102,7 @@ pub(super) fn prepare(client: &mut Client, name: &str) -> Result<(), Refusal> {
 /// Whether the tables are there, in a version that this program knows.
 fn are_there(client: &mut impl GenericClient, name: &str) -> Result<bool, Refusal> {
     let there = "SELECT relname::text FROM pg_class
-        WHERE relnamespace = current_schema()::regnamespace AND relname::text = ANY($1)";
+        WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) AND relname::text = ANY($1)";
     let rows = client.query(there, &[&NAMES.as_slice()])?;
     let there: Vec<&str> = rows.iter().map(|row| row.get(0)).collect();
     if there.is_empty() {

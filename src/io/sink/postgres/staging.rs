@@ -22,6 +22,10 @@ use std::sync::Arc;
 const STAGING: &str = "
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
 SET idle_in_transaction_session_timeout = '60s';
+SET lock_timeout = '30s';
+SET tcp_keepalives_idle = 30;
+SET tcp_keepalives_interval = 10;
+SET tcp_keepalives_count = 3;
 SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED;
 CREATE TEMPORARY TABLE new_windows (
     feed text, window_start timestamptz, window_end timestamptz, key text, part bigint, rows bigint, revision bigint,
