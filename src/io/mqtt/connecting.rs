@@ -152,7 +152,7 @@ impl Server {
             }
         }
         options.set_max_packet_size(Some(MESSAGE_BYTES_MAX));
-        // What waits is written, and read, together.
+        // What is published is written together, as far as it waits; an acknowledgement is always written by itself.
         options.set_max_request_batch(usize::from(UNACKNOWLEDGED_MAX));
         options.set_read_batch_size(READ_TOGETHER);
         let built = AsyncClient::builder(options).capacity(2 * usize::from(UNACKNOWLEDGED_MAX));
