@@ -1,9 +1,9 @@
 //! Messages of a Kafka topic: a partition of the topic is a partition of the feed, and an offset a place to go on from.
 //!
-//! Unless processes share the topic, the feed is the one member of its consumer group. Where it goes on is said by the checkpoint, else by the group, else
-//! by the configuration. Offsets are committed to the group once a checkpoint has what is before them (without a state,
-//! once rows are given), for those who watch the group and for who goes on without the state. What is deleted before it
-//! was read is said; a topic that has less than the checkpoint is an error.
+//! Unless processes share the topic, the feed is the one member of its consumer group. Where it goes on is said by the
+//! checkpoint, else by the group, else by the configuration. Offsets are committed to the group once a checkpoint has what
+//! is before them (without a state, once rows are given), for those who watch the group and for who goes on without the
+//! state. What is deleted before it was read is said; a topic that has less than the checkpoint is an error.
 
 pub(crate) mod client;
 mod group;
@@ -215,19 +215,9 @@ impl KafkaSource {
 
     /// Takes a message.
     fn take(&mut self, message: &BorrowedMessage<'_>) -> Result<()> {
-        self.renew();
         let (number, offset) = (message.partition(), message.offset());
-        let counted = self
-            .consumer
-            .context()
-            .heard()
-            .places
-            .get(&number)
-            .map_or(0, |place| place.counted);
-        let before = self.decoding.get(&number).and_then(|partition| partition.first);
-        if before.is_some_and(|first| first < counted && counted <= offset) {
-            // Rows that were counted before are by themselves.
-            self.hand_over()?;
+        if self.is_shared() {
+            self.part(number, offset)?;
         }
         {
             let mut heard = self.consumer.context().heard();

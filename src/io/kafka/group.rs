@@ -1,4 +1,5 @@
-//! The consumer of a feed: a member of its group (the one, unless processes share the topic), and where the partitions stand that the group gives it.
+//! The consumer of a feed: a member of its group (the one, unless processes share the topic), and where the partitions
+//! stand that the group gives it.
 
 use super::ANSWER;
 use super::client::{self, Trouble};
@@ -33,9 +34,9 @@ pub(super) struct Place {
 /// What the client tells while it is asked for messages.
 pub(super) struct Hearing {
     pub(super) trouble: Trouble,
-    feed: String,
-    topic: String,
-    start: Start,
+    pub(super) feed: String,
+    pub(super) topic: String,
+    pub(super) start: Start,
     follow: bool,
     is_shared: bool,
     stop: Stop,
@@ -74,18 +75,6 @@ pub(super) struct Heard {
 impl Hearing {
     pub(super) fn heard(&self) -> MutexGuard<'_, Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn feed(&self) -> &str {
-        &self.feed
-    }
-
-    pub(super) fn topic(&self) -> &str {
-        &self.topic
-    }
-
-    pub(super) fn start(&self) -> Start {
-        self.start
     }
 
     /// Where partitions are that have no place yet: where the group was, else where the feed is to begin; and where those

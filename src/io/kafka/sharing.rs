@@ -6,7 +6,7 @@
 
 use super::group::{Heard, Hearing, Place};
 use super::{ANSWER, KafkaSource, deleted};
-use crate::io::Source;
+use crate::error::Result;
 use crate::io::remote::Start;
 use crate::io::shared::{Given, SharedPlace, SharedPlaces};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -63,7 +63,7 @@ impl Hearing {
         };
         let mut asked = TopicPartitionList::new();
         (0..of).for_each(|partition| {
-            asked.add_partition(self.topic(), partition);
+            asked.add_partition(&self.topic, partition);
         });
         let committed = consumer.committed_offsets(asked, ANSWER)?;
         let mut of_group = BTreeMap::new();
@@ -85,11 +85,11 @@ impl Hearing {
                 }
                 continue;
             }
-            let (low, high) = consumer.fetch_watermarks(self.topic(), *partition, ANSWER)?;
+            let (low, high) = consumer.fetch_watermarks(&self.topic, *partition, ANSWER)?;
             let (low, high) = (low.unsigned_abs(), high.unsigned_abs());
             let known = of_group.get(partition).filter(|(from, _)| *from <= high);
             // One that came later than the others has been missed from its beginning.
-            let begin = match (of_group.is_empty(), self.start()) {
+            let begin = match (of_group.is_empty(), self.start) {
                 (true, Start::Latest) => high,
                 _ => low,
             };
@@ -102,7 +102,7 @@ impl Hearing {
                 ..SharedPlace::default()
             });
             if from < low {
-                let note = deleted(self.feed(), *partition, from.cast_signed(), low.cast_signed());
+                let note = deleted(&self.feed, *partition, from.cast_signed(), low.cast_signed());
                 self.heard().notes.push(note);
                 (place.from, place.counted) = (low, place.counted.max(low));
             }
@@ -122,7 +122,7 @@ impl KafkaSource {
     /// Forgets what came of partitions before they were given anew.
     pub(super) fn renew(&mut self) {
         let heard = self.consumer.context().heard();
-        if !self.is_shared() || heard.assignments == self.renewed {
+        if heard.assignments == self.renewed {
             return;
         }
         self.renewed = heard.assignments;
@@ -132,6 +132,20 @@ impl KafkaSource {
             .retain(|partition, _| !anew.contains(&partition.unsigned_abs()));
         self.ended.retain(|partition| !anew.contains(&partition.unsigned_abs()));
         self.ready.retain(|(_, position)| !anew.contains(&position.partition));
+    }
+
+    /// Has the rows before a message be by themselves, where it is the first of those that were not counted before.
+    pub(super) fn part(&mut self, number: i32, offset: i64) -> Result<()> {
+        self.renew();
+        let Some(first) = self.decoding.get(&number).and_then(|partition| partition.first) else {
+            return Ok(());
+        };
+        let place = self.consumer.context().heard().places.get(&number).copied();
+        let counted = place.map_or(0, |place| place.counted);
+        match first < counted && counted <= offset {
+            true => self.hand_over(),
+            false => Ok(()),
+        }
     }
 
     /// What the group has given since this was asked last.

@@ -39,8 +39,6 @@ pub(super) struct Shared {
     partitions: u32,
     is_suspended: bool,
     held: BTreeMap<u32, Held>,
-    /// None: the CPU is what others fall back to.
-    fallbacks: Fallbacks,
 }
 
 /// A partition.
@@ -169,7 +167,6 @@ impl Engines {
             partitions: 0,
             is_suspended: false,
             held: BTreeMap::new(),
-            fallbacks: Fallbacks::default(),
         })))
     }
 
@@ -381,11 +378,11 @@ impl Engines {
         self.all().map(Engine::keys).sum()
     }
 
-    /// How often the backend failed.
-    pub(super) fn fallbacks(&self) -> &Fallbacks {
+    /// How often the backend failed; several engines have the CPU, which others fall back to.
+    pub(super) fn fallbacks(&self) -> Option<&Fallbacks> {
         match self {
-            Self::One(engine) => engine.fallbacks(),
-            Self::Shared(shared) => &shared.fallbacks,
+            Self::One(engine) => Some(engine.fallbacks()),
+            Self::Shared(_) => None,
         }
     }
 }

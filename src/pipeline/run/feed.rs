@@ -342,8 +342,9 @@ impl Feed {
     /// How often the backend failed, and windows that were reported in parts.
     pub(super) fn troubles(&self) -> Vec<String> {
         let mut troubles = Vec::new();
-        let fallbacks = self.engines.fallbacks();
-        if let Some(reason) = &fallbacks.first_reason {
+        if let Some(fallbacks) = self.engines.fallbacks()
+            && let Some(reason) = &fallbacks.first_reason
+        {
             let count = fallbacks.count;
             troubles.push(format!(
                 "feed `{}`: the CPU did {count} works that the backend failed: {reason}",

@@ -58,6 +58,15 @@ fn placed(engines: &mut Engines) -> SharedPlace {
     engines.places(&BTreeMap::new()).unwrap().places.remove(0)
 }
 
+/// Where a partition begins of which nothing was read.
+fn begin() -> SharedPlace {
+    SharedPlace {
+        partition: PARTITION,
+        closed_ns: i64::MIN,
+        ..SharedPlace::default()
+    }
+}
+
 fn given(place: &SharedPlace) -> Given {
     Given {
         partitions: 3,
@@ -94,16 +103,15 @@ proptest! {
     ) {
         let window = Window::sliding(Duration::from_secs(10), Duration::from_secs(10 / slide));
         let spec = Spec::new().differences().window(window);
-        let begin = SharedPlace { partition: PARTITION, closed_ns: i64::MIN, ..SharedPlace::default() };
         let mut alone = Engines::shared(&spec, lateness(), 7).unwrap();
-        alone.give(&given(&begin)).unwrap();
+        alone.give(&given(&begin())).unwrap();
         let mut expected = Reported::new();
         let expected_refused = take(&mut alone, &messages, 0, messages.len(), &mut expected);
         alone.end();
         drain(&mut alone, &mut expected);
 
         let (mut reported, mut refused) = (Reported::new(), 0);
-        let mut place = begin;
+        let mut place = begin();
         for (committed, lost) in hands.into_iter().chain([(messages.len(), 0)]) {
             let mut engines = Engines::shared(&spec, lateness(), 7).unwrap();
             engines.give(&given(&place)).unwrap();
@@ -141,7 +149,7 @@ proptest! {
     ) {
         let spec = Spec::new().window(Window::tumbling(Duration::from_secs(10)));
         let lateness = lateness().idle_timeout_ns(12_000_000_000);
-        let mut place = SharedPlace { partition: PARTITION, closed_ns: i64::MIN, ..SharedPlace::default() };
+        let mut place = begin();
         let (mut reported, mut rows, mut refused, mut clock_ns) = (Reported::new(), 0, 0, 0);
         for (committed, _) in hands.into_iter().chain([(messages.len(), 0)]) {
             let mut engines = Engines::shared(&spec, lateness, 7).unwrap();
@@ -178,13 +186,8 @@ proptest! {
 #[test]
 fn rows_of_windows_that_an_end_has_reported_are_late() {
     let spec = Spec::new().window(Window::tumbling(Duration::from_secs(10)));
-    let begin = SharedPlace {
-        partition: PARTITION,
-        closed_ns: i64::MIN,
-        ..SharedPlace::default()
-    };
     let mut engines = Engines::shared(&spec, Lateness::new(), 7).unwrap();
-    engines.give(&given(&begin)).unwrap();
+    engines.give(&given(&begin())).unwrap();
     let mut reported = Reported::new();
     let messages = [vec![1000, 1001], vec![1003], vec![1010]];
     take(&mut engines, &messages, 0, 1, &mut reported);
@@ -206,13 +209,8 @@ fn rows_of_windows_that_an_end_has_reported_are_late() {
 #[test]
 fn a_row_too_far_ahead_holds_no_place() {
     let spec = Spec::new().window(Window::tumbling(Duration::from_secs(10)));
-    let begin = SharedPlace {
-        partition: PARTITION,
-        closed_ns: i64::MIN,
-        ..SharedPlace::default()
-    };
     let mut engines = Engines::shared(&spec, lateness(), 7).unwrap();
-    engines.give(&given(&begin)).unwrap();
+    engines.give(&given(&begin())).unwrap();
     let mut reported = Reported::new();
     let messages = [vec![1000, 1001], vec![1003, 90_000], vec![1030, 1031]];
     assert_eq!(take(&mut engines, &messages, 0, 3, &mut reported), 1);
@@ -225,12 +223,7 @@ fn rows_of_a_partition_that_is_gone_do_not_count() {
     let spec = Spec::new().window(Window::tumbling(Duration::from_secs(10)));
     let mut engines = Engines::shared(&spec, Lateness::new(), 7).unwrap();
     assert!(!engines.has(PARTITION));
-    let begin = SharedPlace {
-        partition: PARTITION,
-        closed_ns: i64::MIN,
-        ..SharedPlace::default()
-    };
-    engines.give(&given(&begin)).unwrap();
+    engines.give(&given(&begin())).unwrap();
     assert!(engines.has(PARTITION));
     let mut reported = Reported::new();
     take(&mut engines, &[vec![1000]], 0, 1, &mut reported);
@@ -255,13 +248,8 @@ fn rows_of_a_partition_that_is_gone_do_not_count() {
 fn a_partition_that_was_given_back_waits() {
     let spec = Spec::new().window(Window::tumbling(Duration::from_secs(10)));
     let lateness = Lateness::new().idle_timeout_ns(1_000_000_000);
-    let begin = SharedPlace {
-        partition: PARTITION,
-        closed_ns: i64::MIN,
-        ..SharedPlace::default()
-    };
     let mut engines = Engines::shared(&spec, lateness, 7).unwrap();
-    engines.give(&given(&begin)).unwrap();
+    engines.give(&given(&begin())).unwrap();
     let mut reported = Reported::new();
     take(&mut engines, &[vec![1000]], 0, 1, &mut reported);
     let position = Position {
